@@ -1,0 +1,148 @@
+//! What is asked of the cluster, in its own words: token ids in, token ids out.
+//!
+//! [`api`](crate::api) makes a [`GenerateRequest`] from what a client said and hands it to the
+//! [`NodeHandle`](crate::node::NodeHandle); the answer is a [`Generation`], a stream of
+//! [`GenerateEvent`]s that ends with `Finished` or `Failed`. Dropping the `Generation` cancels the
+//! request on every stage.
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+/// A request's number, unique in the cluster: it names its sequence on every stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RequestId(pub u64);
+
+/// How the next token is chosen from the logits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sampling {
+    /// 0 takes the likeliest token; above, logits are divided by it first. At least 0.
+    pub temperature: f32,
+    /// Only the likeliest tokens that together reach this probability are drawn from. In (0, 1].
+    pub top_p: f32,
+    /// Draws are a function of this seed and the token's position alone.
+    pub seed: u64,
+    /// `Some(n)`: report the chosen token's log-probability and those of the `n` likeliest (≤ 20).
+    pub logprobs: Option<u8>,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { temperature: 1.0, top_p: 1.0, seed: 0, logprobs: None }
+    }
+}
+
+/// One sequence to be continued.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GenerateRequest {
+    /// The prompt's token ids: at least one, and with `max_tokens` no more than the context.
+    pub prompt: Vec<u32>,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// At most this many tokens are generated: at least 1.
+    pub max_tokens: u32,
+    /// Any of these ends the sequence (they are reported as tokens, too). Empty: none does.
+    pub stop_tokens: Vec<u32>,
+}
+
+/// A token's log-probability beside those of the likeliest others.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenLogprobs {
+    /// Natural logarithm of the chosen token's probability (before temperature and top-p).
+    pub chosen: f32,
+    /// The likeliest tokens, likeliest first.
+    pub top: Vec<(u32, f32)>,
+}
+
+/// Why a sequence ended in good order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FinishReason {
+    /// A stop token came (it is the last token reported).
+    Stop,
+    /// `max_tokens` are there.
+    Length,
+}
+
+/// What a running request reports.
+#[derive(Debug, Clone, PartialEq)]
+pub enum GenerateEvent {
+    /// The next token.
+    Token {
+        /// Its id.
+        id: u32,
+        /// Present if the request asked for it.
+        logprobs: Option<TokenLogprobs>,
+    },
+    /// The last event of a request that went well.
+    Finished(FinishReason),
+    /// The last event of one that did not.
+    Failed(GenerateError),
+}
+
+/// Why a request ended without an answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GenerateError {
+    /// A node that held layers is gone.
+    #[error("{node} left while it held layers of this request: {cause}")]
+    NodeLost {
+        /// The node's name.
+        node: String,
+        /// What the transport said.
+        cause: String,
+    },
+    /// A stage could not compute.
+    #[error("{node} could not compute its layers: {cause}")]
+    Stage {
+        /// The node's name.
+        node: String,
+        /// What went wrong.
+        cause: String,
+    },
+    /// This node is stopping.
+    #[error("this node is shutting down")]
+    ShuttingDown,
+}
+
+/// Why a request was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    /// No model is placed yet.
+    #[error("no model is ready: {why}")]
+    NotReady {
+        /// What the node is waiting for.
+        why: String,
+    },
+    /// Too many requests at once.
+    #[error("{running} requests are running, the most this node takes")]
+    Full {
+        /// How many.
+        running: usize,
+    },
+    /// The node's loop has ended.
+    #[error("this node is shutting down")]
+    ShuttingDown,
+}
+
+/// A running request. Dropping it cancels the request and frees its caches on every stage.
+#[derive(Debug)]
+pub struct Generation {
+    /// The request's number.
+    pub id: RequestId,
+    /// Its events. Never full: it has room for every token the request may have.
+    pub events: mpsc::Receiver<GenerateEvent>,
+    /// Cancels on drop.
+    pub(crate) guard: CancelGuard,
+}
+
+/// Tells the node when the client is gone.
+#[derive(Debug)]
+pub struct CancelGuard {
+    pub(crate) id: RequestId,
+    pub(crate) commands: crossbeam::channel::Sender<crate::node::Command>,
+}
+
+impl Drop for CancelGuard {
+    fn drop(&mut self) {
+        // A full queue or an ended node frees the request anyway: the node sees the closed channel.
+        let _ = self.commands.try_send(crate::node::Command::Cancel(self.id));
+    }
+}

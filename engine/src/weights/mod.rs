@@ -1,0 +1,1 @@
+//! Which tensors are mine, and how do they get into memory?
