@@ -1,1 +1,13 @@
-//! placeholder
+//! What is between the machines, and is it right?
+//!
+//! - [`snapshot`]: what the system says, and where it said it; plain values.
+//! - [`system`]: where a snapshot comes from; the only place that asks the system.
+//! - [`link`]: a validated link, the only key that opens a transport.
+
+mod evidence;
+pub mod link;
+pub mod snapshot;
+pub mod system;
+
+pub use link::{Evidence, InterfaceChoice, Link, LinkError, LinkKind};
+pub use snapshot::Snapshot;
