@@ -1,0 +1,28 @@
+//! How does a GGUF file become a Hugging Face folder?
+//!
+//! GGUF is llama.cpp's format: one file with metadata (architecture, tokenizer, chat template) and
+//! tensors in blocks of few-bit numbers. Everything in it is read with bounds: a file that lies is
+//! refused by name and costs no more memory than it has bytes.
+//!
+//! | file | question |
+//! |---|---|
+//! | `file` | what does the header say, and can it be true? |
+//! | `metadata` | what does that key say? |
+//! | `quant`, `quant_k` | which numbers is that block? |
+//! | `llama` | which Hugging Face configuration and tensors is that? |
+//! | `tokenizer` | which tokenizer.json is that vocabulary? |
+//! | [`import`] | the folder, whole or not at all |
+//!
+//! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>, versions 2 and 3.
+
+mod file;
+pub mod import;
+mod llama;
+mod metadata;
+mod quant;
+mod quant_k;
+mod tokenizer;
+
+pub use file::{GgufError, GgufFile, GgufTensor};
+pub use metadata::MetaValue;
+pub use quant::GgmlType;
