@@ -1,1 +1,45 @@
-//! placeholder
+//! Bytes from my memory into yours, over the validated link only.
+//!
+//! An [`Endpoint`] is one node's end of its connections, opened with a
+//! [`Link`](exo_netconfig::Link) and pinned to it. A [`QueuePair`] is one connection: post a
+//! [`Send`] of [`RegionSlice`]s or a receive into a [`Region`], and hear of it by a [`Completion`]
+//! in a [`CompletionQueue`]. Posting never waits, completions are never dropped, and a payload of
+//! 4 KiB or more is never copied in user space.
+//!
+//! Map, each on what stands above it:
+//!
+//! - [`limits`]: every bound
+//! - [`memory`]: regions, and who may touch them when
+//! - [`wire`]: what goes over the cable, as data
+//! - `queue`: work requests and completions
+//! - `proto`: the connection as a state machine without I/O
+//! - `sys`: keeping sockets on the link, per platform
+//! - `driver`: sockets, timers, the one thread
+//!
+//! The bytes are specified in `docs/PROTOCOL.md`.
+
+pub mod limits;
+pub mod memory;
+pub mod wire;
+
+mod config;
+mod driver;
+mod event;
+mod identity;
+mod proto;
+mod queue;
+mod sys;
+mod trust;
+
+pub use config::{Encrypt, EndpointConfig, Timing};
+pub use driver::{ConnectionStats, Endpoint, EndpointStats, LaneStats, Percentiles, QueuePair};
+pub use event::{ConnectError, Event, OpenError, PeerInfo};
+pub use identity::{ClusterKey, Identity, KeyFileError, NodeId, ParseNodeIdError};
+pub use memory::{Backing, Region, RegionPool, RegionSlice};
+pub use proto::{CloseCode, HandshakeError, LossCause, PeerLost, ProtocolError};
+pub use queue::{
+    Completion, CompletionQueue, Opcode, Payload, PostError, Send, WaitTimeout, WorkError, WorkId,
+};
+pub use sys::PinError;
+pub use trust::Trust;
+pub use wire::header::Lane;

@@ -1,0 +1,110 @@
+//! How an endpoint should behave.
+
+use std::time::Duration;
+
+use crate::limits::{CHUNK_BYTES_DEFAULT, CONNECTIONS_DEFAULT, HANDSHAKES_DEFAULT};
+use crate::proto::Timers;
+use crate::trust::Trust;
+
+/// Whether frames are sealed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Encrypt {
+    /// On links chosen by hand, not on a Thunderbolt cable.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Only if the peer asks for it.
+    Off,
+}
+
+/// How long things may take, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// From the first packet of a connection to the last of its handshake.
+    pub handshake_ms: u64,
+    /// A side that has said nothing for so long sends a ping.
+    pub keepalive_ms: u64,
+    /// A peer that has said nothing for so long is suspected.
+    pub suspect_ms: u64,
+    /// A peer that has said nothing for so long is lost.
+    pub resume_window_ms: u64,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self { handshake_ms: 5_000, keepalive_ms: 250, suspect_ms: 1_000, resume_window_ms: 10_000 }
+    }
+}
+
+impl Timing {
+    pub(crate) fn handshake(&self) -> Duration {
+        Duration::from_millis(self.handshake_ms)
+    }
+
+    pub(crate) fn timers(&self) -> Timers {
+        Timers {
+            keepalive: Duration::from_millis(self.keepalive_ms.max(1)),
+            suspect: Duration::from_millis(self.suspect_ms),
+            resume_window: Duration::from_millis(self.resume_window_ms),
+        }
+    }
+}
+
+/// Everything that an endpoint is told when it opens.
+///
+/// ```
+/// # use exo_transport::{ClusterKey, EndpointConfig, Trust};
+/// let key = ClusterKey::from_bytes([7; 32]);
+/// let config =
+///     EndpointConfig { listen: 52_414, ..EndpointConfig::new("studio", Trust::ClusterKey(key)) };
+/// ```
+#[derive(Clone, Debug)]
+pub struct EndpointConfig {
+    /// Port to listen on; 0 takes any that is free.
+    pub listen: u16,
+    /// What people call this node, at most 64 bytes; longer names are cut.
+    pub name: String,
+    /// Version of the program, at most 32 bytes, for people.
+    pub software: String,
+    /// Whom to believe.
+    pub trust: Trust,
+    /// Whether frames are sealed.
+    pub encrypt: Encrypt,
+    /// How long things may take.
+    pub timing: Timing,
+    /// How long the driver looks for work before it sleeps, in microseconds. It costs a core and
+    /// saves a wake-up.
+    pub spin_us: u64,
+    /// A message is cut into frames of at most so many bytes.
+    pub chunk_bytes: usize,
+    /// Connections at once.
+    pub connections_max: usize,
+    /// Handshakes at once.
+    pub handshakes_max: usize,
+}
+
+impl EndpointConfig {
+    /// A node of this name that trusts so; the rest as it is by default.
+    pub fn new(name: impl Into<String>, trust: Trust) -> Self {
+        Self {
+            listen: 0,
+            name: name.into(),
+            software: concat!("exo-transport/", env!("CARGO_PKG_VERSION")).into(),
+            trust,
+            encrypt: Encrypt::Auto,
+            timing: Timing::default(),
+            spin_us: 0,
+            chunk_bytes: CHUNK_BYTES_DEFAULT,
+            connections_max: CONNECTIONS_DEFAULT,
+            handshakes_max: HANDSHAKES_DEFAULT,
+        }
+    }
+}
+
+impl Default for EndpointConfig {
+    /// Trusts nobody: whoever uses it has to say whom to believe.
+    fn default() -> Self {
+        Self::new("", Trust::Pinned { store: std::path::PathBuf::new() })
+    }
+}

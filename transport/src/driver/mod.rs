@@ -1,0 +1,22 @@
+//! The sockets: what the connection's state machine decides becomes vectored reads and writes.
+//!
+//! One thread per endpoint reads all its sockets and keeps all its timers. A thread that posts
+//! writes its frames itself if nobody else is at the connection just then, so a message costs one
+//! hop between threads, not two; what does not fit the socket at once is left to the driver.
+//!
+//! Layout: `endpoint` is the handle, `event_loop` the thread, `dialling` a socket before it is a
+//! connection, `pair` a connection with its socket, `goodbye` a socket after, `stats` what is told
+//! of them, `clock` the only clock of this crate.
+#![allow(clippy::disallowed_types)] // driver/ and sys/ own the sockets
+
+mod clock;
+mod dialling;
+mod endpoint;
+mod event_loop;
+mod goodbye;
+mod pair;
+mod stats;
+
+pub use endpoint::Endpoint;
+pub use pair::QueuePair;
+pub use stats::{ConnectionStats, EndpointStats, LaneStats, Percentiles};

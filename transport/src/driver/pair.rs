@@ -1,0 +1,437 @@
+//! A connection with its socket, and the queue pair by which others use it.
+//!
+//! Whoever posts puts its work into a queue and then tries to take the connection's lock. With the
+//! lock it does the work of everyone who has posted; without it, the holder does: before it goes it
+//! looks into the queue once more. So nobody ever waits for the lock, and no post is left lying.
+
+use std::io::{self, Read as _, Write as _};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+
+use crossbeam::queue::ArrayQueue;
+use mio::net::TcpStream;
+
+use super::endpoint::Shared;
+use super::stats::{ConnectionStats, Durations, LaneStats};
+use crate::event::PeerInfo;
+use crate::limits::{MESSAGE_BYTES_MAX, POSTER_WRITE_BYTES, READ_TURN_BYTES, WORK_REQUESTS_MAX};
+use crate::memory::Region;
+use crate::proto::{CloseCode, Connection, LossCause, Notice, Role, Time};
+use crate::queue::{
+    CompletionQueue, Outcome, PostError, RecvWork, Send, SendWork, WorkError, WorkId, complete,
+};
+use crate::wire::header::Lane;
+
+/// Work on its way to the connection.
+enum Post {
+    Send(SendWork),
+    Recv(RecvWork),
+}
+
+/// What only the holder of the lock touches.
+pub(super) struct Io {
+    pub(super) connection: Connection,
+    pub(super) socket: Option<TcpStream>,
+    /// Why the connection is over, found by a thread that only writes.
+    pub(super) failed: Option<LossCause>,
+    /// What all work comes to from now on.
+    pub(super) ended: Option<WorkError>,
+    reads: u64,
+    writes: u64,
+    dry_calls: u64,
+    pub(super) rtt: Durations,
+    pub(super) hops: [Durations; Lane::ALL.len()],
+}
+
+/// A connection that is established.
+pub(super) struct Pair {
+    pub(super) info: PeerInfo,
+    pub(super) role: Role,
+    shared: Arc<Shared>,
+    posts: ArrayQueue<Post>,
+    /// Work requests that were accepted and have not completed.
+    outstanding: AtomicUsize,
+    open: AtomicBool,
+    io: Mutex<Io>,
+    /// When the driver will look at the timers next, in its clock's nanoseconds.
+    due: AtomicU64,
+    /// Something here is for the driver.
+    attention: AtomicBool,
+    pub(super) close_asked: AtomicBool,
+}
+
+impl Pair {
+    pub(super) fn new(
+        info: PeerInfo,
+        role: Role,
+        connection: Connection,
+        socket: TcpStream,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self {
+            info,
+            role,
+            shared,
+            posts: ArrayQueue::new(WORK_REQUESTS_MAX),
+            outstanding: AtomicUsize::new(0),
+            open: AtomicBool::new(true),
+            io: Mutex::new(Io {
+                connection,
+                socket: Some(socket),
+                failed: None,
+                ended: None,
+                reads: 0,
+                writes: 0,
+                dry_calls: 0,
+                rtt: Durations::new(),
+                hops: Lane::ALL.map(|_| Durations::new()),
+            }),
+            due: AtomicU64::new(0),
+            attention: AtomicBool::new(true),
+            close_asked: AtomicBool::new(false),
+        }
+    }
+
+    /// The connection itself. A thread that panicked with the lock left bytes, not promises, in an
+    /// unknown state; the checks of the protocol will find out.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Io> {
+        self.io.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn try_lock(&self) -> Option<MutexGuard<'_, Io>> {
+        match self.io.try_lock() {
+            Ok(io) => Some(io),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    pub(super) fn due(&self) -> Time {
+        Time::from_nanos(self.due.load(Ordering::SeqCst))
+    }
+
+    pub(super) fn take_attention(&self) -> bool {
+        self.attention.swap(false, Ordering::SeqCst)
+    }
+
+    pub(super) fn call_driver(&self) {
+        if !self.attention.swap(true, Ordering::SeqCst) {
+            self.shared.wake();
+        }
+    }
+
+    /// Does what has been posted, as a poster.
+    fn drive(&self) {
+        loop {
+            let Some(mut io) = self.try_lock() else { return };
+            self.turn(&mut io, POSTER_WRITE_BYTES);
+            drop(io);
+            // Pairs with the fence in `enqueue`: either we see the post or its poster the lock.
+            fence(Ordering::SeqCst);
+            if self.posts.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Does what has been posted after the driver let go of the lock.
+    pub(super) fn drive_late_posts(&self) {
+        fence(Ordering::SeqCst);
+        if !self.posts.is_empty() {
+            self.drive();
+        }
+    }
+
+    /// Takes posts, writes, and hands out completions. Asks for the driver if something is left
+    /// that only it will get to.
+    pub(super) fn turn(&self, io: &mut Io, budget: usize) {
+        let now = self.shared.clock.now();
+        while let Some(post) = self.posts.pop() {
+            match (&io.ended, post) {
+                (None, Post::Send(work)) => io.connection.post_send(work),
+                (None, Post::Recv(work)) => io.connection.post_recv(work),
+                (Some(error), Post::Send(mut work)) => {
+                    let outcome = work.outcome(Err(error.clone()), self.info.node, now);
+                    outcome.into_iter().for_each(|outcome| self.finish(outcome));
+                }
+                (Some(error), Post::Recv(work)) => {
+                    self.finish(work.outcome(Err(error.clone()), self.info.node, now));
+                }
+            }
+        }
+        self.hand_out(io);
+        if io.ended.is_some() {
+            return;
+        }
+        let left = match io.write(now, budget) {
+            Ok(left) => left,
+            Err(error) => {
+                io.failed = Some(loss(&error));
+                true
+            }
+        };
+        if left || io.connection.poll_timeout() < self.due() {
+            self.call_driver();
+        }
+    }
+
+    fn finish(&self, outcome: Outcome) {
+        self.outstanding.fetch_sub(1, Ordering::AcqRel);
+        complete(outcome);
+    }
+
+    /// Hands out completions.
+    pub(super) fn hand_out(&self, io: &mut Io) {
+        while let Some(outcome) = io.connection.poll_outcome() {
+            self.finish(outcome);
+        }
+    }
+
+    /// Notes when the driver must come back.
+    pub(super) fn set_due(&self, io: &Io) {
+        self.due.store(io.connection.poll_timeout().as_nanos(), Ordering::SeqCst);
+    }
+
+    /// Ends all work. Gives the socket, to be said goodbye to.
+    pub(super) fn end(&self, io: &mut Io, error: &WorkError) -> Option<TcpStream> {
+        self.open.store(false, Ordering::SeqCst);
+        io.ended = Some(error.clone());
+        io.connection.lose(error, self.shared.clock.now());
+        self.turn(io, 0);
+        io.socket.take()
+    }
+
+    fn admit(&self, queue: &CompletionQueue) -> Result<(WorkId, Time), PostError> {
+        if !self.open.load(Ordering::Acquire) {
+            return Err(PostError::Disconnected);
+        }
+        if self.outstanding.fetch_add(1, Ordering::AcqRel) >= WORK_REQUESTS_MAX {
+            self.outstanding.fetch_sub(1, Ordering::AcqRel);
+            return Err(PostError::QueueFull);
+        }
+        if !queue.promise() {
+            self.outstanding.fetch_sub(1, Ordering::AcqRel);
+            return Err(PostError::QueueFull);
+        }
+        let id = self.shared.next_work.fetch_add(1, Ordering::Relaxed);
+        Ok((WorkId(id), self.shared.clock.now()))
+    }
+
+    fn enqueue(&self, post: Post) {
+        // There are as many places as work requests were admitted.
+        let full = self.posts.push(post);
+        debug_assert!(full.is_ok(), "more posts than were admitted");
+        fence(Ordering::SeqCst);
+        self.drive();
+    }
+
+    pub(super) fn stats(&self) -> ConnectionStats {
+        let io = self.lock();
+        let counters = *io.connection.counters();
+        let depths = io.connection.lane_depths();
+        let lanes = Lane::ALL.map(|lane| {
+            let (credits, sends_waiting, sends_in_flight, regions_posted) = depths[lane.index()];
+            let hop = io.hops[lane.index()].percentiles();
+            LaneStats { lane, credits, sends_waiting, sends_in_flight, regions_posted, hop }
+        });
+        ConnectionStats {
+            peer: self.info.node,
+            name: self.info.name.clone(),
+            addr: self.info.addr.to_string(),
+            interface: self.info.interface.clone(),
+            link_kind: self.info.link_kind,
+            encrypted: self.info.encrypted,
+            suspected: io.connection.is_suspected(),
+            frames_out: counters.frames_out,
+            frames_in: counters.frames_in,
+            bytes_out: counters.bytes_out,
+            bytes_in: counters.bytes_in,
+            payload_copies: counters.payload_copies,
+            inlined_bytes: counters.inlined_bytes,
+            sealed_bytes: counters.sealed_bytes,
+            reads: io.reads,
+            writes: io.writes,
+            dry_calls: io.dry_calls,
+            outstanding: self.outstanding.load(Ordering::Relaxed),
+            queued_bytes: io.connection.queued(),
+            rtt: io.rtt.percentiles(),
+            lanes: lanes.into(),
+        }
+    }
+}
+
+pub(super) fn loss(error: &io::Error) -> LossCause {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => LossCause::SocketEnded,
+        kind => LossCause::Io { kind, words: error.to_string() },
+    }
+}
+
+impl Io {
+    /// Writes until the socket is full, the budget spent or all is said. Gives whether something
+    /// is left that could be written now.
+    fn write(&mut self, now: Time, budget: usize) -> io::Result<bool> {
+        let Some(socket) = &mut self.socket else { return Ok(false) };
+        let mut spent = 0;
+        loop {
+            let queued = self.connection.poll_transmit(now);
+            if queued == 0 {
+                return Ok(false);
+            }
+            if spent >= budget {
+                return Ok(true);
+            }
+            match self.connection.with_slices(|slices| socket.write_vectored(slices)) {
+                Ok(len) => {
+                    self.writes += 1;
+                    spent += len;
+                    self.connection.handle_written(len);
+                    if len < queued {
+                        // The socket is full and will say when it is not.
+                        return Ok(false);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.dry_calls += 1;
+                    return Ok(false);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Reads until the socket is dry or others should get their turn. Gives whether there may be
+    /// more. `to_the_end` reads on after a short read, to find the end of the stream.
+    pub(super) fn read(&mut self, now: Time, to_the_end: bool) -> Result<bool, LossCause> {
+        let Some(socket) = &mut self.socket else { return Ok(false) };
+        let mut taken = 0;
+        while taken < READ_TURN_BYTES {
+            let mut space = self.connection.read_space();
+            let room = space[0].len() + space[1].len();
+            let used = if space[0].is_empty() { &mut space[1..] } else { &mut space[..] };
+            match socket.read_vectored(used) {
+                Ok(0) => return Err(LossCause::SocketEnded),
+                Ok(len) => {
+                    self.reads += 1;
+                    taken += len;
+                    self.connection.handle_read(len, now)?;
+                    if len < room && !to_the_end {
+                        // Less than was asked for: that was all, and the next byte is an event.
+                        self.connection.handle_dry();
+                        return Ok(false);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.dry_calls += 1;
+                    self.connection.handle_dry();
+                    return Ok(false);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(loss(&error)),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Puts measurements where they belong and gives the other notices to `each`.
+    pub(super) fn sort_notices(&mut self, mut each: impl FnMut(Notice)) {
+        while let Some(notice) = self.connection.poll_notice() {
+            match notice {
+                Notice::RoundTrip { rtt } => self.rtt.record(rtt),
+                Notice::Hop { lane, elapsed } => self.hops[lane.index()].record(elapsed),
+                other => each(other),
+            }
+        }
+    }
+
+    /// Says goodbye as far as the socket takes it now.
+    pub(super) fn say_goodbye(&mut self, code: CloseCode, reason: &str, now: Time) {
+        self.connection.close(code, reason);
+        let _ = self.write(now, usize::MAX);
+    }
+}
+
+/// The way to talk to one peer. Cloning gives another handle on the same connection.
+#[derive(Clone)]
+pub struct QueuePair(pub(super) Arc<Pair>);
+
+impl QueuePair {
+    /// Who is at the other end.
+    pub fn peer(&self) -> &PeerInfo {
+        &self.0.info
+    }
+
+    /// Posts a message. Never waits; the completion comes to `queue`.
+    ///
+    /// # Errors
+    ///
+    /// [`PostError`], and the message back.
+    #[allow(clippy::result_large_err)] // the caller's own message is given back
+    pub fn post_send(
+        &self,
+        send: Send,
+        queue: &CompletionQueue,
+    ) -> Result<WorkId, (PostError, Send)> {
+        let len = send.payload.len();
+        if len > MESSAGE_BYTES_MAX {
+            return Err((PostError::TooLong { len }, send));
+        }
+        let (id, posted) = match self.0.admit(queue) {
+            Ok(admitted) => admitted,
+            Err(error) => return Err((error, send)),
+        };
+        self.0.enqueue(Post::Send(SendWork {
+            id,
+            lane: send.lane,
+            payload: send.payload,
+            immediate: send.immediate,
+            posted,
+            deadline: send.deadline.map(|deadline| posted.after(deadline)),
+            queue: Some(queue.clone()),
+        }));
+        Ok(id)
+    }
+
+    /// Posts a region for one message of `lane`, and grants the peer the credit to send it. The
+    /// completion gives the region back. A message longer than its region breaks the protocol and
+    /// ends the connection.
+    ///
+    /// # Errors
+    ///
+    /// [`PostError`], and the region back.
+    pub fn post_recv(
+        &self,
+        lane: Lane,
+        region: Region,
+        queue: &CompletionQueue,
+    ) -> Result<WorkId, (PostError, Region)> {
+        let (id, posted) = match self.0.admit(queue) {
+            Ok(admitted) => admitted,
+            Err(error) => return Err((error, region)),
+        };
+        self.0.enqueue(Post::Recv(RecvWork { id, lane, region, posted, queue: queue.clone() }));
+        Ok(id)
+    }
+
+    /// Whether the connection stands.
+    pub fn is_open(&self) -> bool {
+        self.0.open.load(Ordering::Acquire)
+    }
+
+    /// Ends the connection. Pending work completes with
+    /// [`WorkError::Flushed`](crate::WorkError::Flushed), soon and not before this returns.
+    pub fn close(&self) {
+        self.0.close_asked.store(true, Ordering::SeqCst);
+        self.0.call_driver();
+    }
+}
+
+impl std::fmt::Debug for QueuePair {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("QueuePair")
+            .field("peer", &self.0.info)
+            .field("is_open", &self.is_open())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,96 @@
+//! Every bound of this crate, in one place.
+//!
+//! A queue, frame, region or batch that has no line here has no bound, and that is a defect.
+
+/// Bytes of a frame's header.
+pub const HEADER_BYTES: usize = 64;
+/// Bytes of the authentication tag that follows a sealed payload.
+pub const TAG_BYTES: usize = 16;
+/// Bytes of the preamble.
+pub const PREAMBLE_BYTES: usize = 16;
+
+/// Lanes of a connection.
+pub const LANES: usize = 4;
+
+/// Largest message, in bytes. Relative pointers of an archive reach 2 GiB; half of it is enough.
+pub const MESSAGE_BYTES_MAX: usize = 1 << 30;
+/// Largest number of slices gathered into one message.
+pub const PAYLOAD_PARTS_MAX: usize = 4;
+
+/// Largest payload of one frame that a node may announce.
+pub const FRAME_PAYLOAD_BYTES_MAX: usize = 1 << 20;
+/// Smallest payload of one frame that a node may announce: less would be all header.
+pub const FRAME_PAYLOAD_BYTES_MIN: usize = 4096;
+/// A message is cut into frames of at most this many bytes, so a frame of a better lane waits for
+/// one of them at most.
+pub const CHUNK_BYTES_DEFAULT: usize = 128 << 10;
+
+/// A payload shorter than this is copied once, next to its header, so that a burst of small frames
+/// shares one system call. A payload of this length or more is never copied when it goes out.
+pub const INLINE_BYTES_BELOW: usize = 4096;
+
+/// Buffered bytes that are sent in one go when payloads stay where they are: headers and inlined
+/// payloads.
+pub const STAGING_PLAIN_BYTES: usize = 64 << 10;
+/// Slices handed to one vectored write.
+pub const WRITE_SLICES_MAX: usize = 64;
+/// Bytes read ahead while a burst of small frames arrives.
+pub const READ_AHEAD_BYTES: usize = 16 << 10;
+/// So many small frames in a row, without the socket running dry, are a burst.
+pub const BURST_FRAMES: u32 = 3;
+/// Bytes read from one connection before the others get their turn.
+pub const READ_TURN_BYTES: usize = 4 << 20;
+/// Bytes that a posting thread may write itself before it leaves the rest to the driver.
+pub const POSTER_WRITE_BYTES: usize = 256 << 10;
+
+/// Words of a `CLOSE`, in bytes.
+pub const CLOSE_REASON_BYTES_MAX: usize = 256;
+/// Payload of `PING` and `PONG`, in bytes.
+pub const PING_BYTES: usize = 8;
+/// `PONG`s owed at once. A peer that asks faster than it reads breaks the protocol.
+pub const PONGS_OWED_MAX: usize = 16;
+
+/// Largest Noise message, in bytes.
+pub const NOISE_MESSAGE_BYTES_MAX: usize = 1024;
+/// All that a peer can make us hold before it is authenticated, in bytes, beside one socket.
+pub const HANDSHAKE_BYTES_MAX: usize = 4096;
+/// Longest name of a node, in bytes.
+pub const NODE_NAME_BYTES_MAX: usize = 64;
+/// Longest version of a program, in bytes.
+pub const SOFTWARE_BYTES_MAX: usize = 32;
+/// Most peers that a store of trusted keys may hold.
+pub const KNOWN_PEERS_MAX: usize = 1024;
+
+/// Connections of one endpoint, unless its configuration says otherwise.
+pub const CONNECTIONS_DEFAULT: usize = 64;
+/// Handshakes under way at once, unless the configuration says otherwise.
+pub const HANDSHAKES_DEFAULT: usize = 16;
+/// Work requests of one queue pair that are posted and not completed.
+pub const WORK_REQUESTS_MAX: usize = 1024;
+/// Entries of a completion queue.
+pub const COMPLETIONS_MAX: usize = 65_536;
+/// Events that wait for their reader.
+pub const EVENTS_MAX: usize = 1024;
+/// Requests to the driver (connect) that wait for it.
+pub const COMMANDS_MAX: usize = 256;
+
+/// Sequences of one activation.
+pub const ACTIVATION_SEQUENCES_MAX: usize = 1024;
+/// Tokens (rows) of one activation.
+pub const ACTIVATION_TOKENS_MAX: u32 = 65_536;
+/// Width of a row, in numbers.
+pub const ACTIVATION_HIDDEN_MAX: u32 = 1 << 20;
+
+const _: () = assert!(FRAME_PAYLOAD_BYTES_MIN >= CLOSE_REASON_BYTES_MAX);
+const _: () = assert!(CHUNK_BYTES_DEFAULT >= FRAME_PAYLOAD_BYTES_MIN);
+const _: () = assert!(CHUNK_BYTES_DEFAULT <= FRAME_PAYLOAD_BYTES_MAX);
+const _: () = assert!(FRAME_PAYLOAD_BYTES_MAX <= u32::MAX as usize);
+// Whatever a frame holds besides zero-copy payload must fit into an empty staging buffer.
+const _: () = assert!(STAGING_PLAIN_BYTES >= HEADER_BYTES + INLINE_BYTES_BELOW + TAG_BYTES);
+const _: () = assert!(WRITE_SLICES_MAX > PAYLOAD_PARTS_MAX + 1);
+const _: () = assert!(READ_AHEAD_BYTES >= HEADER_BYTES + TAG_BYTES + INLINE_BYTES_BELOW);
+// Two messages in, two out, and both preambles.
+const _: () =
+    assert!(2 * (NOISE_MESSAGE_BYTES_MAX + 2) + 2 * PREAMBLE_BYTES <= HANDSHAKE_BYTES_MAX);
+const _: () = assert!(MESSAGE_BYTES_MAX <= i32::MAX as usize);
+const _: () = assert!(WORK_REQUESTS_MAX <= u32::MAX as usize / 2);

@@ -1,0 +1,17 @@
+//! Memory that the transport may send from or receive into.
+//!
+//! Contract: ownership is a type. A [`Region`] is an exclusive lease: only its holder reads or
+//! writes it. [`Region::freeze`] turns it into a [`RegionSlice`]: shared and immutable. Nothing
+//! turns a slice into something writable while another slice of the same region lives, so bytes
+//! that the kernel may still read are never written.
+//!
+//! Layout: `backing` says what kinds of memory there are, `region` what may be done with them,
+//! `pool` gives regions out again without allocating.
+
+mod backing;
+mod pool;
+mod region;
+
+pub use backing::{Backing, PAGE_BYTES};
+pub use pool::RegionPool;
+pub use region::{Region, RegionSlice};

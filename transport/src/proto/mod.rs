@@ -1,0 +1,26 @@
+//! The connection as a state machine without I/O.
+//!
+//! Contract: bytes and the time come in, bytes and outcomes go out; nothing here reads a clock,
+//! owns a socket or waits. So a run depends on its input alone and can be replayed.
+//!
+//! Layout: `handshake` until both sides know each other, then `connection`, which leans on `lane`
+//! (credits, sequences, what is in flight), `receive` (bytes to frames), `transmit` (frames to
+//! bytes) and `seal` (the cipher).
+
+mod connection;
+mod error;
+mod handshake;
+mod lane;
+mod receive;
+mod seal;
+#[cfg(test)]
+mod simulation;
+mod time;
+mod transmit;
+
+pub use error::{CloseCode, HandshakeError, LossCause, PeerLost, ProtocolError};
+
+pub(crate) use connection::{Agreed, Connection, Notice, Timers};
+pub(crate) use error::Refusal;
+pub(crate) use handshake::{Established, Handshake, Local, Role};
+pub(crate) use time::Time;

@@ -1,0 +1,183 @@
+//! What became of a work request, and where one hears of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
+use thiserror::Error;
+
+use super::work::WorkId;
+use crate::limits::COMPLETIONS_MAX;
+use crate::memory::Region;
+use crate::wire::header::Lane;
+use crate::{NodeId, PeerLost};
+
+/// What was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Opcode {
+    /// A two-sided send.
+    Send,
+    /// A receive.
+    Recv,
+}
+
+/// Why a work request came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum WorkError {
+    /// The connection ended first. It is not known whether the peer got the message.
+    #[error(transparent)]
+    PeerLost(#[from] PeerLost),
+    /// The deadline passed. The peer may get the message yet.
+    #[error("the deadline passed before the peer acknowledged the message")]
+    DeadlinePassed,
+    /// This side closed the queue pair first.
+    #[error("the queue pair was closed on this side")]
+    Flushed,
+}
+
+/// What became of a work request.
+#[derive(Debug)]
+pub struct Completion {
+    /// Which work request.
+    pub id: WorkId,
+    /// What it asked for.
+    pub opcode: Opcode,
+    /// `Ok` of a send: the peer's transport acknowledged the whole message, which lies in a region
+    /// of its. `Ok` of a receive: a whole message lies in `region`.
+    pub status: Result<(), WorkError>,
+    /// The lane.
+    pub lane: Lane,
+    /// Bytes of the message.
+    pub bytes: usize,
+    /// What the sender gave along, of a receive.
+    pub immediate: Option<u32>,
+    /// The region that was posted, of a receive, whatever became of it. The message is its first
+    /// `bytes` bytes.
+    pub region: Option<Region>,
+    /// The node at the other end.
+    pub peer: NodeId,
+    /// From post to completion, on this machine's clock.
+    pub elapsed: Duration,
+}
+
+/// Nothing completed in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("nothing completed within {waited_ms} ms")]
+pub struct WaitTimeout {
+    /// How long was waited.
+    pub waited_ms: u64,
+}
+
+#[derive(Debug)]
+struct Inner {
+    sender: Sender<Completion>,
+    receiver: Receiver<Completion>,
+    /// Places promised to work requests that have not completed.
+    promised: AtomicUsize,
+    capacity: usize,
+}
+
+/// Where completions arrive. Cloning gives another handle on the same queue.
+///
+/// Any number of queue pairs may complete into one queue, and any number of threads may take
+/// completions out; each is seen by one of them.
+#[derive(Clone, Debug)]
+pub struct CompletionQueue(Arc<Inner>);
+
+impl CompletionQueue {
+    /// A queue with room for `capacity` completions, from 1 to [`COMPLETIONS_MAX`]: values outside
+    /// are brought inside. Work requests that name it hold their place in it from the post on.
+    pub fn with_capacity(capacity: usize) -> Self {
+        let capacity = capacity.clamp(1, COMPLETIONS_MAX);
+        let (sender, receiver) = bounded(capacity);
+        Self(Arc::new(Inner { sender, receiver, promised: AtomicUsize::new(0), capacity }))
+    }
+
+    /// The next completion, if there is one now.
+    pub fn poll(&self) -> Option<Completion> {
+        match self.0.receiver.try_recv() {
+            Ok(completion) => Some(completion),
+            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
+        }
+    }
+
+    /// The next completion, waiting for it at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitTimeout`]; the work requests stay posted.
+    pub fn wait(&self, timeout: Duration) -> Result<Completion, WaitTimeout> {
+        self.0.receiver.recv_timeout(timeout).map_err(|_| WaitTimeout {
+            waited_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
+        })
+    }
+
+    /// The channel itself, for `select!`. It never disconnects while a handle lives.
+    pub fn receiver(&self) -> &Receiver<Completion> {
+        &self.0.receiver
+    }
+
+    /// Promises a place to a work request, if there is one.
+    pub(crate) fn promise(&self) -> bool {
+        // A completion moves from `promised` into the channel by being pushed first and uncounted
+        // second, and here they are read the other way round: at worst one is counted twice.
+        let promised = self.0.promised.fetch_add(1, Ordering::AcqRel);
+        let room = promised + self.0.receiver.len() < self.0.capacity;
+        if !room {
+            self.break_promise();
+        }
+        room
+    }
+
+    /// The work request was not accepted after all.
+    pub(crate) fn break_promise(&self) {
+        self.0.promised.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Keeps a promise.
+    pub(crate) fn push(&self, completion: Completion) {
+        let pushed = self.0.sender.try_send(completion);
+        debug_assert!(!matches!(pushed, Err(TrySendError::Full(_))), "a place was promised");
+        self.0.promised.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn completion() -> Completion {
+        Completion {
+            id: WorkId(1),
+            opcode: Opcode::Send,
+            status: Ok(()),
+            lane: Lane::Urgent,
+            bytes: 0,
+            immediate: None,
+            region: None,
+            peer: NodeId::from_bytes([0; 16]),
+            elapsed: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn promises_and_completions_share_the_places() {
+        let queue = CompletionQueue::with_capacity(2);
+        assert!(queue.promise() && queue.promise());
+        assert!(!queue.promise());
+        queue.push(completion());
+        assert!(!queue.promise(), "the completion that waits takes the place");
+        assert!(queue.poll().is_some());
+        assert!(queue.promise());
+        assert!(queue.poll().is_none());
+    }
+
+    #[test]
+    fn waiting_ends() {
+        let queue = CompletionQueue::with_capacity(1);
+        assert_eq!(queue.wait(Duration::from_millis(5)).unwrap_err(), WaitTimeout { waited_ms: 5 });
+    }
+}
