@@ -39,12 +39,12 @@ pub(crate) fn host_triple() -> Result<String> {
 /// they are not there yet.
 pub(crate) fn package_dir(layout: &Layout, name: &str) -> Result<PathBuf> {
     let mut metadata = cargo(layout);
-    metadata.args(["metadata", "--format-version=1", "--locked", "--filter-platform"]);
+    // Not --locked: whoever has just added a dependency may set up, too; the checks are strict.
+    metadata.args(["metadata", "--format-version=1", "--filter-platform"]);
     let json = output(metadata.arg(host_triple()?)).map_err(|error| {
         failure(
             format!("cargo could not resolve the workspace: {error:#}"),
-            "cargo's own words are above; if Cargo.lock is out of date after a change to a \
-             Cargo.toml, `cargo update --workspace` brings it up to date",
+            "cargo's own words are above",
         )
     })?;
     let json: Value = serde_json::from_str(&json).context("cargo metadata's answer")?;

@@ -57,8 +57,11 @@ struct Plan {
     stamp: String,
 }
 
-/// Makes `.mlx/` unless it is already what it should be.
+/// Makes `.mlx/` unless it is already what it should be; does nothing on macOS.
 pub(crate) fn ensure(layout: &Layout) -> Result<()> {
+    if !cfg!(target_os = "linux") {
+        return Ok(()); // mlx-sys builds itself on macOS
+    }
     let _lock = Lock::take(&layout.exo().join("setup.lock"), "MLX")?;
     let plan = Plan::new(layout)?;
     if plan.is_done() {

@@ -25,10 +25,12 @@ pub(crate) fn unpack(requirements: &Path, target: &Path) -> Result<()> {
     finish(&mut pip)
 }
 
-/// Installs what the file `requirements` names into the virtual environment of `python`.
-pub(crate) fn install(python: &Path, requirements: &Path) -> Result<()> {
-    let mut pip = Command::new(python);
-    pip.args(["-m", "pip", "install", "--only-binary=:all:", "-r"]).arg(requirements);
+/// Puts what the file `requirements` names, which is all it takes, into the folder `target` of a
+/// Python's packages.
+pub(crate) fn install(requirements: &Path, target: &Path) -> Result<()> {
+    let mut pip = python();
+    pip.args(["-m", "pip", "install", "--no-deps", "--only-binary=:all:", "--upgrade"]);
+    pip.arg("--target").arg(target).arg("-r").arg(requirements);
     finish(&mut pip)
 }
 
