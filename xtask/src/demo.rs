@@ -17,6 +17,7 @@ use anyhow::{Context, Result, bail};
 use crate::{
     api::{Api, Cluster},
     layout::{Layout, make_dir, remove},
+    lock::Lock,
     mlx_linux, model,
     nodes::Nodes,
     prerequisites,
@@ -54,6 +55,8 @@ pub(crate) fn run(layout: &Layout) -> Result<()> {
 }
 
 fn show(layout: &Layout, exo_node: &Path) -> Result<String> {
+    let _lock = Lock::take(&layout.exo().join("demo.lock"), "the demo")?;
+    remove(&layout.demo())?; // two new nodes each time, that have never met
     let key = layout.demo().join("cluster.key");
     write_key(&key)?;
     let [alpha_link, beta_link, alpha_api, beta_api] = free_ports()?;

@@ -62,8 +62,9 @@ fn explain(said: &str) -> anyhow::Error {
     if said.contains("No matching distribution found") {
         return failure(
             what,
-            "the index has no build for this machine, or this pip is too old to know it: \
-             `python3 -m pip install --upgrade pip` helps with the second",
+            "either the package index could not be reached (check the network), or it has no \
+             build for this machine, or this pip is too old to know it (`python3 -m pip install \
+             --upgrade pip`)",
         );
     }
     failure(what, "pip's own words are above")

@@ -176,9 +176,7 @@ impl PackageManager {
 
     fn install(self, part: Part) -> String {
         let (install, [compiler, python, pip]) = match self {
-            Self::Apt => {
-                ("sudo apt-get install", ["g++", "python3 python3-pip python3-venv", "python3-pip"])
-            }
+            Self::Apt => ("sudo apt-get install", ["g++", "python3 python3-pip", "python3-pip"]),
             Self::Dnf => ("sudo dnf install", ["gcc-c++", "python3 python3-pip", "python3-pip"]),
             Self::Zypper => {
                 ("sudo zypper install", ["gcc-c++", "python3 python3-pip", "python3-pip"])

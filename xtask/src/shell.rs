@@ -1,6 +1,7 @@
 //! How are other programs run, and what does the user see when one of them fails?
 
 use std::{
+    borrow::Cow,
     error::Error,
     fmt,
     io::{BufRead, BufReader},
@@ -82,7 +83,7 @@ pub(crate) fn run_and_keep_stderr(command: &mut Command) -> Result<(bool, String
     let mut kept = String::new();
     for line in BufReader::new(child.stderr.take().expect("piped above")).lines() {
         let line = line.with_context(|| format!("reading from `{}`", shown(command)))?;
-        eprintln!("{line}");
+        eprintln!("{}", shortened(&line));
         kept.push_str(&line);
         kept.push('\n');
     }
@@ -90,10 +91,19 @@ pub(crate) fn run_and_keep_stderr(command: &mut Command) -> Result<(bool, String
     Ok((status.success(), kept))
 }
 
-/// The last `lines` lines of `text`.
+/// The last `lines` lines of `text`, each short enough to be read.
 pub(crate) fn tail(text: &str, lines: usize) -> String {
     let all: Vec<&str> = text.lines().collect();
-    all[all.len().saturating_sub(lines)..].join("\n")
+    let last = all[all.len().saturating_sub(lines)..].iter().copied();
+    last.map(shortened).collect::<Vec<_>>().join("\n")
+}
+
+/// At most 400 characters of `line`: some programs put a thousand failures into one.
+fn shortened(line: &str) -> Cow<'_, str> {
+    match line.char_indices().nth(400) {
+        Some((end, _)) => format!("{} …", &line[..end]).into(),
+        None => line.into(),
+    }
 }
 
 fn not_started(command: &Command) -> String {
@@ -143,6 +153,7 @@ mod tests {
         assert_eq!(tail("a\nb\nc\n", 2), "b\nc");
         assert_eq!(tail("a", 2), "a");
         assert_eq!(tail("", 2), "");
+        assert_eq!(tail(&"é".repeat(500), 1).chars().count(), 402, "cut, and marked as cut");
     }
 
     #[test]
