@@ -21,6 +21,10 @@ mod pieces;
 mod python_json;
 mod stop;
 mod template;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use decoder::Decoder;
 pub use error::PromptError;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use half::{
-    bf16, f16,
+    f16,
     slice::{HalfBitsSliceExt, HalfFloatSliceExt},
 };
 use safetensors::Dtype;
@@ -100,7 +100,10 @@ impl TensorReader {
             if tensor.dtype == Dtype::F16 {
                 halves.reinterpret_cast::<f16>().convert_to_f32_slice(chunk);
             } else {
-                halves.reinterpret_cast::<bf16>().convert_to_f32_slice(chunk);
+                // A bf16 is the upper half of an f32.
+                for (number, &bits) in chunk.iter_mut().zip(halves.iter()) {
+                    *number = f32::from_bits(u32::from(bits) << 16);
+                }
             }
         }
         Ok(())
@@ -109,6 +112,8 @@ impl TensorReader {
 
 #[cfg(test)]
 mod tests {
+    use half::bf16;
+
     use super::*;
     use crate::weights::{ModelFolder, write::tests::write_halves};
 

@@ -21,6 +21,10 @@ mod llama;
 mod metadata;
 mod quant;
 mod quant_k;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod tokenizer;
 
 pub use file::{GgufError, GgufFile, GgufTensor};

@@ -33,6 +33,8 @@ pub(super) struct TokenizerFiles {
 struct Rules {
     class: &'static str,
     pre_tokenizer: Value,
+    /// What is done to the ids, but for the token that begins a text.
+    post_processor: Value,
     decoder: Value,
     ignore_merges: bool,
     add_bos: bool,
@@ -51,12 +53,9 @@ pub(super) fn files(file: &GgufFile) -> Result<TokenizerFiles, ImportError> {
     let id = |name: &str| special_id(file, name, tokens);
     let token = |name: &str| Ok::<_, GgufError>(id(name)?.map(|id| tokens[id].clone()));
     let add_bos = metadata.optional_bool("tokenizer.ggml.add_bos_token")?.unwrap_or(rules.add_bos);
-    let byte_level = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
     let post_processor = match id("bos")?.filter(|_| add_bos) {
-        None => byte_level,
-        Some(bos) => {
-            json!({"type": "Sequence", "processors": [byte_level, begin_with(&tokens[bos], bos)]})
-        }
+        None => rules.post_processor,
+        Some(bos) => begin_with(&tokens[bos], bos, rules.post_processor),
     };
     let tokenizer = json!({
         "version": "1.0",
@@ -120,6 +119,7 @@ fn rules(name: &str) -> Result<Rules, ImportError> {
                 json!({"type": "Digits", "individual_digits": true}),
                 byte_level(false, true),
             ),
+            post_processor: Value::Null,
             decoder: byte_level(true, true),
             ignore_merges: false,
             add_bos: false,
@@ -131,6 +131,7 @@ fn rules(name: &str) -> Result<Rules, ImportError> {
                     "behavior": "Isolated", "invert": false}),
                 byte_level(false, false),
             ),
+            post_processor: byte_level(false, true),
             decoder: byte_level(true, true),
             ignore_merges: true,
             add_bos: true,
@@ -188,16 +189,21 @@ fn special_id(file: &GgufFile, name: &str, tokens: &[String]) -> Result<Option<u
     }
 }
 
-/// A post-processor that puts the token that begins a text before it.
-fn begin_with(token: &str, id: usize) -> Value {
+/// A post-processor that puts the token that begins a text before it, after what `first` does.
+fn begin_with(token: &str, id: usize, first: Value) -> Value {
     let special = |kind: u8| json!({"SpecialToken": {"id": token, "type_id": kind}});
     let text = |name: &str, kind: u8| json!({"Sequence": {"id": name, "type_id": kind}});
-    json!({
+    let template = json!({
         "type": "TemplateProcessing",
         "single": [special(0), text("A", 0)],
         "pair": [special(0), text("A", 0), special(1), text("B", 1)],
         "special_tokens": {token: {"id": token, "ids": [id], "tokens": [token]}},
-    })
+    });
+    if first.is_null() {
+        template
+    } else {
+        json!({"type": "Sequence", "processors": [first, template]})
+    }
 }
 
 /// The chat template; with names, if there are several.

@@ -1,0 +1,163 @@
+//! Whole folders, against what Hugging Face's own code makes of them.
+
+use std::{path::Path, sync::Arc};
+
+use serde_json::{Map, Value, json};
+
+use super::{testing::write_folder, *};
+
+const PROMPTS: &str = include_str!("../../tests/fixtures/chat_prompts.json");
+const QWEN3: &str = include_str!("../../tests/fixtures/templates/qwen3.jinja");
+const QWEN2_5: &str = include_str!("../../tests/fixtures/templates/qwen2.5.jinja");
+
+fn model(chat_template: &Value) -> Arc<PromptModel> {
+    let dir = tempfile::tempdir().unwrap();
+    write_folder(dir.path(), chat_template);
+    Arc::new(PromptModel::open(dir.path(), "tiny").unwrap())
+}
+
+/// All prompts of a family: what renders them, and what they are.
+fn prompts(family: &str) -> Vec<(String, Vec<Value>, ChatOptions, Value)> {
+    let prompts: Value = serde_json::from_str(PROMPTS).unwrap();
+    let cases = prompts["families"][family].as_object().unwrap();
+    let cases = cases.iter().map(|(key, expected)| {
+        let mut parts = key.split('+');
+        let messages = prompts["conversations"][parts.next().unwrap()].as_array().unwrap().clone();
+        let mut options = ChatOptions::default();
+        for part in parts {
+            match part {
+                "tools" => options.tools = Some(prompts["tools"].clone()),
+                "nothink" => drop(options.extra.insert("enable_thinking".into(), false.into())),
+                other => panic!("{other}"),
+            }
+        }
+        (key.clone(), messages, options, expected.clone())
+    });
+    cases.collect()
+}
+
+#[test]
+fn prompts_are_those_that_python_renders() {
+    for (family, template) in [("qwen3", QWEN3), ("qwen2.5-coder", QWEN2_5)] {
+        let model = model(&json!(template));
+        for (key, messages, options, expected) in prompts(family) {
+            let text = model.chat(&messages, &options).unwrap();
+            assert_eq!(text, expected["text"].as_str().unwrap(), "{family} {key}");
+        }
+    }
+}
+
+#[test]
+fn smollm2_is_told_the_same_and_in_the_same_ids() {
+    let Ok(dir) = std::env::var("EXO_TEST_MODEL_DIR") else {
+        println!("skipped: needs EXO_TEST_MODEL_DIR");
+        return;
+    };
+    let model = Arc::new(PromptModel::open(Path::new(&dir), "smollm2").unwrap());
+    assert_eq!((model.context_length(), model.vocab_size()), (8192, 49152));
+    assert_eq!(model.stop_tokens(), [2]);
+    for (key, messages, options, expected) in prompts("smollm2") {
+        let text = model.chat(&messages, &options).unwrap();
+        assert_eq!(text, expected["text"].as_str().unwrap(), "{key}");
+        let ids = model.encode(&text, AddSpecial::No).unwrap();
+        assert_eq!(json!(ids), expected["ids"], "{key}");
+        let plain: String = ids.iter().filter_map(|&id| model.token_text(id)).collect();
+        assert!(key == "sys" || plain == text, "{key}: {plain}");
+    }
+    // Characters of several tokens come whole, and only once they are.
+    let text = "Naïve 你好 — 😀👍🏽 e\u{301}\n\tfn main() {}  🇰🇷";
+    let mut decoder = model.decoder();
+    let ids = model.encode(text, AddSpecial::No).unwrap();
+    let pieces: Vec<String> = ids.iter().filter_map(|&id| decoder.push(id)).collect();
+    assert!(pieces.len() < ids.len() && decoder.finish().is_none());
+    assert!(!pieces.concat().contains('\u{fffd}'));
+    assert_eq!(pieces.concat(), text);
+}
+
+#[test]
+fn the_folders_files_are_what_the_model_says() {
+    let model = model(&Value::Null);
+    assert_eq!((model.name(), model.context_length(), model.vocab_size()), ("tiny", 100, 300));
+    assert_eq!(model.stop_tokens(), [257]);
+    let text = "</s>né<tool>!";
+    let ids = model.encode(text, AddSpecial::No).unwrap();
+    assert_eq!(ids, [257, b'n'.into(), 0xc3, 0xa9, 258, b'!'.into()], "and it is not cut");
+    assert_eq!(model.encode("a", AddSpecial::Yes).unwrap(), [256, b'a'.into()]);
+    assert_eq!(model.token_bytes(257).unwrap(), b"</s>");
+    assert_eq!(model.token_bytes(0xc3).unwrap(), [0xc3]);
+    assert_eq!(model.token_text(0xc3).unwrap(), "\u{fffd}");
+    assert_eq!((model.token_bytes(299), model.token_text(u32::MAX)), (None, None));
+
+    let mut decoder = model.decoder();
+    let pieces: Vec<Option<String>> = ids.iter().map(|&id| decoder.push(id)).collect();
+    let text = |text: &str| Some(text.to_owned());
+    assert_eq!(pieces, [None, text("n"), None, text("é"), text("<tool>"), text("!")]);
+    assert_eq!(decoder.push(299), None);
+    assert_eq!((decoder.push(0xe4), decoder.push(0xbd)), (None, None));
+    assert_eq!((decoder.finish(), decoder.finish()), (text("\u{fffd}"), None));
+}
+
+#[test]
+fn stop_tokens_are_gathered_from_every_file_and_form() {
+    let dir = tempfile::tempdir().unwrap();
+    write_folder(dir.path(), &Value::Null);
+    let write = |name: &str, content: Value| {
+        std::fs::write(dir.path().join(name), content.to_string()).unwrap();
+    };
+    write("generation_config.json", json!({"eos_token_id": [7, 257, 7, null]}));
+    write("config.json", json!({"text_config": {"max_position_embeddings": 9, "eos_token_id": 8}}));
+    write("tokenizer_config.json", json!({"eos_token": {"content": "<tool>"}}));
+    let model = PromptModel::open(dir.path(), "m").unwrap();
+    assert_eq!(model.stop_tokens(), [7, 257, 8, 258]);
+    assert_eq!((model.context_length(), model.vocab_size()), (9, 259));
+}
+
+#[test]
+fn which_template_is_taken() {
+    let say = |text: &str| json!([{"role": "user", "content": text}]).as_array().unwrap().clone();
+    let with_tools = ChatOptions { tools: Some(json!([])), ..ChatOptions::default() };
+    let two = model(&json!([
+        {"name": "default", "template": "{{ bos_token }}{{ messages[0].content }}"},
+        {"name": "tool_use", "template": "tools"}]));
+    assert_eq!(two.chat(&say("x"), &ChatOptions::default()).unwrap(), "<s>x");
+    assert_eq!(two.chat(&say("x"), &with_tools).unwrap(), "tools");
+
+    let dir = tempfile::tempdir().unwrap();
+    write_folder(dir.path(), &json!("from the configuration"));
+    std::fs::write(dir.path().join("chat_template.jinja"), "{{ add_generation_prompt }}{{ x }}")
+        .unwrap();
+    let file = PromptModel::open(dir.path(), "m").unwrap();
+    let extra: Map<String, Value> =
+        Map::from_iter([("x".to_owned(), json!("y")), ("messages".to_owned(), json!([]))]);
+    let options = ChatOptions { tools: None, add_generation_prompt: false, extra };
+    assert_eq!(file.chat(&say(""), &options).unwrap(), "Falsey");
+}
+
+#[test]
+fn what_cannot_be_told_says_why() {
+    let options = ChatOptions::default();
+    let user = [json!({"role": "user", "content": "x"})];
+    let none = model(&Value::Null).chat(&user, &options).unwrap_err();
+    assert!(none.is_clients_fault() && none.to_string().contains("/v1/completions"), "{none}");
+    let broken = model(&json!("{% if %}")).chat(&user, &options).unwrap_err();
+    assert!(
+        !broken.is_clients_fault() && broken.to_string().contains("does not parse"),
+        "{broken}"
+    );
+    let refused = model(&json!("{{ raise_exception('no ' ~ messages[0].role) }}"));
+    let refused = refused.chat(&user, &options).unwrap_err();
+    assert!(matches!(&refused, PromptError::Refused { reason } if reason == "no user"));
+    let message = model(&json!("x")).chat(&[json!(3)], &options).unwrap_err();
+    assert!(matches!(message, PromptError::Message { index: 0, .. }));
+
+    let dir = tempfile::tempdir().unwrap();
+    let refused = || PromptModel::open(dir.path(), "m").unwrap_err().to_string();
+    assert!(refused().contains("needs config.json"), "{}", refused());
+    write_folder(dir.path(), &Value::Null);
+    std::fs::write(dir.path().join("config.json"), "{}").unwrap();
+    assert!(refused().contains("max_position_embeddings"), "{}", refused());
+    std::fs::write(dir.path().join("tokenizer.json"), "{}").unwrap();
+    assert!(refused().contains("describes no tokenizer"), "{}", refused());
+    std::fs::write(dir.path().join("tokenizer.json"), "{").unwrap();
+    assert!(refused().contains("tokenizer.json"), "{}", refused());
+}
