@@ -9,6 +9,7 @@
 //! | `folder` | which tensors does this folder hold, and where? |
 //! | `header` | is that safetensors header true? |
 //! | `read` | how does a tensor get into memory? |
+//! | `shard` | how do a stage's tensors get into MLX's memory? |
 //! | `write` | how does a safetensors file come to be, tensor by tensor? |
 //! | `library` | which models does this node have, and what are they called? |
 //! | [`gguf`] | how does a GGUF file become such a folder? |
@@ -19,6 +20,7 @@ pub mod gguf;
 mod header;
 mod library;
 mod read;
+mod shard;
 mod write;
 
 pub use error::WeightsError;
@@ -29,3 +31,4 @@ pub use gguf::import::{
 pub use library::{LibraryError, ModelEntry, ModelLibrary};
 pub use read::TensorReader;
 pub use safetensors::Dtype;
+pub use shard::{ShardError, ShardReader};

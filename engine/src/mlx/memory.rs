@@ -1,0 +1,150 @@
+//! The bytes of arrays: read in place, filled in place, lent to the transport.
+#![allow(
+    unsafe_code,
+    reason = "MLX's memory is reached through raw pointers; see each SAFETY note"
+)]
+
+use std::ptr::NonNull;
+
+use exo_transport::Backing;
+use mlx_rs::{Array, Dtype, error::Exception, ops};
+
+/// Sets an environment variable if it is not set.
+pub(super) fn default_environment(name: &str, value: &str) {
+    if std::env::var_os(name).is_none() {
+        // SAFETY: called first thing in main (see `limit_blas_threads`), when no other thread can
+        // read the environment.
+        unsafe { std::env::set_var(name, value) };
+    }
+}
+
+/// Whether the elements lie in row-major order without gaps. The array must be evaluated.
+#[must_use]
+pub fn is_row_major(array: &Array) -> bool {
+    let mut expected = 1;
+    for (&length, &stride) in array.shape().iter().zip(array.strides()).rev() {
+        if length != 1 && stride != expected {
+            return false;
+        }
+        expected *= length as usize;
+    }
+    true
+}
+
+/// The bytes of an evaluated, row-major array, where they lie.
+///
+/// # Panics
+/// If the array is not evaluated or not row-major: a mistake in this crate.
+#[must_use]
+pub fn bytes(array: &Array) -> &[u8] {
+    assert!(is_row_major(array), "bytes of an array that is not row-major");
+    // SAFETY: the pointer is that of the array's buffer, which the borrow keeps alive; the array is
+    // row-major, so nbytes() bytes follow; nothing writes an array that has a handle (MLX arrays
+    // are immutable; a donated buffer has no other handle).
+    unsafe { std::slice::from_raw_parts(data(array).as_ptr(), array.nbytes()) }
+}
+
+/// A new f32 array of `shape` whose numbers `fill` writes straight into MLX's memory.
+///
+/// # Errors
+/// The outer error is MLX's, the inner one that of `fill`.
+pub fn filled_f32<E>(
+    shape: &[i32],
+    fill: impl FnOnce(&mut [f32]) -> Result<(), E>,
+) -> Result<Result<Array, E>, Exception> {
+    let array = ops::zeros_dtype(shape, Dtype::Float32)?;
+    array.eval()?;
+    let numbers = array.size();
+    // SAFETY: `zeros` evaluated is a buffer of its own with one handle, ours, so this is the only
+    // reference; it is row-major and holds `numbers` f32; MLX aligns its buffers to 8 at least.
+    let memory =
+        unsafe { std::slice::from_raw_parts_mut(data(&array).as_ptr().cast::<f32>(), numbers) };
+    Ok(fill(memory).map(|()| array))
+}
+
+fn data(array: &Array) -> NonNull<u8> {
+    // SAFETY: the handle is valid; the call only reads the pointer.
+    let pointer = unsafe { mlx_sys::mlx_array_data_uint8(array.as_ptr()) };
+    NonNull::new(pointer.cast_mut()).expect("the array was evaluated by the caller")
+}
+
+/// An array lent to the transport: sent from, or received into, where it lies.
+pub struct ArrayRegion {
+    array: Array,
+    memory: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: an evaluated array may go to any thread (`Array` is Send); the pointer is into its buffer.
+unsafe impl Send for ArrayRegion {}
+
+impl ArrayRegion {
+    /// Lends out an evaluated, row-major array to be *sent*.
+    ///
+    /// # Panics
+    /// As [`bytes`].
+    #[must_use]
+    pub fn to_send(array: Array) -> Self {
+        let (memory, len) = (data(&array), bytes(&array).len());
+        Self { array, memory, len }
+    }
+
+    /// Memory for `numbers` numbers of `dtype`, to be *received into*.
+    ///
+    /// # Errors
+    /// What MLX says.
+    pub fn to_receive(numbers: usize, dtype: Dtype) -> Result<Self, Exception> {
+        let numbers = i32::try_from(numbers)
+            .map_err(|_| Exception::custom("a region of more than 2^31 numbers"))?;
+        let array = ops::zeros_dtype(&[numbers], dtype)?;
+        array.eval()?;
+        Ok(Self::to_send(array))
+    }
+
+    /// The array over the region's memory. While a step that reads it is not evaluated the region
+    /// must not be posted again: hold the region until then.
+    #[must_use]
+    pub fn array(&self) -> &Array {
+        &self.array
+    }
+}
+
+// SAFETY: the buffer of an evaluated array stays where it is while a handle lives, and `array` is
+// one. Nobody else writes it: a sent array is immutable, and a receiving one was made here and is
+// read only by steps that are evaluated before the region is posted again.
+unsafe impl Backing for ArrayRegion {
+    fn ptr(&self) -> NonNull<u8> {
+        self.memory
+    }
+
+    fn len(&self) -> usize {
+        self.len
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_array_is_filled_and_read_where_it_lies() {
+        let array = filled_f32::<()>(&[2, 3], |out| {
+            out.copy_from_slice(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+            Ok(())
+        })
+        .unwrap()
+        .unwrap();
+        assert_eq!(array.as_slice::<f32>(), &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        assert_eq!(&bytes(&array)[4..8], &2.0f32.to_le_bytes());
+        let transposed = array.transpose().unwrap();
+        transposed.eval().unwrap();
+        assert!(!is_row_major(&transposed));
+    }
+
+    #[test]
+    fn a_received_region_is_the_array_it_shows() {
+        let region = ArrayRegion::to_receive(8, Dtype::Float32).unwrap();
+        assert_eq!(region.ptr().as_ptr().cast_const(), bytes(region.array()).as_ptr());
+        assert_eq!(region.len(), 32);
+    }
+}
