@@ -17,8 +17,16 @@
 //! | `mlx` | what `mlx-rs` does not wrap. The only unsafe code of this crate |
 //! | `fabric` | the one door to the transport and the link |
 
+pub mod cluster;
+pub mod fabric;
 pub mod layers;
+pub mod mlx;
+pub mod model;
+pub mod nn;
 pub mod node;
 pub mod prompt;
 pub mod request;
+pub mod sampler;
+pub mod scheduler;
+pub mod stage;
 pub mod weights;

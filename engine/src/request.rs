@@ -97,6 +97,12 @@ pub enum GenerateError {
         /// What went wrong.
         cause: String,
     },
+    /// The model was placed anew, or went away, between the request and its start.
+    #[error("no model is ready: {why}")]
+    NotReady {
+        /// What the node is waiting for.
+        why: String,
+    },
     /// This node is stopping.
     #[error("this node is shutting down")]
     ShuttingDown,

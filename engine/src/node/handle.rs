@@ -1,6 +1,9 @@
 //! How the rest of the program talks to a running node.
 
-use std::sync::{Arc, RwLock, atomic::{AtomicU64, Ordering}};
+use std::sync::{
+    Arc, RwLock,
+    atomic::{AtomicU64, Ordering},
+};
 
 use crossbeam::channel::{self, Receiver, Sender};
 use serde::{Deserialize, Serialize};
@@ -69,6 +72,8 @@ pub struct NodeView {
     pub id: String,
     /// What people call it.
     pub name: String,
+    /// Where it listens for other nodes: `address:port`.
+    pub listen: String,
     /// The interface its end of the link is pinned to.
     pub interface: String,
     /// `thunderbolt` or `by-hand`.

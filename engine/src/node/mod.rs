@@ -1,9 +1,42 @@
 //! One running node: the loop that joins cluster, scheduler, stage and fabric.
 
 mod config;
+mod entry;
 mod handle;
+mod run;
+mod view;
+
+use std::path::PathBuf;
 
 pub use config::{EncryptChoice, LISTEN_PORT, NodeConfig, NodesWanted, TrustChoice};
 pub use handle::{
     ClusterView, Command, HopView, LinkView, ModelChoice, NodeHandle, NodePort, NodeView, Shared,
 };
+pub use run::{NodeThread, start};
+
+use crate::{fabric::FabricError, model::ConfigError, weights::WeightsError};
+
+/// Why a node was not started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The link, the keys, the port.
+    #[error(transparent)]
+    Fabric(#[from] FabricError),
+    /// The model's settings.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The model's files.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// The data folder.
+    #[error("{}: {source} (hint: choose another folder with --data)", .dir.display())]
+    Data {
+        /// Which.
+        dir: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// No thread.
+    #[error("no thread can be started: {0}")]
+    Thread(std::io::Error),
+}

@@ -1,0 +1,14 @@
+//! Who is there, and who holds which layers? Pure: what was heard goes in, [`Action`]s come out.
+//!
+//! There is no master. Every node keeps what it has heard of the others, and the one with the lowest
+//! number among those that want a model proposes its placement to all. A placement is known by its
+//! epoch and its proposer: the highest pair holds. When a node of the ring is lost, whoever notices
+//! abandons the placement for all; a new one follows as soon as the nodes suffice.
+
+mod placement;
+mod state;
+
+pub use placement::{
+    Assignment, NodesWanted, Offer, Placement, PlacementError, needed_bytes, place,
+};
+pub use state::{Action, Cluster, KnownModel, Phase, PlacedModel};

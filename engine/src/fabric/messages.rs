@@ -1,0 +1,275 @@
+//! What nodes say to each other beside activations (PROTOCOL.md §4). rkyv archives, checked on
+//! arrival; whoever sends one that does not check is cut off.
+
+#![allow(missing_docs, reason = "rkyv repeats the fields of enums without their docs")]
+
+use rkyv::{Archive, Deserialize, Serialize, api::high, rancor, util::AlignedVec};
+
+/// `immediate` of an activation, on lane 1.
+pub const ACTIVATION: u32 = 1;
+/// `immediate` of a [`StageMessage`], on lane 1.
+pub const STAGE: u32 = 2;
+/// `immediate` of a [`TokenMessage`], on lane 0.
+pub const TOKEN: u32 = 3;
+/// `immediate` of a [`ClusterMessage`], on lane 3.
+pub const CLUSTER: u32 = 4;
+
+/// From stage to stage, in order with the activations that it concerns.
+#[derive(Debug, Clone, PartialEq, Archive, Serialize, Deserialize)]
+pub enum StageMessage {
+    /// Before a sequence's first activation: what the last stage must know to sample.
+    Open(OpenSequence),
+    /// The sequence is over: free its cache.
+    Close {
+        /// The placement it ran in.
+        placement_epoch: u64,
+        /// Which.
+        sequence: u64,
+    },
+}
+
+/// See [`StageMessage::Open`].
+#[derive(Debug, Clone, PartialEq, Archive, Serialize, Deserialize)]
+pub struct OpenSequence {
+    /// The placement it runs in.
+    pub placement_epoch: u64,
+    /// Which.
+    pub sequence: u64,
+    /// Which start of it.
+    pub attempt: u32,
+    /// Sampling: temperature.
+    pub temperature: f32,
+    /// Sampling: top-p.
+    pub top_p: f32,
+    /// Sampling: seed.
+    pub seed: u64,
+    /// Sampling: how many log-probabilities, 255 for none.
+    pub logprobs: u8,
+    /// Tokens to generate at most.
+    pub max_tokens: u32,
+    /// Tokens that end it.
+    pub stop_tokens: Vec<u32>,
+    /// The node whose client waits.
+    pub entry: [u8; 16],
+}
+
+/// From the last stage, to stage 0 and to the entry node.
+#[derive(Debug, Clone, PartialEq, Archive, Serialize, Deserialize)]
+pub enum TokenMessage {
+    /// The next token of a sequence.
+    Token {
+        /// Which.
+        sequence: u64,
+        /// Which start of it.
+        attempt: u32,
+        /// How many were generated before it.
+        index: u32,
+        /// Its id.
+        token: u32,
+        /// The chosen token's and the likeliest tokens' log-probabilities, if asked for.
+        logprobs: Option<(f32, Vec<(u32, f32)>)>,
+        /// 0 = goes on, 1 = a stop token, 2 = as long as asked for.
+        finish: u8,
+    },
+    /// A stage cannot go on with a sequence.
+    Failed {
+        /// Which.
+        sequence: u64,
+        /// Name of the node.
+        node: String,
+        /// Why.
+        cause: String,
+    },
+}
+
+/// Between all nodes.
+#[derive(Debug, Clone, PartialEq, Archive, Serialize, Deserialize)]
+pub enum ClusterMessage {
+    /// Who I am and what I offer. First message of every connection.
+    Record(Record),
+    /// How a model lies over the nodes from now on.
+    Place(Place),
+    /// I hold my layers of that placement.
+    Loaded {
+        /// Which.
+        placement_epoch: u64,
+        /// Bytes of tensors read for it.
+        bytes_read: u64,
+    },
+    /// I cannot.
+    LoadFailed {
+        /// Which.
+        placement_epoch: u64,
+        /// Why.
+        cause: String,
+    },
+    /// That placement has lost a node: do not use it any more.
+    Abandon {
+        /// Which.
+        placement_epoch: u64,
+        /// Name of the node that is gone.
+        node: String,
+        /// What happened.
+        cause: String,
+    },
+    /// From the entry node to stage 0: run this.
+    Submit(Submit),
+    /// From the entry node to stage 0: nobody waits for it any more.
+    Cancel {
+        /// Which.
+        sequence: u64,
+    },
+    /// Hop times and bytes of my connections, for whoever asks me for the cluster's state.
+    Report(Vec<LinkReport>),
+}
+
+/// See [`ClusterMessage::Record`].
+#[derive(Debug, Clone, PartialEq, Archive, Serialize, Deserialize)]
+pub struct Record {
+    /// Its number.
+    pub node: [u8; 16],
+    /// Its name.
+    pub name: String,
+    /// Bytes of memory it offers.
+    pub memory: u64,
+    /// The interface its link is pinned to.
+    pub interface: String,
+    /// `thunderbolt` or `by-hand`.
+    pub link_kind: String,
+    /// Where it listens for nodes: `address:port`.
+    pub listen: String,
+    /// Where its API listens.
+    pub api: String,
+    /// The model it wants placed, if any: name and fingerprint.
+    pub wants: Option<(String, [u8; 32])>,
+    /// The highest placement epoch it has heard of.
+    pub placement_epoch: u64,
+}
+
+/// See [`ClusterMessage::Place`].
+#[derive(Debug, Clone, PartialEq, Archive, Serialize, Deserialize)]
+pub struct Place {
+    /// The new epoch.
+    pub placement_epoch: u64,
+    /// Who says so: of two placements of one epoch that of the higher number holds.
+    pub proposer: [u8; 16],
+    /// The model's name.
+    pub model: String,
+    /// Its fingerprint: the same files.
+    pub fingerprint: [u8; 32],
+    /// Its layers.
+    pub layers: u32,
+    /// Node, first layer, one past the last layer; in ring order.
+    pub ranges: Vec<([u8; 16], u32, u32)>,
+}
+
+/// See [`ClusterMessage::Submit`].
+#[derive(Debug, Clone, PartialEq, Archive, Serialize, Deserialize)]
+pub struct Submit {
+    /// What the last stage must know.
+    pub open: OpenSequence,
+    /// The prompt.
+    pub prompt: Vec<u32>,
+}
+
+/// One connection as its sender sees it.
+#[derive(Debug, Clone, PartialEq, Archive, Serialize, Deserialize)]
+pub struct LinkReport {
+    /// Name of the receiving node.
+    pub to: String,
+    /// Interface at the sending end.
+    pub interface: String,
+    /// `thunderbolt` or `by-hand`.
+    pub kind: String,
+    /// Whether frames are sealed.
+    pub encrypted: bool,
+    /// Activations: count and microseconds at p50, p90, p99.
+    pub hop: (u64, f64, f64, f64),
+    /// Bytes sent and received.
+    pub bytes: (u64, u64),
+}
+
+/// Bytes that are no message, or none that this version knows.
+#[derive(Debug, thiserror::Error)]
+#[error("not a message of this protocol: {0}")]
+pub struct Malformed(String);
+
+/// The bytes of a message.
+///
+/// # Panics
+/// Never for these types: they need no shared pointers, and memory is the allocator's business.
+pub fn encode<T>(message: &T) -> AlignedVec
+where
+    T: for<'a> Serialize<
+        high::HighSerializer<AlignedVec, rkyv::ser::allocator::ArenaHandle<'a>, rancor::Error>,
+    >,
+{
+    rkyv::to_bytes(message).expect("plain data serialises")
+}
+
+/// The message in `bytes`.
+///
+/// # Errors
+/// [`Malformed`].
+pub fn decode<T>(bytes: &[u8]) -> Result<T, Malformed>
+where
+    T: Archive,
+    T::Archived: for<'a> rkyv::bytecheck::CheckBytes<high::HighValidator<'a, rancor::Error>>
+        + Deserialize<T, high::HighDeserializer<rancor::Error>>,
+{
+    rkyv::from_bytes::<T, rancor::Error>(bytes).map_err(|error| Malformed(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn submit() -> ClusterMessage {
+        let open = OpenSequence {
+            placement_epoch: 3,
+            sequence: 7,
+            attempt: 1,
+            temperature: 0.5,
+            top_p: 0.9,
+            seed: 11,
+            logprobs: 255,
+            max_tokens: 64,
+            stop_tokens: vec![2, 3],
+            entry: [9; 16],
+        };
+        ClusterMessage::Submit(Submit { open, prompt: (0..100).collect() })
+    }
+
+    #[test]
+    fn messages_come_back_as_they_went() {
+        let message = submit();
+        assert_eq!(decode::<ClusterMessage>(&encode(&message)).unwrap(), message);
+        let token = TokenMessage::Token {
+            sequence: 1,
+            attempt: 0,
+            index: 4,
+            token: 5,
+            logprobs: Some((-0.5, vec![(1, -0.5), (2, -3.0)])),
+            finish: 0,
+        };
+        assert_eq!(decode::<TokenMessage>(&encode(&token)).unwrap(), token);
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_messages_are_refused_or_read_but_never_panic(
+            at in 0usize..500, with: u8, cut in 0usize..500,
+        ) {
+            let mut bytes = encode(&submit());
+            let at = at % bytes.len();
+            bytes[at] = with;
+            let _ = decode::<ClusterMessage>(&bytes);
+            let cut = cut % bytes.len();
+            let mut short = AlignedVec::<16>::new();
+            short.extend_from_slice(&bytes[..cut]);
+            let _ = decode::<ClusterMessage>(&short);
+        }
+    }
+}

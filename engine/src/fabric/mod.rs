@@ -1,0 +1,354 @@
+//! The one door to the transport and the link: connections by node, messages in and out.
+//!
+//! Activations do not pass here: the [stage worker](crate::stage::worker) posts and receives them
+//! itself, on the same connections.
+
+pub mod discovery;
+pub mod messages;
+
+use std::{
+    collections::BTreeMap,
+    net::{SocketAddr, ToSocketAddrs},
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use crossbeam::channel::{self, Receiver};
+use exo_netconfig::{InterfaceChoice, Link, LinkError};
+use exo_transport::{
+    ClusterKey, Completion, CompletionQueue, Encrypt, Endpoint, EndpointConfig, Event, Identity,
+    Lane, NodeId, Payload, QueuePair, Region, RegionPool, Send as SendRequest, Trust,
+};
+use rkyv::{Archive, Serialize, api::high, rancor, util::AlignedVec};
+
+use self::{
+    discovery::{Announcement, Discovery, Found},
+    messages::{ClusterMessage, TokenMessage},
+};
+
+/// Room for one message: a prompt of 128 K tokens and more.
+const CLUSTER_REGION_BYTES: usize = 1 << 20;
+/// Room for a token with its log-probabilities.
+const TOKEN_REGION_BYTES: usize = 4 << 10;
+/// Regions posted per connection and lane.
+const REGIONS_POSTED: usize = 8;
+/// Small messages on their way, from a pool; more come from the allocator.
+const MESSAGES_POOLED: usize = 64;
+/// A message that nobody acknowledged for so long is given up.
+const MESSAGE_DEADLINE: Duration = Duration::from_secs(30);
+/// Pause between two attempts to reach a peer that was named.
+const REDIAL: Duration = Duration::from_secs(1);
+
+/// How a fabric is opened.
+pub struct FabricConfig<'a> {
+    /// The interface.
+    pub interface: &'a InterfaceChoice,
+    /// The port, or 0.
+    pub listen: u16,
+    /// This node's name.
+    pub name: &'a str,
+    /// Peers by address: `host:port`.
+    pub peers: &'a [String],
+    /// Whether to look for others on the link.
+    pub discovery: bool,
+    /// Where the node's key lies.
+    pub data: &'a Path,
+    /// The cluster's key.
+    pub cluster_key_file: Option<&'a Path>,
+    /// Without one: whether the first peer is believed (else only a pinned one).
+    pub first_use: bool,
+    /// Whether frames are sealed.
+    pub encrypt: Encrypt,
+}
+
+/// Why a fabric was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum FabricError {
+    /// The link.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The node's key or the cluster's.
+    #[error(transparent)]
+    Key(#[from] exo_transport::KeyFileError),
+    /// The endpoint.
+    #[error(transparent)]
+    Open(#[from] exo_transport::OpenError),
+    /// A peer's address.
+    #[error("--peer {text}: {cause} (hint: an address and a port, as in 192.168.2.2:52416)")]
+    Peer {
+        /// As the user gave it.
+        text: String,
+        /// Why not.
+        cause: String,
+    },
+}
+
+struct NamedPeer {
+    addr: SocketAddr,
+    dialled: Option<Instant>,
+}
+
+/// What came in.
+#[derive(Debug)]
+pub enum Incoming {
+    /// On the urgent lane.
+    Token(TokenMessage),
+    /// On the cluster lane.
+    Cluster(ClusterMessage),
+    /// Bytes that are no message.
+    Malformed(String),
+}
+
+/// See the module.
+pub struct Fabric {
+    endpoint: Endpoint,
+    received: CompletionQueue,
+    sent: CompletionQueue,
+    pool: RegionPool,
+    peers: BTreeMap<NodeId, QueuePair>,
+    named: Vec<NamedPeer>,
+    found: Receiver<Found>,
+    seen: BTreeMap<NodeId, (SocketAddr, Instant)>,
+    discovery: Option<Discovery>,
+}
+
+impl Fabric {
+    /// Validates the link, listens on it and announces this node there.
+    ///
+    /// # Errors
+    /// [`FabricError`], each with what to do next.
+    pub fn open(config: &FabricConfig<'_>) -> Result<Self, FabricError> {
+        let link = Link::open(config.interface)?;
+        let identity = Identity::load_or_create(&config.data.join("identity.key"))?;
+        let trust = match config.cluster_key_file {
+            Some(file) => Trust::ClusterKey(ClusterKey::from_file(file)?),
+            None if config.first_use => Trust::FirstUse { store: config.data.join("pinned-peer") },
+            None => Trust::Pinned { store: config.data.join("pinned-peer") },
+        };
+        let named = config.peers.iter().map(|text| resolve(text)).collect::<Result<_, _>>()?;
+        let endpoint = Endpoint::open(
+            link.clone(),
+            identity,
+            EndpointConfig {
+                listen: config.listen,
+                encrypt: config.encrypt,
+                software: concat!("exo-node/", env!("CARGO_PKG_VERSION")).into(),
+                ..EndpointConfig::new(config.name, trust)
+            },
+        )?;
+        let (sender, found) = channel::bounded(64);
+        let discovery = config.discovery.then(|| {
+            let me = Announcement {
+                node: endpoint.node_id(),
+                name: config.name.to_owned(),
+                port: endpoint.local_addr().port(),
+                addresses: link.addresses().iter().map(|net| net.addr()).collect(),
+            };
+            Discovery::start(&link, me, sender)
+        });
+        let discovery = match discovery {
+            Some(Err(error)) => {
+                tracing::warn!(%error, "no discovery on {}: name peers with --peer", link.name());
+                None
+            }
+            Some(Ok(discovery)) => Some(discovery),
+            None => None,
+        };
+        Ok(Self {
+            endpoint,
+            received: CompletionQueue::with_capacity(1024),
+            sent: CompletionQueue::with_capacity(1024),
+            pool: RegionPool::new(MESSAGES_POOLED, TOKEN_REGION_BYTES),
+            peers: BTreeMap::new(),
+            named,
+            found,
+            seen: BTreeMap::new(),
+            discovery,
+        })
+    }
+
+    /// The endpoint, for its numbers.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// What the transport reports.
+    #[must_use]
+    pub fn events(&self) -> Receiver<Event> {
+        self.endpoint.events().clone()
+    }
+
+    /// Completions of received messages: hand each to [`handle_received`](Self::handle_received).
+    #[must_use]
+    pub fn received(&self) -> Receiver<Completion> {
+        self.received.receiver().clone()
+    }
+
+    /// Completions of sent messages: hand each to [`handle_sent`](Self::handle_sent).
+    #[must_use]
+    pub fn sent(&self) -> Receiver<Completion> {
+        self.sent.receiver().clone()
+    }
+
+    /// Nodes found on the link: hand each to [`handle_found`](Self::handle_found).
+    #[must_use]
+    pub fn found(&self) -> Receiver<Found> {
+        self.found.clone()
+    }
+
+    /// The connection to a node.
+    #[must_use]
+    pub fn peer(&self, node: NodeId) -> Option<&QueuePair> {
+        self.peers.get(&node)
+    }
+
+    /// All connections.
+    pub fn peers(&self) -> impl Iterator<Item = &QueuePair> {
+        self.peers.values()
+    }
+
+    /// A node has connected: makes room for its messages.
+    pub fn handle_connected(&mut self, queue_pair: QueuePair) {
+        for (lane, bytes) in
+            [(Lane::Urgent, TOKEN_REGION_BYTES), (Lane::Cluster, CLUSTER_REGION_BYTES)]
+        {
+            for _ in 0..REGIONS_POSTED {
+                self.post_recv(&queue_pair, lane, Region::pages(bytes));
+            }
+        }
+        self.peers.insert(queue_pair.peer().node, queue_pair);
+    }
+
+    /// A connection is gone.
+    pub fn handle_disconnected(&mut self, node: NodeId) {
+        self.peers.remove(&node);
+        if let Some((_, dialled)) = self.seen.get_mut(&node) {
+            *dialled = Instant::now();
+        }
+    }
+
+    /// Another node was found on the link.
+    pub fn handle_found(&mut self, found: &Found) {
+        if found.node == self.endpoint.node_id() {
+            return;
+        }
+        self.seen.insert(found.node, (found.addr, Instant::now()));
+        if !self.peers.contains_key(&found.node) {
+            tracing::info!(node = %found.name, addr = %found.addr, "found on the link");
+            self.dial(found.addr);
+        }
+    }
+
+    /// Dials, again and again, the peers that were named and those seen on the link, unless they
+    /// are there: `listening` are the addresses on which the nodes that are there listen.
+    pub fn redial(&mut self, listening: &[&str]) {
+        let now = Instant::now();
+        let mut due = Vec::new();
+        for peer in &mut self.named {
+            let there = listening.iter().any(|addr| *addr == peer.addr.to_string());
+            let waited = peer.dialled.is_none_or(|dialled| now - dialled >= REDIAL);
+            if !there && waited && peer.addr != self.endpoint.local_addr() {
+                peer.dialled = Some(now);
+                due.push(peer.addr);
+            }
+        }
+        for (node, (addr, dialled)) in &mut self.seen {
+            if !self.peers.contains_key(node) && now - *dialled >= 2 * REDIAL {
+                *dialled = now;
+                due.push(*addr);
+            }
+        }
+        for addr in due {
+            self.dial(addr);
+        }
+    }
+
+    fn dial(&self, addr: SocketAddr) {
+        if let Err(error) = self.endpoint.connect(addr) {
+            tracing::debug!(%addr, %error, "not dialled");
+        }
+    }
+
+    /// Sends a message to a node, if it is there.
+    pub fn send<T>(&self, node: NodeId, lane: Lane, immediate: u32, message: &T)
+    where
+        T: for<'a> Serialize<
+                high::HighSerializer<
+                    AlignedVec,
+                    rkyv::ser::allocator::ArenaHandle<'a>,
+                    rancor::Error,
+                >,
+            > + Archive,
+    {
+        let Some(queue_pair) = self.peers.get(&node) else { return };
+        let bytes = messages::encode(message);
+        let mut region = Some(bytes.len())
+            .filter(|&len| len <= TOKEN_REGION_BYTES)
+            .and_then(|_| self.pool.lease())
+            .unwrap_or_else(|| Region::pages(bytes.len()));
+        region.as_mut_slice()[..bytes.len()].copy_from_slice(&bytes);
+        let payload = Payload::from_slice(region.freeze().slice(..bytes.len()));
+        let deadline = Some(MESSAGE_DEADLINE);
+        if let Err((error, _)) =
+            queue_pair.post_send(SendRequest { lane, payload, immediate, deadline }, &self.sent)
+        {
+            tracing::warn!(peer = %queue_pair.peer().name, %error, "message not sent");
+        }
+    }
+
+    /// Sends a cluster message to all.
+    pub fn broadcast(&self, message: &ClusterMessage) {
+        for &node in self.peers.keys() {
+            self.send(node, Lane::Cluster, messages::CLUSTER, message);
+        }
+    }
+
+    /// Reads a received message and posts its region again.
+    pub fn handle_received(&mut self, completion: Completion) -> Option<(NodeId, Incoming)> {
+        let Completion { status, region, bytes, immediate, peer, lane, .. } = completion;
+        let (Ok(()), Some(region)) = (status, region) else { return None };
+        let message = &region.as_slice()[..bytes];
+        let incoming = match (lane, immediate) {
+            (Lane::Urgent, Some(messages::TOKEN)) => messages::decode(message).map(Incoming::Token),
+            (Lane::Cluster, Some(messages::CLUSTER)) => {
+                messages::decode(message).map(Incoming::Cluster)
+            }
+            (lane, immediate) => {
+                let what = format!("immediate {immediate:?} on the {lane} lane");
+                return Some((peer, Incoming::Malformed(what)));
+            }
+        };
+        if let Some(queue_pair) = self.peers.get(&peer) {
+            self.post_recv(queue_pair, lane, region);
+        }
+        let malformed = |error: messages::Malformed| Incoming::Malformed(error.to_string());
+        Some((peer, incoming.unwrap_or_else(malformed)))
+    }
+
+    /// A message was acknowledged, or was not.
+    pub fn handle_sent(&self, completion: &Completion) {
+        if let Err(error) = &completion.status {
+            tracing::debug!(peer = %completion.peer, %error, "message not acknowledged");
+        }
+    }
+
+    /// Ends all connections.
+    pub fn close(&mut self) {
+        self.discovery = None;
+        self.endpoint.close();
+    }
+
+    fn post_recv(&self, queue_pair: &QueuePair, lane: Lane, region: Region) {
+        if let Err((error, _)) = queue_pair.post_recv(lane, region, &self.received) {
+            tracing::debug!(peer = %queue_pair.peer().name, %error, "no region posted");
+        }
+    }
+}
+
+fn resolve(text: &str) -> Result<NamedPeer, FabricError> {
+    let wrong = |cause: String| FabricError::Peer { text: text.to_owned(), cause };
+    let mut addrs = text.to_socket_addrs().map_err(|error| wrong(error.to_string()))?;
+    let addr = addrs.next().ok_or_else(|| wrong("no such address".into()))?;
+    Ok(NamedPeer { addr, dialled: None })
+}

@@ -1,0 +1,533 @@
+//! The thread that owns a [`Stage`]: MLX runs here and nowhere else.
+//!
+//! It hears [`Job`]s from the node loop and activations from the stage before it, straight from the
+//! transport, and posts its own to the stage after it. What concerns a whole request goes to the
+//! node loop as a [`WorkerEvent`].
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use crossbeam::{
+    channel::{Receiver, Sender},
+    select,
+};
+use exo_transport::{
+    Completion, CompletionQueue, Lane, NodeId, Payload, QueuePair, Region, RegionPool,
+    Send as SendRequest,
+    wire::activation::{self, ActivationMeta, Dtype, Phase, SequenceRows},
+};
+use mlx_rs::{Array, ops::indexing::TryIndexOp};
+
+use super::{Rows, Stage, StageError, StageInput, StageOutput};
+use crate::{
+    fabric::messages::{self, OpenSequence, StageMessage, TokenMessage},
+    layers::LayerRange,
+    mlx::ArrayRegion,
+    request::{Sampling, TokenLogprobs},
+    sampler,
+    scheduler::Step,
+    weights::ModelFolder,
+};
+
+/// Longest bulk of an activation: a prompt's chunk is cut so that it fits.
+pub const ACTIVATION_BULK_BYTES_MAX: usize = 4 << 20;
+/// Room for the archive behind the bulk.
+const ACTIVATION_TAIL_BYTES: usize = 64 << 10;
+/// Receive regions per neighbour, and so activations that may wait for this stage.
+const RECEIVE_REGIONS: usize = 4;
+/// Activations that may be on their way to the next stage.
+const SENDS_OUTSTANDING_MAX: usize = 4;
+/// After this long without an acknowledgement an activation is given up.
+const ACTIVATION_DEADLINE: Duration = Duration::from_secs(60);
+/// `logprobs` of a request that wants none.
+pub const NO_LOGPROBS: u8 = u8::MAX;
+
+/// Tokens of a prompt that go in one step, for a model of this width.
+#[must_use]
+pub fn chunk_tokens(hidden: usize) -> usize {
+    let fits = ACTIVATION_BULK_BYTES_MAX / (hidden.max(1) * size_of::<f32>());
+    fits.clamp(1, crate::scheduler::PREFILL_CHUNK_TOKENS)
+}
+
+/// What the worker is asked.
+pub enum Job {
+    /// Load layers, and forget what is held.
+    Load {
+        /// The placement they are for.
+        epoch: u64,
+        /// Where the tensors are.
+        folder: Arc<ModelFolder>,
+        /// Which.
+        range: LayerRange,
+        /// Its neighbours on the ring.
+        route: Route,
+    },
+    /// Forget what is held.
+    Unload,
+    /// Stage 0: a sequence begins.
+    Open(OpenSequence),
+    /// Stage 0: a sequence is over.
+    Close(u64),
+    /// Stage 0: compute this.
+    Step {
+        /// The placement it belongs to.
+        epoch: u64,
+        /// What.
+        step: Step,
+    },
+}
+
+/// A stage's neighbours.
+#[derive(Clone, Default)]
+pub struct Route {
+    /// Whose activations it receives: none on the first stage.
+    pub before: Option<QueuePair>,
+    /// Who receives its own: none on the last.
+    pub after: Option<QueuePair>,
+}
+
+/// What the worker reports.
+#[derive(Debug)]
+pub enum WorkerEvent {
+    /// Loading goes on.
+    Loading {
+        /// The placement.
+        epoch: u64,
+        /// Bytes read so far.
+        bytes_read: u64,
+    },
+    /// Layers are loaded, or cannot be.
+    Loaded {
+        /// The placement.
+        epoch: u64,
+        /// Bytes read, or why not.
+        result: Result<u64, String>,
+    },
+    /// Stage 0 is free for the next step.
+    StepDone {
+        /// The placement of the last one.
+        epoch: u64,
+    },
+    /// The last stage has chosen a token, or some stage gives a sequence up.
+    Token {
+        /// The node whose client waits.
+        entry: NodeId,
+        /// What to tell it and stage 0.
+        message: TokenMessage,
+    },
+    /// A neighbour sent what no node sends.
+    Misbehaved {
+        /// Who.
+        node: NodeId,
+        /// What.
+        what: String,
+    },
+}
+
+struct Open {
+    about: OpenSequence,
+    sampling: Sampling,
+    generated: u32,
+}
+
+struct Worker {
+    name: String,
+    events: Sender<WorkerEvent>,
+    received: CompletionQueue,
+    sent: CompletionQueue,
+    outstanding: usize,
+    tails: RegionPool,
+    /// Connections on which receive regions are posted.
+    receiving: HashMap<NodeId, QueuePair>,
+    loaded: Option<Loaded>,
+}
+
+struct Loaded {
+    epoch: u64,
+    stage: Stage,
+    route: Route,
+    open: HashMap<u64, Open>,
+}
+
+/// Starts the worker. It ends when `jobs` is closed.
+///
+/// # Errors
+/// No thread can be started.
+pub fn start(
+    name: String,
+    jobs: Receiver<Job>,
+    events: Sender<WorkerEvent>,
+) -> std::io::Result<thread::JoinHandle<()>> {
+    thread::Builder::new().name("mlx".into()).spawn(move || {
+        let mut worker = Worker {
+            name,
+            events,
+            received: CompletionQueue::with_capacity(64),
+            sent: CompletionQueue::with_capacity(64),
+            outstanding: 0,
+            tails: RegionPool::new(SENDS_OUTSTANDING_MAX * 2, ACTIVATION_TAIL_BYTES),
+            receiving: HashMap::new(),
+            loaded: None,
+        };
+        worker.run(&jobs);
+    })
+}
+
+impl Worker {
+    fn run(&mut self, jobs: &Receiver<Job>) {
+        let received = self.received.receiver().clone();
+        let sent = self.sent.receiver().clone();
+        loop {
+            select! {
+                recv(received) -> completion => {
+                    if let Ok(completion) = completion { self.handle_received(completion) }
+                }
+                recv(sent) -> completion => {
+                    if let Ok(completion) = completion { self.handle_sent(&completion) }
+                }
+                recv(jobs) -> job => match job {
+                    Ok(job) => self.handle_job(job),
+                    Err(_) => return,
+                },
+            }
+        }
+    }
+
+    fn handle_job(&mut self, job: Job) {
+        match job {
+            Job::Load { epoch, folder, range, route } => self.load(epoch, &folder, range, route),
+            Job::Unload => self.unload(),
+            Job::Open(open) => self.handle_open(open),
+            Job::Close(sequence) => self.handle_close(sequence),
+            Job::Step { epoch, step } => {
+                let tokens: Vec<u32> =
+                    step.rows.iter().flat_map(|rows| rows.tokens.iter().copied()).collect();
+                let rows: Vec<Rows> = step
+                    .rows
+                    .iter()
+                    .map(|rows| Rows {
+                        sequence: rows.sequence.0,
+                        attempt: rows.attempt,
+                        start: rows.start,
+                        count: rows.tokens.len() as u32,
+                        wants_token: rows.wants_token,
+                    })
+                    .collect();
+                if self.loaded.as_ref().is_some_and(|loaded| loaded.epoch == epoch) {
+                    self.step(StageInput::Tokens(&tokens), &rows, step.number);
+                }
+                self.report(WorkerEvent::StepDone { epoch });
+            }
+        }
+    }
+
+    fn load(&mut self, epoch: u64, folder: &ModelFolder, range: LayerRange, route: Route) {
+        self.unload();
+        let events = self.events.clone();
+        let told = std::cell::Cell::new(Instant::now());
+        let progress = move |bytes_read| {
+            if told.get().elapsed() > Duration::from_millis(200) {
+                told.set(Instant::now());
+                let _ = events.try_send(WorkerEvent::Loading { epoch, bytes_read });
+            }
+        };
+        let result = Stage::load(folder, range, &progress).map_err(|error| error.to_string());
+        let result = result.and_then(|stage| {
+            if let Some(before) = &route.before {
+                self.post_receives(before)?;
+            }
+            let bytes_read = stage.bytes_read();
+            self.loaded = Some(Loaded { epoch, stage, route, open: HashMap::new() });
+            Ok(bytes_read)
+        });
+        self.report(WorkerEvent::Loaded { epoch, result });
+    }
+
+    fn unload(&mut self) {
+        self.loaded = None;
+        // MLX keeps freed buffers for reuse: a new model has other sizes.
+        let _ = mlx_rs::memory::clear_cache();
+    }
+
+    /// Posts MLX memory on a connection, once for its lifetime: a region goes back after each use.
+    fn post_receives(&mut self, from: &QueuePair) -> Result<(), String> {
+        let peer = from.peer().node;
+        if self.receiving.get(&peer).is_some_and(QueuePair::is_open) {
+            return Ok(());
+        }
+        for _ in 0..RECEIVE_REGIONS {
+            let numbers = (ACTIVATION_BULK_BYTES_MAX + ACTIVATION_TAIL_BYTES) / size_of::<f32>();
+            let memory = ArrayRegion::to_receive(numbers, mlx_rs::Dtype::Float32)
+                .map_err(|error| error.to_string())?;
+            let region = Region::from_backing(Box::new(memory));
+            from.post_recv(Lane::Activations, region, &self.received)
+                .map_err(|(error, _)| error.to_string())?;
+        }
+        self.receiving.insert(peer, from.clone());
+        Ok(())
+    }
+
+    fn handle_open(&mut self, about: OpenSequence) {
+        let Some(loaded) = self.loaded.as_mut().filter(|l| l.epoch == about.placement_epoch) else {
+            return;
+        };
+        let sampling = Sampling {
+            temperature: about.temperature,
+            top_p: about.top_p,
+            seed: about.seed,
+            logprobs: (about.logprobs != NO_LOGPROBS).then_some(about.logprobs),
+        };
+        let sequence = about.sequence;
+        if let Some(after) = loaded.route.after.clone() {
+            self.send_stage_message(&after, &StageMessage::Open(about.clone()));
+        }
+        if let Some(loaded) = &mut self.loaded {
+            loaded.open.insert(sequence, Open { about, sampling, generated: 0 });
+        }
+    }
+
+    fn handle_close(&mut self, sequence: u64) {
+        let Some(loaded) = &mut self.loaded else { return };
+        loaded.stage.close(sequence);
+        loaded.open.remove(&sequence);
+        if let Some(after) = loaded.route.after.clone() {
+            let placement_epoch = loaded.epoch;
+            self.send_stage_message(&after, &StageMessage::Close { placement_epoch, sequence });
+        }
+    }
+
+    fn send_stage_message(&mut self, to: &QueuePair, message: &StageMessage) {
+        let bytes = messages::encode(message);
+        let mut region = self.tail();
+        region.as_mut_slice()[..bytes.len()].copy_from_slice(&bytes);
+        let payload = Payload::from_slice(region.freeze().slice(..bytes.len()));
+        self.post(to, payload, messages::STAGE);
+    }
+
+    fn tail(&self) -> Region {
+        self.tails.lease().unwrap_or_else(|| Region::pages(ACTIVATION_TAIL_BYTES))
+    }
+
+    /// Posts on the activation lane, after at most [`SENDS_OUTSTANDING_MAX`] others: a slow stage
+    /// holds up the one before it, and memory stays bounded.
+    fn post(&mut self, to: &QueuePair, payload: Payload, immediate: u32) {
+        let deadline = Instant::now() + ACTIVATION_DEADLINE;
+        while self.outstanding >= SENDS_OUTSTANDING_MAX {
+            match self.sent.wait(deadline.saturating_duration_since(Instant::now())) {
+                Ok(completion) => self.handle_sent(&completion),
+                Err(_) => return,
+            }
+        }
+        let deadline = Some(ACTIVATION_DEADLINE);
+        let send = SendRequest { lane: Lane::Activations, payload, immediate, deadline };
+        match to.post_send(send, &self.sent) {
+            Ok(_) => self.outstanding += 1,
+            // The node loop hears of a lost peer by itself, and ends what ran over it.
+            Err((error, _)) => {
+                tracing::debug!(peer = %to.peer().name, %error, "activation not posted");
+            }
+        }
+    }
+
+    fn handle_sent(&mut self, completion: &Completion) {
+        self.outstanding = self.outstanding.saturating_sub(1);
+        if let Err(error) = &completion.status {
+            tracing::debug!(peer = %completion.peer, %error, "activation not acknowledged");
+        }
+    }
+
+    fn handle_received(&mut self, completion: Completion) {
+        let Completion { status, region, bytes, immediate, peer, .. } = completion;
+        let (Ok(()), Some(region)) = (status, region) else { return };
+        let message = &region.as_slice()[..bytes];
+        let outcome = match immediate {
+            Some(messages::STAGE) => match messages::decode::<StageMessage>(message) {
+                Ok(StageMessage::Open(open)) => {
+                    self.handle_open(open);
+                    Ok(())
+                }
+                Ok(StageMessage::Close { placement_epoch, sequence }) => {
+                    if self.loaded.as_ref().is_some_and(|l| l.epoch == placement_epoch) {
+                        self.handle_close(sequence);
+                    }
+                    Ok(())
+                }
+                Err(error) => Err(error.to_string()),
+            },
+            Some(messages::ACTIVATION) => self.handle_activation(&region, bytes),
+            other => Err(format!("immediate {other:?} on the activation lane")),
+        };
+        if let Err(what) = outcome {
+            self.report(WorkerEvent::Misbehaved { node: peer, what });
+            return;
+        }
+        // The step that read the region is evaluated: it may be written again.
+        if let Some(from) = self.receiving.get(&peer)
+            && let Err((error, _)) = from.post_recv(Lane::Activations, region, &self.received)
+        {
+            tracing::debug!(%peer, %error, "receive region not posted again");
+        }
+    }
+
+    fn handle_activation(&mut self, region: &Region, bytes: usize) -> Result<(), String> {
+        let message = activation::access(&region.as_slice()[..bytes]);
+        let message = message.map_err(|error| error.to_string())?;
+        let Some(loaded) = &self.loaded else { return Ok(()) };
+        if message.placement_epoch() != loaded.epoch {
+            tracing::debug!(
+                theirs = message.placement_epoch(),
+                ours = loaded.epoch,
+                "activation of another placement dropped"
+            );
+            return Ok(());
+        }
+        if message.dtype() != Dtype::F32 {
+            return Err(format!("an activation of {}: this node computes in f32", message.dtype()));
+        }
+        let rows: Vec<Rows> = message
+            .sequences()
+            .filter(|rows| rows.tokens > 0)
+            .map(|rows| Rows {
+                sequence: rows.sequence,
+                attempt: rows.attempt,
+                start: rows.start,
+                count: rows.tokens,
+                wants_token: rows.phase == Phase::Decode as u8,
+            })
+            .collect();
+        let (tokens, hidden) = (message.tokens() as i32, message.hidden() as i32);
+        let memory = region.backing::<ArrayRegion>().ok_or("not a region of this worker")?;
+        // A view of the region's first numbers: nothing is copied.
+        let view = memory.array().try_index(..tokens * hidden);
+        let view = view.and_then(|view| view.reshape(&[tokens, hidden]));
+        let view = view.map_err(|error| error.to_string())?;
+        self.step(StageInput::Hidden(view), &rows, message.step());
+        Ok(())
+    }
+
+    fn step(&mut self, input: StageInput<'_>, rows: &[Rows], number: u64) {
+        let Some(loaded) = &mut self.loaded else { return };
+        // A sequence that was closed meanwhile: its rows came late.
+        if rows.iter().all(|own| !loaded.open.contains_key(&own.sequence)) {
+            return;
+        }
+        match loaded.stage.step(input, rows) {
+            Ok(StageOutput::Hidden(hidden)) => self.send_activation(hidden, rows, number),
+            Ok(StageOutput::Logits(Some(logits))) => self.sample(&logits, rows),
+            Ok(StageOutput::Logits(None)) => {}
+            Err(error) => self.give_up(rows, &error),
+        }
+    }
+
+    fn send_activation(&mut self, hidden: Array, rows: &[Rows], step: u64) {
+        let Some(Loaded { epoch, route: Route { after: Some(after), .. }, .. }) = &self.loaded
+        else {
+            return;
+        };
+        let (epoch, after) = (*epoch, after.clone());
+        let sequences: Vec<SequenceRows> = rows
+            .iter()
+            .map(|own| SequenceRows {
+                sequence: own.sequence,
+                attempt: own.attempt,
+                start: own.start,
+                tokens: own.count,
+                phase: if own.wants_token { Phase::Decode } else { Phase::Prefill } as u8,
+            })
+            .collect();
+        let meta = ActivationMeta {
+            placement_epoch: epoch,
+            step,
+            dtype: Dtype::F32,
+            tokens: hidden.dim(0) as u32,
+            hidden: hidden.dim(1) as u32,
+            sequences: &sequences,
+        };
+        let bulk = Region::from_backing(Box::new(ArrayRegion::to_send(hidden))).freeze();
+        let mut tail = self.tail();
+        match activation::encode_tail(&meta, bulk.len(), &mut tail) {
+            Ok(written) => {
+                let mut payload = Payload::from_slice(bulk);
+                payload.push(tail.freeze().slice(..written));
+                self.post(&after, payload, messages::ACTIVATION);
+            }
+            Err(error) => tracing::error!(%error, "activation not sent"),
+        }
+    }
+
+    fn sample(&mut self, logits: &Array, rows: &[Rows]) {
+        let Some(loaded) = &mut self.loaded else { return };
+        let vocabulary = logits.dim(1) as usize;
+        let numbers = logits.as_slice::<f32>();
+        let wanting = rows.iter().filter(|own| own.wants_token);
+        let mut events = Vec::new();
+        for (own, logits) in wanting.zip(numbers.chunks_exact(vocabulary)) {
+            let Some(open) = loaded.open.get_mut(&own.sequence) else { continue };
+            let (sequence, attempt, index) = (own.sequence, own.attempt, open.generated);
+            let message = match sampler::choose(logits, &open.sampling, index) {
+                Ok(chosen) => {
+                    open.generated += 1;
+                    TokenMessage::Token {
+                        sequence,
+                        attempt,
+                        index,
+                        token: chosen.token,
+                        logprobs: chosen
+                            .logprobs
+                            .map(|TokenLogprobs { chosen, top }| (chosen, top)),
+                        finish: finish(&open.about, chosen.token, open.generated),
+                    }
+                }
+                Err(error) => failed(&self.name, sequence, error.to_string()),
+            };
+            events
+                .push(WorkerEvent::Token { entry: NodeId::from_bytes(open.about.entry), message });
+        }
+        for event in events {
+            self.report(event);
+        }
+    }
+
+    fn give_up(&mut self, rows: &[Rows], error: &StageError) {
+        tracing::error!(%error, "step not computed");
+        let Some(loaded) = &mut self.loaded else { return };
+        let mut events = Vec::new();
+        for own in rows {
+            loaded.stage.close(own.sequence);
+            if let Some(open) = loaded.open.remove(&own.sequence) {
+                let message = failed(&self.name, own.sequence, error.to_string());
+                events.push(WorkerEvent::Token {
+                    entry: NodeId::from_bytes(open.about.entry),
+                    message,
+                });
+            }
+        }
+        for event in events {
+            self.report(event);
+        }
+    }
+
+    fn report(&self, event: WorkerEvent) {
+        // The node loop outlives the worker's jobs; at the very end nobody listens any more.
+        let _ = self.events.send(event);
+    }
+}
+
+fn failed(node: &str, sequence: u64, cause: String) -> TokenMessage {
+    TokenMessage::Failed { sequence, node: node.to_owned(), cause }
+}
+
+/// `finish` of a token: see [`TokenMessage::Token`].
+fn finish(about: &OpenSequence, token: u32, generated: u32) -> u8 {
+    if about.stop_tokens.contains(&token) {
+        1
+    } else if generated >= about.max_tokens {
+        2
+    } else {
+        0
+    }
+}
