@@ -1,2 +1,31 @@
-//! placeholder
-fn main() {}
+//! `tbbench`: how fast, against what? Everything that is compared is measured in the same run, in
+//! turns, and given as a ratio.
+
+mod engine;
+mod figures;
+
+use clap::{Parser, Subcommand};
+
+/// Measures exo-node beside its peers, in one run.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "Examples:\n  tbbench engine --model .exo/data/models/smollm2-135m-instruct\n  tbbench engine --model DIR --python .exo/venv-bench/bin/python --repeats 5 --json"
+)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// One node against Python's mlx-lm: prefill and decode, same weights, same BLAS, same threads.
+    Engine(engine::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    exo_engine::mlx::limit_blas_threads();
+    match Args::parse().command {
+        Command::Engine(args) => engine::run(&args),
+    }
+}
