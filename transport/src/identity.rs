@@ -301,7 +301,7 @@ mod tests {
         let write = |text: &str| {
             let _ = fs::remove_file(&path);
             let mut file =
-                OpenOptions::new().write(true).create(true).mode(0o600).open(&path).unwrap();
+                OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).unwrap();
             file.write_all(text.as_bytes()).unwrap();
             ClusterKey::from_file(&path)
         };

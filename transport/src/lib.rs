@@ -3,8 +3,10 @@
 //! An [`Endpoint`] is one node's end of its connections, opened with a
 //! [`Link`](exo_netconfig::Link) and pinned to it. A [`QueuePair`] is one connection: post a
 //! [`Send`] of [`RegionSlice`]s or a receive into a [`Region`], and hear of it by a [`Completion`]
-//! in a [`CompletionQueue`]. Posting never waits, completions are never dropped, and a payload of
-//! 4 KiB or more is never copied in user space.
+//! in a [`CompletionQueue`]. Posting never waits and completions are never dropped. A plain payload of
+//! 4 KiB or more goes from where it lies into the socket, and from the socket into the region, without
+//! a copy in user space; the one exception is counted (`payload_copies`): up to 16 KiB of a message
+//! that follows a burst of small ones in the same read.
 //!
 //! Map, each on what stands above it:
 //!

@@ -36,7 +36,7 @@ pub const STAGING_PLAIN_BYTES: usize = 64 << 10;
 pub const WRITE_SLICES_MAX: usize = 64;
 /// Bytes read ahead while a burst of small frames arrives.
 pub const READ_AHEAD_BYTES: usize = 16 << 10;
-/// So many small frames in a row, without the socket running dry, are a burst.
+/// So many frames of small messages in a row, without the socket running dry, are a burst.
 pub const BURST_FRAMES: u32 = 3;
 /// Bytes read from one connection before the others get their turn.
 pub const READ_TURN_BYTES: usize = 4 << 20;

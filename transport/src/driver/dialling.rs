@@ -18,6 +18,8 @@ pub(super) struct Dialling {
     pub(super) addr: SocketAddr,
     pub(super) handshake: Handshake,
     pub(super) deadline: Time,
+    /// Why the peer, whose handshake is complete, is not let in.
+    pub(super) unwelcome: Option<HandshakeError>,
     /// The connect has not finished.
     connecting: bool,
 }
@@ -56,6 +58,7 @@ impl Dialling {
             addr,
             handshake: Handshake::new(Role::Initiator, &shared.local),
             deadline: now.after(shared.timing.handshake()),
+            unwelcome: None,
             connecting: true,
         })
     }
@@ -73,6 +76,7 @@ impl Dialling {
             addr,
             handshake: Handshake::new(Role::Responder, &shared.local),
             deadline: now.after(shared.timing.handshake()),
+            unwelcome: None,
             connecting: false,
         })
     }

@@ -28,8 +28,9 @@ use crate::sys;
 use crate::trust::Trust;
 use crate::wire::hello::truncated;
 
-/// Connections that may wait in the kernel to be accepted.
-const BACKLOG: i32 = 64;
+/// Connections that may wait in the kernel to be accepted. One that finds no room tries again only
+/// after a second.
+const BACKLOG: i32 = 256;
 
 /// What the handle, the driver and the queue pairs share.
 pub(super) struct Shared {

@@ -239,37 +239,47 @@ impl EventLoop {
 
     fn dial(&mut self, at: usize) {
         let Some(Some(Entry::Dialling(dialling))) = self.entries.get_mut(at) else { return };
-        loop {
-            match dialling.turn(&self.shared) {
-                Ok(Progress::Waiting) => return,
-                Ok(Progress::Decide) => {}
-                Ok(Progress::Done) => return self.establish(at),
-                Err(error) => return self.give_up(at, error),
+        match dialling.turn(&self.shared) {
+            Ok(Progress::Waiting) => {}
+            Ok(Progress::Decide) => self.decide(at),
+            Ok(Progress::Done) => self.establish(at),
+            Err(error) => self.give_up(at, error),
+        }
+    }
+
+    /// Lets a peer in whose key is proven, or turns it away.
+    fn decide(&mut self, at: usize) {
+        let Some(Some(Entry::Dialling(dialling))) = self.entries.get(at) else { return };
+        let Some((node, _)) = dialling.handshake.to_decide() else { return };
+        let key = dialling.handshake.peer_key().unwrap_or_default();
+        let role = dialling.handshake.role();
+        let verdict = match self.shared.trust.check(&key) {
+            Err(error) => Err((Refusal::Untrusted, error)),
+            // A responder that has another connection says so in `establish`.
+            Ok(()) if role == Role::Initiator && is_alive(&self.peers, &self.entries, node) => {
+                Err((Refusal::Duplicate, HandshakeError::Duplicate))
             }
-            let Some((node, _)) = dialling.handshake.to_decide() else { return };
-            let key = dialling.handshake.peer_key().unwrap_or_default();
-            let role = dialling.handshake.role();
-            let verdict = match self.shared.trust.check(&key) {
-                Err(error) => Err((Refusal::Untrusted, error)),
-                // A responder that has another connection says so with a CLOSE, in `establish`.
-                Ok(()) if role == Role::Initiator && is_alive(&self.peers, &self.entries, node) => {
-                    Err((Refusal::Duplicate, HandshakeError::Duplicate))
-                }
-                Ok(()) => Ok(()),
-            };
-            let Some(Some(Entry::Dialling(dialling))) = self.entries.get_mut(at) else { return };
-            let welcome = match verdict {
-                Ok(()) => dialling.handshake.welcome(&self.shared.local),
-                Err((refusal, error)) => {
-                    dialling.handshake.turn_away(refusal);
-                    Err(error)
-                }
-            };
-            if let Err(error) = welcome {
+            Ok(()) => Ok(()),
+        };
+        let Some(Some(Entry::Dialling(dialling))) = self.entries.get_mut(at) else { return };
+        let welcome = match verdict {
+            Ok(()) => dialling.handshake.welcome(&self.shared.local),
+            // Nothing more is due from a responder: it says no with a CLOSE, in `establish`.
+            Err((_, error)) if role == Role::Responder => {
+                dialling.unwelcome = Some(error);
+                dialling.handshake.welcome(&self.shared.local)
+            }
+            Err((refusal, error)) => {
+                dialling.handshake.turn_away(refusal);
+                Err(error)
+            }
+        };
+        match welcome {
+            Ok(()) => self.dial(at),
+            Err(error) => {
                 let error = dialling.failed(error);
-                return self.give_up(at, error);
+                self.give_up(at, error);
             }
-            return self.dial(at);
         }
     }
 
@@ -300,7 +310,17 @@ impl EventLoop {
             return;
         };
         let (node, role, addr) = (established.node, established.role, dialling.addr);
+        let unwelcome = dialling.unwelcome.take();
         let pair = Arc::new(self.make_pair(established, addr, dialling.socket));
+        if let Some(error) = unwelcome {
+            let mut io = pair.lock();
+            io.say_goodbye(CloseCode::Refused, "", self.shared.clock.now());
+            if let Some(socket) = pair.end(&mut io, &WorkError::Flushed) {
+                self.say_goodbye(at, socket);
+            }
+            drop(io);
+            return self.report(role, addr, ConnectError::Handshake { addr, error });
+        }
         let tracked = Tracked { pair, announced: false, more: false };
         self.entries[at] = Some(Entry::Pair(tracked));
         if let Some(&other) = self.peers.get(&node)

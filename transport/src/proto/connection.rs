@@ -341,14 +341,16 @@ impl Connection {
     fn finish_frame(&mut self, now: Time) -> Result<(), LossCause> {
         let header = self.receive.header.take().expect("a frame has a header");
         self.receive.state = State::Header;
-        self.receive.count_frame(header.length as usize);
         self.counters.frames_in += 1;
         if !self.confirmed && header.kind != Kind::Close {
             self.confirmed = true;
             self.notices.push_back(Notice::Confirmed);
         }
         match header.kind {
-            Kind::Send => self.lanes[header_lane(&header)].received = header.sequence,
+            Kind::Send => {
+                self.receive.count_frame(header.length as usize);
+                self.lanes[header_lane(&header)].received = header.sequence;
+            }
             _ => self.control_received = header.sequence,
         }
         match header.kind {

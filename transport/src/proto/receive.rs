@@ -2,8 +2,9 @@
 //!
 //! A payload goes from the socket straight into its region. Only what stands between payloads
 //! (headers, tags) passes through the staging buffer, so the buffer must never swallow payload:
-//! normally a read asks for exactly the rest of the payload and the next header. When small frames
-//! come in a burst, one read ahead saves many, and what it swallows is counted.
+//! normally a read asks for exactly the rest of the payload and the next header. When small messages
+//! come in a burst, one read ahead saves many. If a large one follows in the same breath, the part
+//! of it that was swallowed is copied once, and counted.
 
 use std::io::IoSliceMut;
 
@@ -32,7 +33,7 @@ pub(super) struct Receive {
     staging: Box<[u8; READ_AHEAD_BYTES]>,
     start: usize,
     end: usize,
-    /// Small frames in a row since the socket last ran dry.
+    /// Frames of small messages in a row since the socket last ran dry.
     small_run: u32,
 }
 
@@ -51,7 +52,8 @@ impl Receive {
         }
     }
 
-    /// Counts a frame for the decision whether this is a burst.
+    /// Counts a frame of a message for the decision whether this is a burst. Acknowledgements come
+    /// in rows between large frames too, and say nothing.
     pub(super) fn count_frame(&mut self, payload: usize) {
         self.small_run = if payload < INLINE_BYTES_BELOW { self.small_run + 1 } else { 0 };
     }

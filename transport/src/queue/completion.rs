@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
+use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use thiserror::Error;
 
 use super::work::WorkId;
@@ -98,10 +98,7 @@ impl CompletionQueue {
 
     /// The next completion, if there is one now.
     pub fn poll(&self) -> Option<Completion> {
-        match self.0.receiver.try_recv() {
-            Ok(completion) => Some(completion),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        }
+        self.0.receiver.try_recv().ok()
     }
 
     /// The next completion, waiting for it at most `timeout`.
