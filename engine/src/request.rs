@@ -136,6 +136,7 @@ pub struct Generation {
     /// Its events. Never full: it has room for every token the request may have.
     pub events: mpsc::Receiver<GenerateEvent>,
     /// Cancels on drop.
+    #[expect(dead_code, reason = "it is there to be dropped")]
     pub(crate) guard: CancelGuard,
 }
 
