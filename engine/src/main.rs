@@ -1,2 +1,7 @@
-//! placeholder
-fn main() {}
+//! The `exo-node` program: serve a model with the machines that are there, and ask it.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -1,0 +1,265 @@
+//! The command line of `exo-node`, as typed: nothing is looked up or opened here.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use bytesize::ByteSize;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use exo_engine::node::{EncryptChoice, LISTEN_PORT, TrustChoice};
+use exo_netconfig::InterfaceChoice;
+
+/// Run one large language model across the machines that are there.
+#[derive(Debug, Parser)]
+#[command(name = "exo-node", version, about, arg_required_else_help = true, after_help = "\
+Examples:
+  exo-node models import SmolLM2.gguf --name smollm2     a model folder out of a GGUF file
+  exo-node serve --model smollm2 --nodes 2               on both machines: the model over the cable
+  exo-node run smollm2 \"What is the capital of France?\"  ask it")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Join the cluster, hold a part of the model, answer the HTTP API
+    #[command(after_help = "\
+Examples:
+  exo-node serve --model smollm2                        alone, or with whoever is on the cable
+  exo-node serve --model smollm2 --nodes 2 --memory 8GiB
+  exo-node serve --interface lo --cluster-key-file key  off the cable a key is needed; make one with
+                                                        (umask 077; openssl rand -hex 32 > key)")]
+    Serve(Box<ServeArgs>),
+    /// Chat with a model in the terminal
+    #[command(after_help = "\
+Attaches to the node that serves at --api, else starts one with MODEL for as long as it is needed.
+
+Examples:
+  exo-node run smollm2                                   a chat; /exit or Ctrl-D ends it
+  exo-node run smollm2 \"What is the capital of France?\"  one answer")]
+    Run(Box<RunArgs>),
+    /// Show nodes, layers and links of the cluster
+    #[command(after_help = "\
+Examples:
+  exo-node status
+  exo-node status --json | jq '.nodes[].layers'")]
+    Status(StatusArgs),
+    /// List, import and remove models on this machine
+    #[command(subcommand)]
+    Models(ModelsCommand),
+    /// Print the completion script of a shell
+    #[command(after_help = "\
+Example:
+  exo-node completions zsh > ~/.zfunc/_exo-node")]
+    Completions(CompletionsArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// The model to serve: a name from `models ls`, or a folder
+    #[arg(long, value_name = "NAME|DIR")]
+    pub(crate) model: Option<String>,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+    /// Where the HTTP API listens
+    #[arg(long, value_name = "ADDR:PORT", default_value = DEFAULT_API_LISTEN)]
+    pub(crate) api: SocketAddr,
+    /// Key that clients of the API must send; needed wherever --api is not a loopback address
+    #[arg(long, value_name = "KEY", env = "EXO_API_KEY", hide_env_values = true)]
+    pub(crate) api_key: Option<String>,
+}
+
+/// What a node is, whoever starts it.
+#[derive(Debug, Args)]
+pub(crate) struct NodeArgs {
+    /// The interface to the other nodes; auto takes a validated Thunderbolt link and nothing else
+    #[arg(long, value_name = "NAME|auto", default_value = "auto")]
+    pub(crate) interface: InterfaceChoice,
+    /// TCP port for other nodes; 0 takes any free one
+    #[arg(long, value_name = "PORT", default_value_t = LISTEN_PORT)]
+    pub(crate) listen: u16,
+    /// A node to connect to, beside those found on the link; may be repeated
+    #[arg(long = "peer", value_name = "HOST:PORT")]
+    pub(crate) peers: Vec<String>,
+    /// Neither announce this node on the link nor look for others there
+    #[arg(long)]
+    pub(crate) no_discovery: bool,
+    /// This node's name [default: the host's]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Memory to offer for weights and caches [default: three quarters of what is there]
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    pub(crate) memory: Option<ByteSize>,
+    /// Wait for exactly N nodes and lay the model over all of them
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..),
+          conflicts_with = "all_nodes")]
+    pub(crate) nodes: Option<u32>,
+    /// Lay the model over all nodes that are there, not over the fewest that hold it
+    #[arg(long)]
+    pub(crate) all_nodes: bool,
+    /// File with the cluster's key: 64 hexadecimal digits, mode 0600
+    #[arg(long, value_name = "FILE", env = "EXO_CLUSTER_KEY_FILE")]
+    pub(crate) cluster_key_file: Option<PathBuf>,
+    /// Whom to believe on a Thunderbolt link without a cluster key
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) trust: TrustChoice,
+    /// Whether frames between nodes are encrypted; auto does so off the cable
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) encrypt: EncryptChoice,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DataArgs {
+    /// Folder of models and keys [default: the user's data folder]
+    #[arg(long, value_name = "DIR", env = "EXO_DATA")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+/// Where a serving node is asked.
+#[derive(Debug, Args)]
+pub(crate) struct ApiArgs {
+    /// The API of the node to ask
+    #[arg(long, value_name = "URL", default_value = DEFAULT_API_URL)]
+    pub(crate) api: String,
+    /// The key it wants
+    #[arg(long, value_name = "KEY", env = "EXO_API_KEY", hide_env_values = true)]
+    pub(crate) api_key: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The model: a name from `models ls`, or a folder
+    pub(crate) model: String,
+    /// What to ask; without it, a chat begins
+    pub(crate) prompt: Option<String>,
+    #[command(flatten)]
+    pub(crate) api: ApiArgs,
+    /// At most so many tokens per answer [default: what the context allows]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_tokens: Option<u32>,
+    /// 0 takes the likeliest token each time; up to 2
+    #[arg(long, value_name = "T", default_value_t = 0.7)]
+    pub(crate) temperature: f32,
+    #[command(flatten, next_help_heading = "If no node serves yet")]
+    pub(crate) node: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) api: ApiArgs,
+    /// Print what GET /v1/cluster answers
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelsCommand {
+    /// List the models on this machine
+    Ls {
+        /// Print them as a JSON array
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Turn a GGUF file into a model folder
+    #[command(after_help = "\
+Example:
+  exo-node models import SmolLM2-135M-Instruct.gguf --name smollm2")]
+    Import(ImportArgs),
+    /// Remove a model from this machine
+    Rm {
+        /// Its name, as `models ls` shows it
+        name: String,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// The GGUF file
+    pub(crate) file: PathBuf,
+    /// What to call the model [default: the file's name]
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Type of the weights written
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) dtype: DtypeChoice,
+    /// Replace a model of the same name
+    #[arg(long)]
+    pub(crate) replace: bool,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+}
+
+/// A type that weights can be written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum DtypeChoice {
+    #[default]
+    F32,
+    F16,
+    Bf16,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    pub(crate) shell: Shell,
+}
+
+/// Where `serve` listens and the other commands look, unless told otherwise.
+const DEFAULT_API_LISTEN: &str = "127.0.0.1:52415";
+const DEFAULT_API_URL: &str = "http://127.0.0.1:52415";
+
+fn memory(text: &str) -> Result<ByteSize, String> {
+    match text.parse::<ByteSize>() {
+        Ok(ByteSize(0)) => Err("a node has to offer some memory".to_owned()),
+        Ok(size) => Ok(size),
+        Err(_) => Err("a size is a number and a unit, such as 8GiB or 512MiB".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn serve_takes_what_the_design_promises() {
+        let cli = Cli::try_parse_from([
+            "exo-node", "serve", "--interface", "lo", "--listen", "0", "--peer", "10.0.0.2:52416",
+            "--peer", "air.local:52416", "--no-discovery", "--name", "mini", "--memory", "8GiB",
+            "--model", "smollm2", "--nodes", "2", "--api", "127.0.0.1:0", "--api-key", "k",
+            "--data", "/tmp/d", "--cluster-key-file", "/tmp/k", "--trust", "pinned", "--encrypt",
+            "on",
+        ])
+        .unwrap();
+        let Command::Serve(args) = cli.command else { panic!("not serve") };
+        assert_eq!(args.node.memory, Some(ByteSize(8 << 30)));
+        assert_eq!(args.node.peers, ["10.0.0.2:52416", "air.local:52416"]);
+        assert_eq!((args.node.trust, args.node.encrypt), (TrustChoice::Pinned, EncryptChoice::On));
+    }
+
+    #[test]
+    fn what_contradicts_itself_or_means_nothing_is_refused() {
+        for bad in [
+            &["exo-node", "serve", "--nodes", "2", "--all-nodes"][..],
+            &["exo-node", "serve", "--nodes", "0"],
+            &["exo-node", "serve", "--memory", "0"],
+            &["exo-node", "serve", "--memory", "lots"],
+            &["exo-node", "serve", "--api", "localhost"],
+        ] {
+            assert!(Cli::try_parse_from(bad).is_err(), "{bad:?}");
+        }
+    }
+}
