@@ -42,6 +42,6 @@ pub use proto::{CloseCode, HandshakeError, LossCause, PeerLost, ProtocolError};
 pub use queue::{
     Completion, CompletionQueue, Opcode, Payload, PostError, Send, WaitTimeout, WorkError, WorkId,
 };
-pub use sys::PinError;
+pub use sys::{MDNS_PORT, MulticastError, MulticastSocket, PinError};
 pub use trust::Trust;
 pub use wire::header::Lane;

@@ -2,7 +2,7 @@
 //!
 //! A platform's file has three functions: `pin`, which keeps a socket on an interface before it
 //! connects or listens; `bound_to`, which asks the kernel where a socket is kept; and `tune`, which
-//! sets what TCP needs for this protocol.
+//! sets what TCP needs for this protocol. `multicast` is the one socket that is not TCP: discovery's.
 //!
 //! # Portability
 //!
@@ -17,6 +17,8 @@ use exo_netconfig::Link;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use thiserror::Error;
 
+mod multicast;
+
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
@@ -26,6 +28,8 @@ use linux as platform;
 mod macos;
 #[cfg(target_os = "macos")]
 use macos as platform;
+
+pub use multicast::{MDNS_PORT, MulticastError, MulticastSocket};
 
 /// A socket is not, or cannot be, kept on the link.
 #[derive(Clone, Debug, Error)]
