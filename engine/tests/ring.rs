@@ -10,8 +10,8 @@ use std::{
 
 use exo_engine::{
     node::{
-        self, ClusterView, EncryptChoice, ModelChoice, NodeConfig, NodeHandle, NodeThread,
-        NodesWanted, TrustChoice,
+        self, ClusterView, EncryptChoice, ModelChoice, NodeConfig, NodeHandle, NodesWanted,
+        TrustChoice,
     },
     request::{FinishReason, GenerateError, GenerateEvent, GenerateRequest, Generation, Sampling},
 };
@@ -20,7 +20,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 struct Node {
     handle: NodeHandle,
-    thread: Option<NodeThread>,
+    thread: Option<std::thread::JoinHandle<()>>,
     _data: tempfile::TempDir,
 }
 
@@ -96,7 +96,7 @@ impl Node {
     fn stop(&mut self) {
         self.handle.shutdown();
         if let Some(thread) = self.thread.take() {
-            thread.join();
+            thread.join().unwrap();
         }
     }
 }

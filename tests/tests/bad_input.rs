@@ -111,12 +111,24 @@ fn ports_in_use_are_named() {
     options.listen = port;
     let log = refusal(&options);
     assert!(log.contains(&port.to_string()) && log.contains("hint"), "{log}");
-    let mut options = NodeOptions::on_loopback("n", None, &key);
-    options.more = vec!["--api".into(), format!("127.0.0.1:{port}")];
-    let mut node = Node::spawn(&options);
-    let status = node.wait_exit(SOON);
-    let log = node.log();
-    assert!(!status.success() && log.contains(&port.to_string()), "{log}");
+    let (key, api) = (key.display().to_string(), format!("127.0.0.1:{port}"));
+    let output = exo_node(&[
+        "serve",
+        "--interface",
+        "lo",
+        "--listen",
+        "0",
+        "--no-discovery",
+        "--cluster-key-file",
+        &key,
+        "--api",
+        &api,
+        "--data",
+        &dir.path().display().to_string(),
+    ]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(&api) && said.contains("hint"), "{said}");
 }
 
 /// Bytes that no node sends: the peer is cut off, and the node goes on.
@@ -154,8 +166,11 @@ fn strangers_on_the_transport_port_are_cut_off() {
     let view = node.wait_ready(SOON);
     assert_eq!(view["nodes"].as_array().unwrap().len(), 1);
     drop(silent);
-    let log = node.log();
-    assert!(log.contains('9') && log.contains("version"), "{log}");
-    assert!(!log.contains("panicked"), "{log}");
+    let begun = Instant::now();
+    while !(node.log().contains("version 9") && node.log().contains("it is no exo-node")) {
+        assert!(begun.elapsed() < SOON, "the strangers are not named: {}", node.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
     assert!(node.stop(SOON).success(), "{}", node.log());
+    assert!(!node.log().contains("panicked"), "{}", node.log());
 }

@@ -91,7 +91,9 @@ impl ApiError {
             Self::BodyTooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Submit(SubmitError::Full { .. }) => StatusCode::TOO_MANY_REQUESTS,
             Self::Submit(SubmitError::NotReady { .. } | SubmitError::ShuttingDown)
-            | Self::Generate(GenerateError::ShuttingDown) => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::Generate(GenerateError::NotReady { .. } | GenerateError::ShuttingDown) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Generate(GenerateError::NodeLost { .. }) => StatusCode::BAD_GATEWAY,
             Self::Prompt(error) if error.is_clients_fault() => StatusCode::BAD_REQUEST,
             Self::Prompt(_) | Self::Generate(GenerateError::Stage { .. }) | Self::Abandoned => {
@@ -132,7 +134,8 @@ impl ApiError {
             Self::ForeignOrigin => "origin_not_allowed",
             Self::UnknownRoute { .. } => "unknown_url",
             Self::WrongMethod { .. } => "method_not_allowed",
-            Self::Submit(SubmitError::NotReady { .. }) => "model_not_ready",
+            Self::Submit(SubmitError::NotReady { .. })
+            | Self::Generate(GenerateError::NotReady { .. }) => "model_not_ready",
             Self::Submit(SubmitError::Full { .. }) => "rate_limit_exceeded",
             Self::Submit(SubmitError::ShuttingDown)
             | Self::Generate(GenerateError::ShuttingDown) => "shutting_down",

@@ -10,11 +10,17 @@ use exo_netconfig::InterfaceChoice;
 
 /// Run one large language model across the machines that are there.
 #[derive(Debug, Parser)]
-#[command(name = "exo-node", version, about, arg_required_else_help = true, after_help = "\
+#[command(
+    name = "exo-node",
+    version,
+    about,
+    arg_required_else_help = true,
+    after_help = "\
 Examples:
   exo-node models import SmolLM2.gguf --name smollm2     a model folder out of a GGUF file
   exo-node serve --model smollm2 --nodes 2               on both machines: the model over the cable
-  exo-node run smollm2 \"What is the capital of France?\"  ask it")]
+  exo-node run smollm2 \"What is the capital of France?\"  ask it"
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -237,10 +243,36 @@ mod tests {
     #[test]
     fn serve_takes_what_the_design_promises() {
         let cli = Cli::try_parse_from([
-            "exo-node", "serve", "--interface", "lo", "--listen", "0", "--peer", "10.0.0.2:52416",
-            "--peer", "air.local:52416", "--no-discovery", "--name", "mini", "--memory", "8GiB",
-            "--model", "smollm2", "--nodes", "2", "--api", "127.0.0.1:0", "--api-key", "k",
-            "--data", "/tmp/d", "--cluster-key-file", "/tmp/k", "--trust", "pinned", "--encrypt",
+            "exo-node",
+            "serve",
+            "--interface",
+            "lo",
+            "--listen",
+            "0",
+            "--peer",
+            "10.0.0.2:52416",
+            "--peer",
+            "air.local:52416",
+            "--no-discovery",
+            "--name",
+            "mini",
+            "--memory",
+            "8GiB",
+            "--model",
+            "smollm2",
+            "--nodes",
+            "2",
+            "--api",
+            "127.0.0.1:0",
+            "--api-key",
+            "k",
+            "--data",
+            "/tmp/d",
+            "--cluster-key-file",
+            "/tmp/k",
+            "--trust",
+            "pinned",
+            "--encrypt",
             "on",
         ])
         .unwrap();

@@ -31,7 +31,8 @@ pub(super) fn name() -> String {
 /// Bytes to offer where nobody says how many; what a container may use is all there is to it.
 pub(super) fn memory_bytes() -> Result<u64> {
     let memory = MemoryRefreshKind::nothing().with_ram();
-    let system = System::new_with_specifics(RefreshKind::nothing().with_memory(memory));
+    let system = System::new_with_specifics(RefreshKind::nothing().with_memory(memory))
+        .map_err(|error| anyhow::anyhow!("{error}\nhint: --memory 8GiB says what to offer"))?;
     let total = match system.cgroup_limits() {
         Some(limits) => limits.total_memory.min(system.total_memory()),
         None => system.total_memory(),

@@ -34,9 +34,7 @@ pub(super) fn failure(error: &anyhow::Error) -> String {
 
 /// Whether a command only failed to write because nobody reads any more, as in `… | head`.
 pub(super) fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<io::Error>()
-        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// Writes to standard output at once.

@@ -65,8 +65,12 @@ pub struct FabricConfig<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum FabricError {
     /// The link.
-    #[error(transparent)]
-    Link(#[from] LinkError),
+    #[error("{source}\nhint: {}", .source.hint())]
+    Link {
+        /// What is wrong with it.
+        #[from]
+        source: LinkError,
+    },
     /// The node's key or the cluster's.
     #[error(transparent)]
     Key(#[from] exo_transport::KeyFileError),

@@ -13,6 +13,7 @@ use crate::{
     layers::LayerRange,
     prompt::PromptModel,
     request::{CancelGuard, GenerateEvent, GenerateRequest, Generation, RequestId, SubmitError},
+    scheduler::SEQUENCES_MAX,
 };
 
 /// What the node loop is asked to do.
@@ -146,6 +147,8 @@ pub struct NodePort {
 
 /// Requests that may wait for the loop to take them.
 const COMMANDS_MAX: usize = 1024;
+/// Requests of one node's clients at once. (Stage 0 takes [`SEQUENCES_MAX`] of all nodes together.)
+const REQUESTS_MAX: usize = SEQUENCES_MAX;
 
 impl NodeHandle {
     /// A handle and the port that serves it. `first_request` starts the request numbers: distinct
@@ -168,6 +171,10 @@ impl NodeHandle {
     pub fn generate(&self, request: GenerateRequest) -> Result<Generation, SubmitError> {
         if self.model().is_none() {
             return Err(SubmitError::NotReady { why: self.cluster().reason.clone() });
+        }
+        let running = self.cluster().requests_running;
+        if running >= REQUESTS_MAX {
+            return Err(SubmitError::Full { running });
         }
         let id = RequestId(self.shared.next_request.fetch_add(1, Ordering::Relaxed));
         // Room for every token and the last event: the loop never waits for a slow client.

@@ -12,7 +12,7 @@ pub use config::{EncryptChoice, LISTEN_PORT, NodeConfig, NodesWanted, TrustChoic
 pub use handle::{
     ClusterView, Command, HopView, LinkView, ModelChoice, NodeHandle, NodePort, NodeView, Shared,
 };
-pub use run::{NodeThread, start};
+pub use run::start;
 
 use crate::{fabric::FabricError, model::ConfigError, weights::WeightsError};
 

@@ -43,25 +43,12 @@ const TICK: Duration = Duration::from_millis(100);
 /// How often nodes tell each other the state of their connections.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
-/// A running node's thread.
-pub struct NodeThread {
-    thread: thread::JoinHandle<()>,
-}
-
-impl NodeThread {
-    /// Waits until the node has ended.
-    pub fn join(self) {
-        if self.thread.join().is_err() {
-            tracing::error!("the node's thread panicked");
-        }
-    }
-}
-
-/// Opens the link, listens on it and starts the node.
+/// Opens the link, listens on it and starts the node: its loop runs on a thread of its own until
+/// [`NodeHandle::shutdown`].
 ///
 /// # Errors
 /// [`StartError`]: the link, the keys, the port or the model, each with what to do next.
-pub fn start(config: NodeConfig) -> Result<(NodeHandle, NodeThread), StartError> {
+pub fn start(config: NodeConfig) -> Result<(NodeHandle, thread::JoinHandle<()>), StartError> {
     let data = &config.data;
     std::fs::create_dir_all(data)
         .map_err(|source| StartError::Data { dir: data.clone(), source })?;
@@ -140,7 +127,7 @@ pub fn start(config: NodeConfig) -> Result<(NodeHandle, NodeThread), StartError>
             let _ = worker.join();
         })
         .map_err(StartError::Thread)?;
-    Ok((handle, NodeThread { thread }))
+    Ok((handle, thread))
 }
 
 /// A model on this disk.
@@ -233,7 +220,7 @@ impl Node {
             Command::Generate { id, request, events } => {
                 let placed = self.cluster.placed().filter(|_| self.cluster.phase() == Phase::Ready);
                 let Some(placed) = placed else {
-                    let why = format!("{:?}", self.cluster.phase());
+                    let why = view::view(self).reason;
                     let _ = events.try_send(crate::request::GenerateEvent::Failed(
                         GenerateError::NotReady { why },
                     ));
