@@ -1,5 +1,6 @@
 //! Nodes in one process, joined over loopback by the real transport: what they generate together is
 //! what one stage generates, and a node that leaves is named.
+#![allow(clippy::unwrap_used, reason = "a test may end where it fails")]
 
 use std::{
     io::Write,
@@ -9,6 +10,7 @@ use std::{
 };
 
 use exo_engine::{
+    layers::LayerRange,
     node::{
         self, ClusterView, EncryptChoice, ModelChoice, NodeConfig, NodeHandle, NodesWanted,
         TrustChoice,
@@ -164,7 +166,7 @@ fn one_two_and_three_nodes_generate_the_reference_from_any_entry() {
         for node in &nodes {
             let view = node.ready();
             let held: u32 =
-                view.nodes.iter().filter_map(|node| node.layers).map(|range| range.count()).sum();
+                view.nodes.iter().filter_map(|node| node.layers).map(LayerRange::count).sum();
             assert_eq!(held, 4, "{view:#?}");
             let request = request(&prompt, greedy.len() as u32);
             let (tokens, end) = collect(node.handle.generate(request).unwrap());

@@ -1,5 +1,6 @@
 //! The API's contract, against a real `exo-node` process: first by the official OpenAI client, then
 //! by what that client hides.
+#![allow(clippy::unwrap_used, reason = "a test may end where it fails")]
 
 use std::{
     io::Read,

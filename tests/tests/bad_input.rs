@@ -1,4 +1,5 @@
 //! Bad input gets a clear error, and nothing crashes or hangs.
+#![allow(clippy::unwrap_used, reason = "a test may end where it fails")]
 
 use std::{
     fs,

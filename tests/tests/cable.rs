@@ -1,5 +1,6 @@
 //! Two network namespaces stand for two machines, a veth pair named `thunderbolt0` for the cable,
 //! and another for Wi-Fi: everything takes the cable, and nothing ever the other.
+#![allow(clippy::unwrap_used, reason = "a test may end where it fails")]
 
 use std::{
     process::{Command, Output},
@@ -146,29 +147,17 @@ fn every_byte_takes_the_cable_and_a_pulled_cable_is_named() {
     };
     let mut nodes = [start(0, "mini"), start(1, "air")];
     let apis = [nodes[0].url(), nodes[1].url()];
-    for machine in 0..2 {
-        wait_status(&machines, machine, &apis[machine], "ready", READY, |view| {
-            view["state"] == "ready"
-        });
+    for (machine, api) in apis.iter().enumerate() {
+        wait_status(&machines, machine, api, "ready", READY, |view| view["state"] == "ready");
     }
 
     // A request, from the machine that does not hold layer 0 as well as from the one that does.
     let name = model.file_name().unwrap().to_str().unwrap();
-    for machine in 0..2 {
+    for (machine, api) in apis.iter().enumerate() {
         let question = "What is the capital of France?";
         let said = machines.exo_node(
             machine,
-            &[
-                "run",
-                name,
-                question,
-                "--temperature",
-                "0",
-                "--max-tokens",
-                "16",
-                "--api",
-                &apis[machine],
-            ],
+            &["run", name, question, "--temperature", "0", "--max-tokens", "16", "--api", api],
         );
         let answer = String::from_utf8_lossy(&said.stdout);
         let errors = String::from_utf8_lossy(&said.stderr);

@@ -1,4 +1,5 @@
 //! One, two and three processes generate what the reference generates, token by token.
+#![allow(clippy::unwrap_used, reason = "a test may end where it fails")]
 
 use std::{path::Path, time::Duration};
 

@@ -79,6 +79,7 @@ mod tests {
         let node = |name: &str, start, end, memory| NodeView {
             id: "0".repeat(32),
             name: name.to_owned(),
+            listen: "192.168.2.1:52416".to_owned(),
             interface: "bridge0".to_owned(),
             link_kind: "thunderbolt".to_owned(),
             memory_bytes: memory,

@@ -146,7 +146,7 @@ impl Fabric {
                 node: endpoint.node_id(),
                 name: config.name.to_owned(),
                 port: endpoint.local_addr().port(),
-                addresses: link.addresses().iter().map(|net| net.addr()).collect(),
+                addresses: link.addresses().iter().map(ipnet::IpNet::addr).collect(),
             };
             Discovery::start(&link, me, sender)
         });

@@ -6,6 +6,7 @@ use super::{ClusterView, HopView, LinkView, NodeView, run::Node};
 use crate::{
     cluster::Phase,
     fabric::messages::{LinkReport, Record},
+    layers::LayerRange,
 };
 
 /// This node's connections.
@@ -55,8 +56,8 @@ pub(super) fn view(node: &Node) -> ClusterView {
         .chain([(node.node, cluster.record())])
         .map(|(id, record)| node_view(node, id, record))
         .collect();
-    nodes
-        .sort_by_key(|view| (view.layers.map_or(u32::MAX, |range| range.start()), view.id.clone()));
+    let start = |view: &NodeView| view.layers.map_or(u32::MAX, LayerRange::start);
+    nodes.sort_by(|a, b| start(a).cmp(&start(b)).then_with(|| a.id.cmp(&b.id)));
     let mut links: Vec<LinkView> =
         own_links(node).iter().map(|report| link_view(&node.name, report)).collect();
     for (member, record) in cluster.members() {
