@@ -2,10 +2,13 @@
 //!
 //! - [`snapshot`]: what the system says, and where it said it; plain values.
 //! - [`system`]: where a snapshot comes from; the only place that asks the system.
+//! - [`check`]: pure: a snapshot and an expectation in, findings with reasons and remedies out.
 //! - [`link`]: a validated link, the only key that opens a transport.
 
+pub mod check;
 mod evidence;
 pub mod link;
+mod shell;
 pub mod snapshot;
 pub mod system;
 

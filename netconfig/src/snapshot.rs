@@ -206,6 +206,14 @@ impl Snapshot {
         self.interfaces.items().iter().find(|i| i.name == name)
     }
 
+    /// What shows that the interface is, or is not, a Thunderbolt link
+    /// ([`Evidence::ChosenByHand`](crate::Evidence) if nothing does); `None` if there is no such
+    /// interface or a source that decides did not answer.
+    pub fn evidence(&self, name: &str) -> Option<crate::Evidence> {
+        let found = crate::evidence::of(self, self.interface(name)?).ok()?;
+        Some(found.unwrap_or(crate::Evidence::ChosenByHand))
+    }
+
     /// The hardware port that `device` is, if ports are known and it is among them.
     pub fn hardware_port(&self, device: &str) -> Option<&HardwarePort> {
         self.hardware_ports.items().iter().find(|p| p.device.as_deref() == Some(device))

@@ -91,7 +91,7 @@ pub enum LinkError {
         detail: String,
     },
     /// A source that decides did not answer.
-    #[error("{interface}: cannot tell: {asked} {why}")]
+    #[error("{interface}: cannot tell: {asked}: {why}")]
     SourceFailed {
         /// The interface, or `auto`.
         interface: String,

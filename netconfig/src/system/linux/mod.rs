@@ -1,81 +1,92 @@
 //! Linux: links and routes from netlink, addresses from if-addrs, drivers and Thunderbolt from sysfs.
+//!
+//! `live` asks the kernel (and is compiled on Linux alone); `sysfs` reads a tree under any root;
+//! this module puts a recorded set together.
 
+#[cfg(target_os = "linux")]
+pub(super) mod live;
+#[cfg(target_os = "linux")]
 mod netlink;
 pub mod sysfs;
 
 use std::path::Path;
 
-use crate::snapshot::{Interface, InterfaceType, Platform, Reading, Snapshot, Unknown};
+use super::{
+    Request,
+    parse::{ParseError, ip_json},
+    recorded,
+};
+use crate::snapshot::{Interface, Platform, Reading, Route, Snapshot, Source, Unknown};
 
-/// Where sysfs is mounted.
-pub const SYSFS: &str = "/sys";
+const ADDRESS: &str = "ip-address.json";
+const ROUTE: &str = "ip-route.json";
+const ROUTE6: &str = "ip-6-route.json";
+const SYS: &str = "sys";
 
-/// Links, addresses and drivers: enough to validate a link.
-pub(crate) fn quick() -> Snapshot {
+/// The files by which a recorded set is known to be Linux's.
+pub(super) const FILES: [&str; 4] = [ADDRESS, ROUTE, ROUTE6, SYS];
+
+fn route_get_file(peer: std::net::IpAddr) -> String {
+    format!("ip-route-get-{peer}.json")
+}
+
+/// Puts a recorded set together.
+pub(super) fn recorded(folder: &Path, request: &Request) -> Snapshot {
     let mut snapshot = Snapshot::empty(Platform::Linux);
-    snapshot.interfaces = interfaces(Path::new(SYSFS));
+    let sys = folder.join(SYS);
+    let text = |name: &str| {
+        recorded::read(folder, name).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    };
+    snapshot.interfaces = interfaces(text(ADDRESS), &sys);
+    snapshot.thunderbolt_ports = sysfs::thunderbolt_ports(&sys, sysfs::Tree::Recorded);
+    snapshot.routes = routes(text(ROUTE), text(ROUTE6));
+    for peer in &request.peers {
+        let source = Source::new(format!("ip -j route get {peer}"));
+        let reading = read(source, text(&route_get_file(*peer)), ip_json::parse_route_get);
+        snapshot.peer_routes.insert(*peer, reading);
+    }
     snapshot
 }
 
-/// What netlink lists, with the addresses and drivers that the other sources give.
-fn interfaces(sysfs: &Path) -> Reading<Vec<Interface>> {
-    let mut reading = match netlink::links() {
-        Ok(links) => Reading::known(links, netlink::links_source()),
-        Err(why) => return Reading::Unknown { source: netlink::links_source(), why },
-    };
+fn read<T>(
+    source: Source,
+    text: Result<String, Unknown>,
+    parse: impl Fn(&str) -> Result<T, ParseError>,
+) -> Reading<T> {
+    match text.and_then(|text| parse(&text).map_err(Unknown::from)) {
+        Ok(value) => Reading::known(value, source),
+        Err(why) => Reading::Unknown { source, why },
+    }
+}
+
+/// With addresses if `ip` was recorded; from sysfs alone the addresses stay unknown.
+fn interfaces(text: Result<String, Unknown>, sys: &Path) -> Reading<Vec<Interface>> {
+    let source = Source::new("ip -j -d address");
+    let mut reading = read(source, text, ip_json::parse_addresses);
+    if matches!(&reading, Reading::Unknown { why: Unknown::Missing { .. }, .. })
+        && let known @ Reading::Known { .. } = sysfs::interfaces(sys)
+    {
+        reading = known;
+    }
     if let Reading::Known { value, .. } = &mut reading {
-        attach_addresses(value);
-        for interface in value.iter_mut() {
-            interface.driver = sysfs::driver(sysfs, interface);
+        for interface in value {
+            interface.driver = sysfs::driver(sys, interface);
         }
     }
     reading
 }
 
-/// if-addrs says which addresses there are; netlink adds how firmly each one is held.
-fn attach_addresses(interfaces: &mut [Interface]) {
-    let listed = match if_addrs::get_if_addrs() {
-        Ok(listed) => listed,
-        Err(error) => {
-            tracing::warn!(%error, "if-addrs did not list the addresses");
-            return;
+/// Both families; one that is missing leaves the other known.
+fn routes(v4: Result<String, Unknown>, v6: Result<String, Unknown>) -> Reading<Vec<Route>> {
+    let source = Source::new("ip -j route");
+    let v4 = read(source.clone(), v4, |text| ip_json::parse_routes(text, ip_json::Family::V4));
+    let v6 = read(source.clone(), v6, |text| ip_json::parse_routes(text, ip_json::Family::V6));
+    match (v4, v6) {
+        (Reading::Known { value: mut routes, .. }, Reading::Known { value: more, .. }) => {
+            routes.extend(more);
+            Reading::known(routes, source)
         }
-    };
-    let held = netlink::addresses().unwrap_or_else(|why: Unknown| {
-        tracing::warn!(%why, "netlink did not list the addresses");
-        Vec::new()
-    });
-    for interface in interfaces {
-        let index = interface.index.map(std::num::NonZeroU32::get);
-        let of_this = listed
-            .iter()
-            .filter(|a| a.index == index || (a.index.is_none() && a.name == interface.name));
-        let addresses = of_this.filter_map(|a| super::net_of(&a.addr)).map(|net| {
-            held.iter()
-                .find(|(i, address)| Some(*i) == index && address.net.addr() == net.addr())
-                .map_or_else(|| crate::snapshot::Address::new(net), |(_, address)| *address)
-        });
-        interface.addresses = Some(addresses.collect());
+        (known @ Reading::Known { .. }, _) | (_, known @ Reading::Known { .. }) => known,
+        (unknown, _) => unknown,
     }
 }
-
-/// Gives each bridge and bond the list of those that name it as their master.
-fn fill_members(interfaces: &mut [Interface]) {
-    let belongs: Vec<(String, String)> =
-        interfaces.iter().filter_map(|i| Some((i.master.clone()?, i.name.clone()))).collect();
-    for interface in interfaces {
-        let members: Vec<String> = belongs
-            .iter()
-            .filter(|(master, _)| *master == interface.name)
-            .map(|(_, member)| member.clone())
-            .collect();
-        let may_have_some =
-            matches!(interface.interface_type, InterfaceType::Bridge | InterfaceType::Bond);
-        if may_have_some || !members.is_empty() {
-            interface.members = Some(members);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests;

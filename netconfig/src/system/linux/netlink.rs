@@ -1,20 +1,26 @@
 //! The kernel's own lists, over a routing netlink socket: links, addresses, routes, and which way a
 //! packet to a peer would go.
 
-use std::{io, num::NonZeroU32};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    num::NonZeroU32,
+};
 
 use ipnet::IpNet;
 use netlink_packet_core::{
     NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::{
-    RouteNetlinkMessage,
+    AddressFamily, RouteNetlinkMessage,
     address::{AddressAttribute, AddressFlags, AddressMessage},
     link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
+    route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType},
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
-use crate::snapshot::{Address, Interface, InterfaceType, Source, Unknown};
+use super::live::{is_askable, name_of};
+use crate::snapshot::{Address, Interface, InterfaceType, PeerRoute, Route, Source, Unknown};
 
 /// Answers to one request are bounded: a machine with more links than this is not one of ours.
 const MESSAGES_MAX: usize = 65_536;
@@ -41,7 +47,7 @@ pub(super) fn links() -> Result<Vec<Interface>, Unknown> {
         });
     }
     let mut interfaces: Vec<Interface> = links.into_iter().map(|(i, _)| i).collect();
-    super::fill_members(&mut interfaces);
+    crate::system::fill_members(&mut interfaces);
     Ok(interfaces)
 }
 
@@ -123,11 +129,135 @@ fn address_of(message: &AddressMessage) -> Option<Address> {
     })
 }
 
-/// Sends one request and collects its answers.
+pub(super) fn routes_source() -> Source {
+    Source::new("netlink RTM_GETROUTE")
+}
+
+/// The unicast routes of the main table, both families.
+pub(super) fn routes(names: &[(NonZeroU32, String)]) -> Result<Vec<Route>, Unknown> {
+    let mut routes = Vec::new();
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        let mut request = RouteMessage::default();
+        request.header.address_family = family;
+        for message in ask(RouteNetlinkMessage::GetRoute(request), NLM_F_DUMP)? {
+            if let RouteNetlinkMessage::NewRoute(message) = message {
+                routes.extend(route_of(&message, names));
+            }
+        }
+    }
+    Ok(routes)
+}
+
+fn route_of(message: &RouteMessage, names: &[(NonZeroU32, String)]) -> Option<Route> {
+    let header = &message.header;
+    let table = message.attributes.iter().find_map(|a| match a {
+        RouteAttribute::Table(table) => Some(*table),
+        _ => None,
+    });
+    let main = u32::from(RouteHeader::RT_TABLE_MAIN);
+    if table.unwrap_or_else(|| header.table.into()) != main || header.kind != RouteType::Unicast {
+        return None;
+    }
+    let mut route = Route {
+        destination: IpNet::new(unspecified(header.address_family), 0).ok()?,
+        gateway: None,
+        interface: None,
+        flags: None,
+        scoped: false,
+        metric: None,
+    };
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Destination(address) => {
+                let prefix = header.destination_prefix_length;
+                route.destination = IpNet::new(ip(address)?, prefix).ok()?;
+            }
+            RouteAttribute::Gateway(address) => route.gateway = ip(address).map(|a| a.to_string()),
+            RouteAttribute::Oif(index) => route.interface = Some(name_of(names, *index)),
+            RouteAttribute::Priority(metric) => route.metric = Some(*metric),
+            _ => {}
+        }
+    }
+    Some(route)
+}
+
+fn unspecified(family: AddressFamily) -> IpAddr {
+    match family {
+        AddressFamily::Inet6 => Ipv6Addr::UNSPECIFIED.into(),
+        _ => Ipv4Addr::UNSPECIFIED.into(),
+    }
+}
+
+fn ip(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(ip) => Some((*ip).into()),
+        RouteAddress::Inet6(ip) => Some((*ip).into()),
+        _ => None,
+    }
+}
+
+pub(super) fn route_get_source(peer: IpAddr) -> Source {
+    Source::new(format!("netlink RTM_GETROUTE {peer}"))
+}
+
+/// Which way the kernel would send a packet to `peer`, policy rules included.
+pub(super) fn route_get(
+    peer: IpAddr,
+    names: &[(NonZeroU32, String)],
+) -> Result<PeerRoute, Unknown> {
+    if !is_askable(peer) {
+        let detail = "a link-local IPv6 address has no route without an interface".to_owned();
+        return Err(Unknown::Failed { detail });
+    }
+    let mut request = RouteMessage::default();
+    request.header.address_family =
+        if peer.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    request.header.destination_prefix_length = if peer.is_ipv4() { 32 } else { 128 };
+    request.attributes.push(RouteAttribute::Destination(peer.into()));
+
+    let none = |rejected| PeerRoute { interface: None, gateway: None, rejected };
+    let answers = match exchange(RouteNetlinkMessage::GetRoute(request), 0) {
+        Ok(answers) => answers,
+        // The kernel answers with the error that a packet would meet.
+        Err(error) => {
+            return match error.kind() {
+                io::ErrorKind::NetworkUnreachable => Ok(none(false)),
+                io::ErrorKind::HostUnreachable
+                | io::ErrorKind::PermissionDenied
+                | io::ErrorKind::InvalidInput => Ok(none(true)),
+                _ => Err(refused(error)),
+            };
+        }
+    };
+    let Some(RouteNetlinkMessage::NewRoute(message)) = answers.into_iter().next() else {
+        return Err(Unknown::Unreadable { detail: "the kernel named no route".into() });
+    };
+    let mut route = none(matches!(
+        message.header.kind,
+        RouteType::BlackHole | RouteType::Unreachable | RouteType::Prohibit
+    ));
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Oif(index) => route.interface = Some(name_of(names, *index)),
+            RouteAttribute::Gateway(address) => route.gateway = ip(address).map(|a| a.to_string()),
+            _ => {}
+        }
+    }
+    Ok(route)
+}
+
 fn ask(
     request: RouteNetlinkMessage,
     extra_flags: u16,
 ) -> Result<Vec<RouteNetlinkMessage>, Unknown> {
+    exchange(request, extra_flags).map_err(refused)
+}
+
+/// Sends one request and collects its answers.
+fn exchange(
+    request: RouteNetlinkMessage,
+    extra_flags: u16,
+) -> io::Result<Vec<RouteNetlinkMessage>> {
     let dump = extra_flags & NLM_F_DUMP == NLM_F_DUMP;
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_REQUEST | extra_flags;
@@ -137,23 +267,23 @@ fn ask(
     let mut bytes = vec![0; message.buffer_len()];
     message.serialize(&mut bytes);
 
-    let mut socket = Socket::new(NETLINK_ROUTE).map_err(refused)?;
-    socket.bind_auto().map_err(refused)?;
-    socket.connect(&SocketAddr::new(0, 0)).map_err(refused)?;
-    socket.send(&bytes, 0).map_err(refused)?;
+    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    socket.bind_auto()?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    socket.send(&bytes, 0)?;
 
     let mut answers = Vec::new();
     loop {
-        let (datagram, _) = socket.recv_from_full().map_err(refused)?;
+        let (datagram, _) = socket.recv_from_full()?;
         let mut rest = datagram.as_slice();
         while !rest.is_empty() {
             let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
-                .map_err(|error| Unknown::Unreadable { detail: error.to_string() })?;
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
             let length = message.header.length as usize;
             match message.payload {
                 NetlinkPayload::Done(_) => return Ok(answers),
                 NetlinkPayload::Error(error) if error.code.is_some() => {
-                    return Err(refused(error.to_io()));
+                    return Err(error.to_io());
                 }
                 NetlinkPayload::InnerMessage(answer) => answers.push(answer),
                 _ => {}
@@ -163,7 +293,7 @@ fn ask(
             }
             if answers.len() > MESSAGES_MAX {
                 let detail = format!("more than {MESSAGES_MAX} answers");
-                return Err(Unknown::Unreadable { detail });
+                return Err(io::Error::new(io::ErrorKind::InvalidData, detail));
             }
             // Messages are aligned to 4 bytes; a length of zero would never end.
             rest = rest.get(length.max(1).next_multiple_of(4)..).unwrap_or_default();
@@ -174,6 +304,7 @@ fn ask(
 fn refused(error: io::Error) -> Unknown {
     match error.kind() {
         io::ErrorKind::PermissionDenied => Unknown::Permission { detail: error.to_string() },
+        io::ErrorKind::InvalidData => Unknown::Unreadable { detail: error.to_string() },
         _ => Unknown::Failed { detail: error.to_string() },
     }
 }

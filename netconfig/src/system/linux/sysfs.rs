@@ -1,11 +1,28 @@
-//! sysfs: which driver is behind a network device.
+//! sysfs: network devices, the drivers behind them, and what is on the Thunderbolt bus.
 //!
 //! Every function takes the root under which sysfs is mounted, so that a recorded or made-up tree
-//! serves as well as `/sys`.
+//! serves as well as `/sys`. The attributes are those of the kernel's
+//! `Documentation/ABI/testing/sysfs-class-net` and `sysfs-bus-thunderbolt`.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, io, num::NonZeroU32, path::Path};
 
-use crate::snapshot::{Driver, Interface, Source};
+use crate::snapshot::{
+    Driver, Interface, InterfaceType, Reading, Source, ThunderboltDevice, ThunderboltPort, Unknown,
+};
+
+// <linux/if.h>
+const IFF_UP: u32 = 0x1;
+const IFF_LOOPBACK: u32 = 0x8;
+const IFF_POINTOPOINT: u32 = 0x10;
+
+/// Whether a tree holds everything there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tree {
+    /// Mounted by the kernel: what is not in it does not exist.
+    Live,
+    /// Recorded: what is not in it is not known.
+    Recorded,
+}
 
 /// The driver behind `interface`, if sysfs shows this very device: in a network namespace `/sys`
 /// may still show the devices of another one, so index and hardware address must agree.
@@ -26,10 +43,196 @@ pub fn driver(root: &Path, interface: &Interface) -> Option<Driver> {
         return Some(Driver { name, source: Source::new(link.display().to_string()) });
     }
     let uevent = folder.join("device/uevent");
-    let name = text(&uevent)?
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("DRIVER=").map(str::to_owned))?;
+    let name = field(&text(&uevent)?, "DRIVER")?;
     Some(Driver { name, source: Source::new(uevent.display().to_string()) })
+}
+
+/// The network devices of a tree. sysfs knows no addresses: those stay unknown.
+pub fn interfaces(root: &Path) -> Reading<Vec<Interface>> {
+    let folder = root.join("class/net");
+    let source = Source::new(folder.display().to_string());
+    match names(&folder) {
+        Ok(names) => {
+            let mut interfaces: Vec<Interface> =
+                names.iter().map(|name| interface(&folder.join(name), name)).collect();
+            super::super::fill_members(&mut interfaces);
+            Reading::known(interfaces, source)
+        }
+        Err(why) => Reading::Unknown { source, why },
+    }
+}
+
+fn interface(folder: &Path, name: &str) -> Interface {
+    let read = |file: &str| text(&folder.join(file));
+    let flags = read("flags")
+        .and_then(|f| u32::from_str_radix(f.strip_prefix("0x").unwrap_or(&f), 16).ok());
+    let is = |bit: u32| flags.is_some_and(|flags| flags & bit != 0);
+    let interface_type = if folder.join("bridge").is_dir() {
+        InterfaceType::Bridge
+    } else if folder.join("bonding").is_dir() {
+        InterfaceType::Bond
+    } else if is(IFF_LOOPBACK) {
+        InterfaceType::Loopback
+    } else if is(IFF_POINTOPOINT) {
+        InterfaceType::PointToPoint
+    } else {
+        InterfaceType::Unspecified
+    };
+    let master = fs::read_link(folder.join("master"))
+        .ok()
+        .and_then(|target| Some(target.file_name()?.to_string_lossy().into_owned()));
+    Interface {
+        name: name.to_owned(),
+        index: read("ifindex").and_then(|i| i.parse().ok()).and_then(NonZeroU32::new),
+        interface_type,
+        up: flags.map(|flags| flags & IFF_UP != 0),
+        // Reading it fails while the device is down.
+        carrier: read("carrier").map(|carrier| carrier == "1"),
+        mtu: read("mtu").and_then(|mtu| mtu.parse().ok()),
+        mac: read("address").filter(|mac| !mac.is_empty()),
+        master,
+        ..Interface::default()
+    }
+}
+
+/// What is plugged into this machine's Thunderbolt ports, by the first hop of each route.
+///
+/// Idle ports are not on the bus: only ports with something in them are listed.
+pub fn thunderbolt_ports(root: &Path, tree: Tree) -> Reading<Vec<ThunderboltPort>> {
+    let folder = root.join("bus/thunderbolt/devices");
+    let source = Source::new(folder.display().to_string());
+    let names = match names(&folder) {
+        Ok(names) => names,
+        Err(Unknown::Missing { .. }) if tree == Tree::Live => Vec::new(),
+        Err(why) => return Reading::Unknown { source, why },
+    };
+    let mut ports: BTreeMap<(String, u64), ThunderboltPort> = BTreeMap::new();
+    for name in &names {
+        let Some((domain, route)) = route_of(name) else { continue };
+        let device = folder.join(name);
+        let read = |file: &str| text(&device.join(file)).filter(|text| !text.is_empty());
+        let lanes = lanes(&read);
+        // The low byte of a route is the port of this machine's own router.
+        let port = ports.entry((domain.to_owned(), route & 0xff)).or_insert_with(|| {
+            let own = folder.join(format!("{domain}-0"));
+            ThunderboltPort {
+                bus: format!("domain{domain}"),
+                receptacle: Some((route & 0xff).to_string()),
+                domain_uuid: text(&own.join("unique_id")),
+                speed: None,
+                connected: Some(true),
+                devices: Vec::new(),
+            }
+        });
+        if route <= 0xff {
+            port.speed.clone_from(&lanes);
+        }
+        let is_computer = is_xdomain(&device, &read);
+        port.devices.push(ThunderboltDevice {
+            name: read("device_name"),
+            model: None,
+            vendor: read("vendor_name"),
+            domain_uuid: read("unique_id").filter(|_| is_computer),
+            is_computer,
+            lanes,
+        });
+    }
+    Reading::known(ports.into_values().collect(), source)
+}
+
+/// `0-1` and `0-301` are devices at a route; `0-0` is this machine, `0-1.0` a service, `0-0:1.1` a
+/// retimer.
+fn route_of(name: &str) -> Option<(&str, u64)> {
+    let (domain, route) = name.split_once('-')?;
+    if domain.is_empty() || !domain.chars().all(|c| c.is_ascii_digit()) {
+        return None;
+    }
+    let route = u64::from_str_radix(route, 16).ok()?;
+    (route != 0).then_some((domain, route))
+}
+
+/// Another computer: the kernel says so, or (in a recording without the uevent) it has no
+/// `authorized` attribute, which every device has.
+fn is_xdomain(device: &Path, read: &impl Fn(&str) -> Option<String>) -> bool {
+    match read("uevent").and_then(|uevent| field(&uevent, "DEVTYPE")) {
+        Some(kind) => kind == "thunderbolt_xdomain",
+        None => device.is_dir() && read("authorized").is_none(),
+    }
+}
+
+/// `20.0 Gb/s x 2`: speed is per lane.
+fn lanes(read: &impl Fn(&str) -> Option<String>) -> Option<String> {
+    let speed = read("rx_speed").or_else(|| read("tx_speed"))?;
+    match read("rx_lanes").or_else(|| read("tx_lanes")) {
+        Some(lanes) => Some(format!("{speed} x {lanes}")),
+        None => Some(speed),
+    }
+}
+
+/// The files of a tree that [`interfaces`], [`driver`] and [`thunderbolt_ports`] read, with their
+/// contents. Links become files: `device/driver` is kept as the line `DRIVER=` of `device/uevent`.
+pub(super) fn worth_recording(root: &Path) -> Vec<(String, String)> {
+    let mut files = Vec::new();
+    let mut keep = |folder: &str, names: &[String], attributes: &[&str]| {
+        for name in names {
+            for attribute in attributes {
+                let file = format!("{folder}/{name}/{attribute}");
+                if let Some(text) = text(&root.join(&file)) {
+                    files.push((file, format!("{text}\n")));
+                }
+            }
+        }
+    };
+    let listed = |folder: &str| names(&root.join(folder)).unwrap_or_default();
+    keep(
+        "class/net",
+        &listed("class/net"),
+        &["ifindex", "flags", "mtu", "carrier", "operstate", "address", "device/uevent"],
+    );
+    keep(
+        "bus/thunderbolt/devices",
+        &listed("bus/thunderbolt/devices"),
+        &[
+            "uevent",
+            "unique_id",
+            "device_name",
+            "vendor_name",
+            "authorized",
+            "generation",
+            "rx_speed",
+            "rx_lanes",
+            "tx_speed",
+            "tx_lanes",
+            "key",
+        ],
+    );
+    // An empty bus is known to be empty: the folder must be there to say so.
+    if listed("bus/thunderbolt/devices").is_empty() {
+        files.push(("bus/thunderbolt/devices/.recorded".to_owned(), String::new()));
+    }
+    files
+}
+
+fn names(folder: &Path) -> Result<Vec<String>, Unknown> {
+    let unreadable = |error: io::Error| {
+        crate::system::recorded::unreadable(&folder.display().to_string(), &error)
+    };
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(unreadable)? {
+        let name = entry.map_err(unreadable)?.file_name().to_string_lossy().into_owned();
+        // `/sys/class/net/bonding_masters` is a file among folders.
+        if folder.join(&name).is_dir() {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn field(uevent: &str, key: &str) -> Option<String> {
+    uevent
+        .lines()
+        .find_map(|line| line.trim().strip_prefix(key)?.strip_prefix('=').map(str::to_owned))
 }
 
 /// The trimmed text of a small file, if it can be read (some attributes answer with an error while
@@ -37,3 +240,6 @@ pub fn driver(root: &Path, interface: &Interface) -> Option<Driver> {
 fn text(path: &Path) -> Option<String> {
     fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
 }
+
+#[cfg(test)]
+mod tests;

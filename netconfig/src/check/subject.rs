@@ -1,0 +1,297 @@
+//! Which interface is judged.
+//!
+//! More liberal than [`Link`](crate::Link), which accepts nothing but evidence: a bridge that is
+//! broken, empty or switched off shows none any more, and is exactly what a check is for.
+
+use ipnet::IpNet;
+
+use super::{
+    Judged,
+    finding::{Finding, FindingId, Findings, Severity},
+};
+use crate::{
+    evidence::{self, Evidence, Undecided},
+    link::{InterfaceChoice, LinkKind},
+    snapshot::{Interface, InterfaceType, Platform, Reading, Service, Snapshot, ThunderboltPort},
+};
+
+/// The interface that is judged, with what is known about it.
+pub(super) struct Subject<'a> {
+    /// Its name.
+    pub(super) name: String,
+    /// As the kernel has it; `None` if that is not known.
+    pub(super) interface: Option<&'a Interface>,
+    /// What it stands on; `Err` if a source that decides did not answer.
+    pub(super) evidence: Result<Option<Evidence>, Undecided>,
+    /// It is meant to be the cable: it has evidence, or was found as the Thunderbolt bridge.
+    pub(super) is_cable: bool,
+    /// Its service: the first that is switched on, else the first.
+    pub(super) service: Option<&'a Service>,
+}
+
+impl<'a> Subject<'a> {
+    fn new(snapshot: &'a Snapshot, name: &str, found_as_cable: bool) -> Self {
+        let interface = snapshot.interface(name);
+        let evidence = match interface {
+            Some(interface) => evidence::of(snapshot, interface),
+            None => Ok(None),
+        };
+        let mut services =
+            snapshot.services.items().iter().filter(|s| s.device.as_deref() == Some(name));
+        let first = services.clone().next();
+        let service = services.find(|s| s.enabled).or(first);
+        Self {
+            name: name.to_owned(),
+            interface,
+            is_cable: found_as_cable || matches!(evidence, Ok(Some(_))),
+            evidence,
+            service,
+        }
+    }
+
+    pub(super) fn judged(self) -> Judged {
+        let kind = match &self.evidence {
+            Ok(Some(_)) => Some(LinkKind::Thunderbolt),
+            // Found as the Thunderbolt bridge, but nothing shows it (any more).
+            Ok(None) if self.is_cable || self.interface.is_none() => None,
+            Ok(None) => Some(LinkKind::ByHand),
+            Err(_) => None,
+        };
+        Judged { interface: self.name, kind, evidence: self.evidence.ok().flatten() }
+    }
+
+    /// The networks that are its own: those it has, and the one configured for when the cable is
+    /// back.
+    pub(super) fn networks(&self) -> Vec<IpNet> {
+        let has = self.interface.and_then(|i| i.addresses.as_deref()).unwrap_or_default();
+        let mut networks: Vec<IpNet> = has.iter().map(|a| a.net).collect();
+        let config = self.service.and_then(|s| s.config.value());
+        if let Some((address, mask)) = config.and_then(|c| c.address.zip(c.mask))
+            && let Ok(net) = IpNet::with_netmask(address.into(), mask.into())
+            && !networks.contains(&net)
+        {
+            networks.push(net);
+        }
+        networks
+    }
+
+    /// Up, for all that is known.
+    pub(super) fn is_up(&self) -> bool {
+        self.interface.is_some_and(|i| i.up == Some(true))
+    }
+
+    /// Known to be down, or to have nobody at the other end.
+    pub(super) fn is_inactive(&self) -> bool {
+        self.interface.is_some_and(|i| i.up == Some(false) || i.carrier == Some(false))
+    }
+
+    /// Its service's name as the user knows it, or that of the one macOS would make.
+    pub(super) fn service_name(&self) -> &str {
+        self.service.map_or("Thunderbolt Bridge", |s| s.name.as_str())
+    }
+}
+
+/// Finds the subject, or says why there is none.
+pub(super) fn find<'a>(
+    snapshot: &'a Snapshot,
+    choice: &InterfaceChoice,
+    findings: &mut Findings,
+) -> Option<Subject<'a>> {
+    let subject = match choice {
+        InterfaceChoice::Named(name) => named(snapshot, name, findings),
+        InterfaceChoice::Auto => match snapshot.platform {
+            Platform::Linux => on_linux(snapshot, findings),
+            Platform::MacOs => on_macos(snapshot, findings),
+        },
+    }?;
+    if snapshot.interfaces.is_unknown() {
+        let title = format!("The state of {} is not known", subject.name);
+        findings.push(
+            Finding::unknown(FindingId::LinkDown, title, &snapshot.interfaces, true)
+                .why("Without the kernel's list of interfaces neither the link nor its address can be judged."),
+        );
+    }
+    Some(subject)
+}
+
+fn named<'a>(snapshot: &'a Snapshot, name: &str, findings: &mut Findings) -> Option<Subject<'a>> {
+    if let Reading::Known { value, source } = &snapshot.interfaces
+        && !value.iter().any(|i| i.name == name)
+    {
+        let names = value.iter().map(|i| i.name.as_str()).collect::<Vec<_>>().join(", ");
+        findings.push(
+            Finding::new(
+                FindingId::InterfaceMissing,
+                Severity::Error,
+                format!("There is no interface called {name}"),
+            )
+            .seen(format!("these exist: {names}"), source)
+            .why("Nothing can be sent over an interface that does not exist.")
+            .click("Name one of those that exist with --interface, or leave it out to find the Thunderbolt link"),
+        );
+        return None;
+    }
+    Some(Subject::new(snapshot, name, false))
+}
+
+/// All that have evidence, members left out: their bridge or bond carries the address.
+fn with_evidence(snapshot: &Snapshot) -> Vec<&Interface> {
+    snapshot
+        .interfaces
+        .items()
+        .iter()
+        .filter(|i| i.master.is_none() && matches!(evidence::of(snapshot, i), Ok(Some(_))))
+        .collect()
+}
+
+/// The one to judge among several: active before idle, with an address before without. The others
+/// are named if they could be meant as well.
+fn best<'a>(
+    candidates: &[&'a Interface],
+    snapshot: &Snapshot,
+    findings: &mut Findings,
+) -> Option<&'a Interface> {
+    let rank =
+        |i: &Interface| (i.up == Some(true), i.carrier == Some(true), i.ipv4().next().is_some());
+    // The first of the best, not the last.
+    let chosen = candidates.iter().rev().max_by_key(|i| rank(i))?;
+    let equals: Vec<&str> =
+        candidates.iter().filter(|i| rank(i) == rank(chosen)).map(|i| i.name.as_str()).collect();
+    if equals.len() > 1 && rank(chosen).1 {
+        findings.push(
+            Finding::new(
+                FindingId::SeveralLinks,
+                Severity::Warning,
+                format!("More than one Thunderbolt link is up; {} is judged here", chosen.name),
+            )
+            .seen_in(equals.join(", "), &snapshot.interfaces)
+            .why("Programs that look for the one Thunderbolt link will not choose between them.")
+            .click(format!("Name the one you mean: --interface {}", chosen.name)),
+        );
+    }
+    Some(chosen)
+}
+
+fn on_linux<'a>(snapshot: &'a Snapshot, findings: &mut Findings) -> Option<Subject<'a>> {
+    if snapshot.interfaces.is_unknown() {
+        let title = "Whether there is a Thunderbolt interface is not known";
+        findings.push(
+            Finding::unknown(FindingId::InterfaceMissing, title, &snapshot.interfaces, true)
+                .why("Without the kernel's list of interfaces nothing can be judged."),
+        );
+        return None;
+    }
+    let candidates = with_evidence(snapshot);
+    if let Some(chosen) = best(&candidates, snapshot, findings) {
+        return Some(Subject::new(snapshot, &chosen.name, true));
+    }
+    let peer = snapshot
+        .thunderbolt_ports
+        .items()
+        .iter()
+        .flat_map(ThunderboltPort::peers)
+        .next()
+        .map(|peer| peer.name.clone().unwrap_or_else(|| "a computer".into()));
+    let finding = Finding::new(
+        FindingId::InterfaceMissing,
+        Severity::Error,
+        "There is no Thunderbolt network interface",
+    )
+    .seen_in("no interface has the driver thunderbolt-net", &snapshot.interfaces)
+    .why("Linux makes one (usually thunderbolt0) when the driver is loaded and a computer is at the other end of the cable.");
+    findings.push(match peer {
+        Some(peer) => finding
+            .seen_in(format!("{peer} is at the other end of a cable"), &snapshot.thunderbolt_ports)
+            .click("Load the driver")
+            .command("sudo modprobe thunderbolt-net"),
+        None => finding
+            .seen_in("no computer is at the other end of any cable", &snapshot.thunderbolt_ports)
+            .click("Connect both machines with a Thunderbolt cable; after a warm boot unplug it and plug it in again")
+            .click("Load the driver on both machines")
+            .command("sudo modprobe thunderbolt-net")
+            .command("boltctl list"),
+    });
+    None
+}
+
+fn on_macos<'a>(snapshot: &'a Snapshot, findings: &mut Findings) -> Option<Subject<'a>> {
+    let candidates = with_evidence(snapshot);
+    let is_bridge = |i: &&&Interface| i.interface_type == InterfaceType::Bridge;
+    let bridges: Vec<&Interface> = candidates.iter().filter(is_bridge).copied().collect();
+    if let Some(bridge) = best(&bridges, snapshot, findings) {
+        return Some(Subject::new(snapshot, &bridge.name, true));
+    }
+    if let Some(device) = bridge_device(snapshot) {
+        return Some(Subject::new(snapshot, &device, true));
+    }
+    // Per-port mode: no bridge, and a Thunderbolt port with an address of its own.
+    let ports: Vec<&Interface> =
+        candidates.into_iter().filter(|i| i.ipv4().next().is_some()).collect();
+    if let Some(port) = best(&ports, snapshot, findings) {
+        return Some(Subject::new(snapshot, &port.name, true));
+    }
+    findings.push(no_bridge(snapshot));
+    None
+}
+
+/// The device of a bridge that shows no evidence any more: the one macOS made for Thunderbolt by
+/// the preferences, else the bridge that is listed among the hardware ports (those of virtual
+/// machines are not) or stands in the service order.
+fn bridge_device(snapshot: &Snapshot) -> Option<String> {
+    let configured = snapshot.preferences.value().into_iter().flat_map(|p| &p.bridges);
+    if let Some(bridge) = configured.into_iter().find(|b| b.is_thunderbolt) {
+        return Some(bridge.device.clone());
+    }
+    let listed = snapshot.hardware_ports.items().iter().filter_map(|p| p.device.as_deref());
+    let ordered = snapshot.services.items().iter().filter_map(|s| s.device.as_deref());
+    listed.chain(ordered).find(|device| is_bridge_device(device)).map(str::to_owned)
+}
+
+/// `bridge0`: device names are the kernel's own and in no language.
+fn is_bridge_device(device: &str) -> bool {
+    device
+        .strip_prefix("bridge")
+        .is_some_and(|n| !n.is_empty() && n.chars().all(|c| c.is_ascii_digit()))
+}
+
+fn no_bridge(snapshot: &Snapshot) -> Finding {
+    // It is missing only if both that would list it were heard.
+    if snapshot.interfaces.is_unknown() || snapshot.hardware_ports.is_unknown() {
+        let title = "Whether there is a Thunderbolt bridge is not known";
+        let mut finding =
+            Finding::unknown(FindingId::BridgeMissing, title, &snapshot.interfaces, true);
+        if let Reading::Unknown { source, why } = &snapshot.hardware_ports {
+            finding = finding.seen(why.to_string(), source);
+        }
+        return finding
+            .why("Both the kernel's interfaces and the hardware ports have to be seen to say that there is none.");
+    }
+    let by_exo: Vec<&str> = snapshot
+        .services
+        .items()
+        .iter()
+        .map(|s| s.name.as_str())
+        .filter(|name| name.starts_with("EXO Thunderbolt"))
+        .collect();
+    let mut finding = Finding::new(
+        FindingId::BridgeMissing,
+        Severity::Error,
+        "There is no Thunderbolt bridge",
+    )
+    .seen_in("no bridge with Thunderbolt ports as its members", &snapshot.interfaces)
+    .seen_in("no bridge among the hardware ports", &snapshot.hardware_ports)
+    .why("macOS speaks IP over a Thunderbolt cable through a bridge of the Thunderbolt ports. Without one the cable carries no network.");
+    if !by_exo.is_empty() {
+        finding = finding
+            .seen_in(format!("services made by exo: {}", by_exo.join(", ")), &snapshot.services)
+            .click(
+                "exo removed the bridge: run its uninstaller, then choose the location Automatic",
+            );
+        finding = finding.command("networksetup -switchtolocation Automatic");
+    }
+    finding
+        .click("System Settings > Network > … (below the list) > Manage Virtual Interfaces…")
+        .click("+ > New Thunderbolt Bridge… > tick every Thunderbolt port > Create > Done")
+        .click("No command makes a bridge that lasts; this one shows it once it is there")
+        .command("networksetup -listallhardwareports")
+}

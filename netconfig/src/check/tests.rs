@@ -1,0 +1,208 @@
+//! Every recorded situation and what must come of it. What the words look like is for the tests of
+//! `tbnet`; here it is the ids, severities and verdicts, and that every finding explains itself.
+
+use std::{fs, path::PathBuf};
+
+use super::*;
+use crate::{
+    snapshot::{Address, Reading, Source, Unknown},
+    system::{Request, recorded},
+};
+
+fn sets() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/sets")
+}
+
+fn judge(set: &str, interface: &str, peer: Option<&str>) -> Report {
+    let peer = peer.map(|peer| peer.parse().unwrap());
+    let request = Request { peers: peer.into_iter().collect() };
+    let snapshot = recorded::load(&sets().join(set), &request).unwrap();
+    let Ok(interface) = interface.parse();
+    check(&snapshot, &Expectation { interface, peer })
+}
+
+/// `error bridge-missing`, …; information is left out.
+fn found(report: &Report) -> Vec<String> {
+    report
+        .findings
+        .iter()
+        .filter(|f| f.severity != Severity::Info)
+        .map(|f| format!("{:?} {}", f.severity, f.id).to_lowercase())
+        .collect()
+}
+
+const GOOD: Verdict = Verdict::Good;
+const BAD: Verdict = Verdict::Problems;
+const OPEN: Verdict = Verdict::CouldNotCheck;
+
+/// Set, peer, verdict, findings.
+const SITUATIONS: &[(&str, Option<&str>, Verdict, &[&str])] = &[
+    ("good", Some("10.25.0.2"), GOOD, &[]),
+    ("good", None, GOOD, &[]),
+    ("good", Some("10.25.0.1"), BAD, &["error same-address"]),
+    ("good", Some("10.9.9.9"), BAD, &["error peer-outside-subnet", "error wrong-route"]),
+    ("good-korean-names", Some("192.168.2.2"), GOOD, &[]),
+    ("good-crlf-without-header", Some("10.25.0.2"), GOOD, &[]),
+    ("ports-not-listed", Some("10.25.0.2"), GOOD, &[]),
+    ("per-port", Some("10.25.0.2"), GOOD, &[]),
+    ("no-route-file", Some("10.25.0.2"), GOOD, &[]),
+    ("bridge-missing", None, BAD, &["error bridge-missing"]),
+    ("bridge-removed-by-exo", None, BAD, &["error bridge-missing"]),
+    ("bridge-empty", None, BAD, &["error bridge-empty", "error link-down"]),
+    ("service-missing", None, BAD, &["error service-missing"]),
+    ("service-disabled", None, BAD, &["error service-disabled"]),
+    ("service-below-wifi", None, GOOD, &["warning service-below-wifi"]),
+    ("link-down", None, BAD, &["error link-down"]),
+    ("no-cable", None, BAD, &["error no-cable"]),
+    ("drive-is-no-peer", None, BAD, &["error no-peer"]),
+    ("peer-without-network", None, BAD, &["error no-peer"]),
+    ("dhcp-lease", None, GOOD, &["warning address-dhcp"]),
+    ("dhcp-no-address", None, BAD, &["error address-missing", "warning address-dhcp"]),
+    ("self-assigned", None, BAD, &["error address-self-assigned", "warning address-dhcp"]),
+    ("router-set", None, BAD, &["error router-set"]),
+    ("subnet-overlap", Some("192.168.2.2"), BAD, &["error subnet-overlap", "error wrong-route"]),
+    ("vmnet-clash", Some("192.168.2.3"), BAD, &["error vmnet-clash", "error wrong-route"]),
+    ("wrong-route-vpn", Some("10.25.0.2"), BAD, &["error wrong-route"]),
+    ("route-rejected", Some("10.25.0.2"), BAD, &["error wrong-route"]),
+    ("internet-sharing", None, GOOD, &["warning internet-sharing"]),
+    ("loop-two-cables-one-mac", None, GOOD, &["warning loop"]),
+    ("loop-to-itself", None, BAD, &["error loop"]),
+    ("slow-sources-silent", None, GOOD, &["unknown internet-sharing", "unknown loop"]),
+    ("only-ifconfig", None, OPEN, &["unknown bridge-missing"]),
+    ("everything-garbled", None, OPEN, &["unknown bridge-missing"]),
+    ("linux-good", Some("10.25.0.2"), GOOD, &[]),
+    ("linux-bond", None, GOOD, &[]),
+    ("linux-self-assigned", None, BAD, &["error address-self-assigned"]),
+    ("linux-no-address", None, BAD, &["error address-missing"]),
+    ("linux-link-down", None, BAD, &["error link-down", "error address-missing"]),
+    ("linux-no-carrier", None, BAD, &["error no-peer"]),
+    ("linux-overlap", None, BAD, &["error subnet-overlap"]),
+    ("linux-leased-and-default-route", None, BAD, &["error router-set", "warning address-dhcp"]),
+    ("linux-driver-not-loaded", None, BAD, &["error interface-missing"]),
+    ("linux-veth-called-thunderbolt0", None, BAD, &["error interface-missing"]),
+    ("linux-sysfs-only", None, OPEN, &["unknown address-missing"]),
+];
+
+#[test]
+fn each_situation_has_its_verdict_and_findings() {
+    for (set, peer, verdict, expected) in SITUATIONS {
+        let report = judge(set, "auto", *peer);
+        assert_eq!(
+            (found(&report), report.verdict),
+            (expected.iter().map(|e| (*e).to_owned()).collect(), *verdict),
+            "{set}"
+        );
+    }
+}
+
+#[test]
+fn every_set_is_judged() {
+    for entry in fs::read_dir(sets()).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        let judged = SITUATIONS.iter().any(|(set, ..)| *set == name);
+        assert!(judged || !entry.path().is_dir(), "{name} is in no situation");
+    }
+}
+
+#[test]
+fn every_finding_says_what_was_seen_why_it_matters_and_what_to_do() {
+    for (set, peer, ..) in SITUATIONS {
+        for finding in judge(set, "auto", *peer).findings {
+            let about = format!("{set}: {}", finding.id);
+            assert!(!finding.seen.is_empty() && !finding.why.is_empty(), "{about}");
+            let remedy = &finding.remedy;
+            let has_one = !remedy.clicks.is_empty() || !remedy.commands.is_empty();
+            let wants_one = matches!(finding.severity, Severity::Error | Severity::Warning);
+            assert!(has_one || !wants_one, "{about} has no remedy");
+            let open = finding.withholds_verdict;
+            assert!(!open || finding.severity == Severity::Unknown, "{about}");
+        }
+    }
+}
+
+#[test]
+fn ids_are_kebab_case_and_distinct() {
+    let mut names: Vec<&str> = FindingId::ALL.iter().map(|id| id.as_str()).collect();
+    assert!(names.iter().all(|n| n.chars().all(|c| c.is_ascii_lowercase() || c == '-')));
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), FindingId::ALL.len());
+}
+
+#[test]
+fn an_interface_named_by_hand_is_judged_as_one() {
+    let wifi = judge("good", "en1", None);
+    assert_eq!((wifi.verdict, wifi.judged.as_ref().unwrap().kind), (GOOD, Some(LinkKind::ByHand)));
+    assert!(wifi.has(FindingId::NotThunderbolt, Severity::Info));
+    // A router and DHCP are as they should be there.
+    assert!(found(&wifi).is_empty());
+
+    let veth = judge("linux-veth-called-thunderbolt0", "thunderbolt0", Some("10.25.0.2"));
+    assert_eq!((veth.verdict, veth.judged.unwrap().kind), (GOOD, Some(LinkKind::ByHand)));
+
+    let none = judge("good", "en9", None);
+    assert!(none.has(FindingId::InterfaceMissing, Severity::Error));
+    assert_eq!(none.judged, None);
+
+    let undecided = judge("only-ifconfig", "bridge0", None);
+    assert!(undecided.has(FindingId::NotThunderbolt, Severity::Unknown));
+    assert_eq!(undecided.judged.unwrap().kind, None);
+}
+
+#[test]
+fn the_remedy_keeps_what_is_right_and_avoids_what_collides() {
+    let command = |set: &str, peer: Option<&str>, id: FindingId| {
+        let report = judge(set, "auto", peer);
+        let finding = report.findings.into_iter().find(|f| f.id == id).unwrap();
+        finding.remedy.commands.into_iter().next().unwrap()
+    };
+    let set = |address: &str| {
+        format!("sudo networksetup -setmanual \"Thunderbolt Bridge\" {address} 255.255.255.0 \"\"")
+    };
+    assert_eq!(command("self-assigned", None, FindingId::AddressSelfAssigned), set("192.168.2.1"));
+    // The peer has taken .1 already.
+    assert_eq!(
+        command("self-assigned", Some("192.168.2.1"), FindingId::AddressSelfAssigned),
+        set("192.168.2.2")
+    );
+    assert_eq!(command("dhcp-lease", None, FindingId::AddressDhcp), set("192.168.2.3"));
+    assert_eq!(command("router-set", None, FindingId::RouterSet), set("10.25.0.1"));
+    assert_eq!(command("subnet-overlap", None, FindingId::SubnetOverlap), set("192.168.99.1"));
+    assert_eq!(
+        command("service-below-wifi", None, FindingId::ServiceBelowWifi),
+        "sudo networksetup -ordernetworkservices \"Thunderbolt Bridge\" \"USB 10/100/1000 LAN\" \
+         Wi-Fi \"Thunderbolt Bridge 2\""
+    );
+}
+
+#[test]
+fn an_address_that_is_known_hides_nothing_behind_a_missing_service_order() {
+    let mut snapshot = recorded::load(&sets().join("good"), &Request::default()).unwrap();
+    snapshot.services = Reading::Unknown {
+        source: Source::new("networksetup -listnetworkserviceorder"),
+        why: Unknown::TimedOut { limit_ms: 5000 },
+    };
+    let report = check(&snapshot, &Expectation::default());
+    assert_eq!((found(&report), report.verdict), (vec!["unknown service-missing".into()], GOOD));
+
+    let Reading::Known { value, .. } = &mut snapshot.interfaces else { panic!("no interfaces") };
+    let bridge = value.iter_mut().find(|i| i.name == "bridge0").unwrap();
+    bridge.addresses = Some(Vec::new());
+    let report = check(&snapshot, &Expectation::default());
+    assert!(report.findings.iter().any(|f| f.withholds_verdict));
+    assert_eq!(report.verdict, BAD, "the missing address is seen all the same");
+}
+
+#[test]
+fn two_cables_are_reported_and_one_is_judged() {
+    let mut snapshot = recorded::load(&sets().join("linux-good"), &Request::default()).unwrap();
+    let Reading::Known { value, .. } = &mut snapshot.interfaces else { panic!("no interfaces") };
+    let mut second = value.iter().find(|i| i.name == "thunderbolt0").unwrap().clone();
+    second.name = "thunderbolt1".into();
+    second.addresses = Some(vec![Address::new("10.26.0.1/24".parse().unwrap())]);
+    value.push(second);
+    let report = check(&snapshot, &Expectation::default());
+    assert_eq!(report.judged.as_ref().unwrap().interface, "thunderbolt0");
+    assert_eq!(found(&report), ["warning several-links"]);
+}

@@ -1,0 +1,80 @@
+use std::{os::unix::fs::symlink, path::PathBuf};
+
+use super::*;
+
+fn made_up() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures/captures/linux_sysfs_SYNTHETIC_peer/sys")
+}
+
+#[test]
+fn a_thunderbolt_device_is_found_by_its_driver() {
+    let root = made_up();
+    let reading = interfaces(&root);
+    let interface = &reading.items()[0];
+    assert_eq!((interface.name.as_str(), interface.up), ("thunderbolt0", Some(true)));
+    assert_eq!((interface.carrier, interface.mtu), (Some(true), Some(1500)));
+    assert_eq!(driver(&root, interface).unwrap().name, "thunderbolt-net");
+    // Another namespace's device of the same name.
+    let other = Interface { index: NonZeroU32::new(4), ..interface.clone() };
+    assert_eq!(driver(&root, &other), None);
+    let other = Interface { mac: Some("02:00:00:00:00:01".into()), ..interface.clone() };
+    assert_eq!(driver(&root, &other), None);
+}
+
+#[test]
+fn the_driver_is_a_link_on_a_running_kernel() {
+    let root = tempfile::tempdir().unwrap();
+    let device = root.path().join("class/net/cable/device");
+    fs::create_dir_all(&device).unwrap();
+    symlink("../../../bus/thunderbolt/drivers/thunderbolt-net", device.join("driver")).unwrap();
+    let interface = Interface { name: "cable".into(), ..Interface::default() };
+    assert_eq!(driver(root.path(), &interface).unwrap().name, "thunderbolt-net");
+    let bare = Interface { name: "veth0".into(), ..Interface::default() };
+    assert_eq!(driver(root.path(), &bare), None);
+}
+
+#[test]
+fn peers_are_told_from_docks() {
+    let reading = thunderbolt_ports(&made_up(), Tree::Recorded);
+    let ports = reading.items();
+    assert_eq!(ports.len(), 2);
+    let peer = ports[0].peers().next().unwrap();
+    assert_eq!(peer.name.as_deref(), Some("peer-host"));
+    assert_eq!(peer.domain_uuid.as_deref(), Some("8087bbbb-0000-0000-0000-000000000002"));
+    assert_eq!(ports[0].speed.as_deref(), Some("20.0 Gb/s x 2"));
+    assert_eq!(ports[0].domain_uuid.as_deref(), Some("8087aaaa-0000-0000-0000-000000000001"));
+    assert!(ports[1].peers().next().is_none());
+    assert_eq!(ports[1].devices[0].name.as_deref(), Some("Dock X"));
+}
+
+#[test]
+fn what_is_not_there_is_absent_in_a_live_tree_and_unknown_in_a_recorded_one() {
+    let root = tempfile::tempdir().unwrap();
+    assert_eq!(thunderbolt_ports(root.path(), Tree::Live).value().map(Vec::len), Some(0));
+    assert!(thunderbolt_ports(root.path(), Tree::Recorded).is_unknown());
+    assert!(interfaces(root.path()).is_unknown());
+}
+
+#[test]
+fn routes_on_the_bus_are_told_from_services_and_retimers() {
+    assert_eq!(route_of("0-1"), Some(("0", 1)));
+    assert_eq!(route_of("1-301"), Some(("1", 0x301)));
+    for none in ["0-0", "0-1.0", "0-0:1.1", "domain0", "usb4_port1", "0-"] {
+        assert_eq!(route_of(none), None, "{none}");
+    }
+}
+
+#[test]
+fn what_is_recorded_reads_back_the_same() {
+    let copy = tempfile::tempdir().unwrap();
+    for (file, text) in worth_recording(&made_up()) {
+        let path = copy.path().join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let items = |root: &Path| interfaces(root).value().cloned();
+    assert_eq!(items(copy.path()), items(&made_up()));
+    let ports = |root: &Path| thunderbolt_ports(root, Tree::Recorded).value().cloned();
+    assert_eq!(ports(copy.path()), ports(&made_up()));
+}

@@ -1,0 +1,194 @@
+//! A folder of recorded answers: read on any system, written by `tbnet snapshot`.
+//!
+//! One file per source, named after its command. **A missing file means "not known".**
+//!
+//! | macOS | Linux |
+//! |---|---|
+//! | `networksetup-listnetworkserviceorder.txt` | `ip-address.json` (`ip -j -d address`) |
+//! | `networksetup-listallhardwareports.txt` | `ip-route.json` (`ip -j route`) |
+//! | `networksetup-getinfo/<service>.txt` (`/` in a name as `:`) | `ip-6-route.json` (`ip -j -6 route`) |
+//! | `ifconfig.txt` | `ip-route-get-<peer>.json` (`ip -j route get PEER`) |
+//! | `system_profiler-SPThunderboltDataType.json` | `sys/class/net/…`, `sys/bus/thunderbolt/…` |
+//! | `netstat-rn.txt`, `route-get-<peer>.txt` | |
+//! | `com.apple.nat.plist.txt`, `preferences.plist.txt` (XML, binary or `plutil -p`) | |
+//!
+//! `platform.txt` holds `macos` or `linux`; without it the platform is told by the files.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Request, linux,
+    macos::{self, Answer, Query},
+};
+use crate::snapshot::{Platform, Snapshot, Unknown};
+
+const PLATFORM: &str = "platform.txt";
+
+/// An answer larger than this is no recording of ours.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// Why a folder could not be read as, or written as, a recorded set.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// It cannot be opened.
+    #[error("{} cannot be opened or written", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's words.
+        #[source]
+        error: io::Error,
+    },
+    /// Nothing in it is named like a recorded answer.
+    #[error("{} holds no recorded answers", path.display())]
+    NothingRecorded {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// `platform.txt` names something else.
+    #[error("{}: \"{found}\" is neither macos nor linux", path.display())]
+    UnknownPlatform {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        found: String,
+    },
+}
+
+impl RecordError {
+    /// What to do next.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Io { path, .. } => {
+                format!("see whether {} is there and readable", path.display())
+            }
+            Self::NothingRecorded { .. } => {
+                "record one with `tbnet snapshot DIR`, or name the files after their commands, \
+                 for example ifconfig.txt and networksetup-listallhardwareports.txt"
+                    .to_owned()
+            }
+            Self::UnknownPlatform { path, .. } => {
+                format!("write macos or linux into {}", path.display())
+            }
+        }
+    }
+}
+
+/// Reads a recorded set into a snapshot.
+///
+/// # Errors
+/// If the folder cannot be opened or holds nothing that was recorded. A single missing or
+/// unreadable answer is no error: it is unknown in the snapshot.
+pub fn load(folder: &Path, request: &Request) -> Result<Snapshot, RecordError> {
+    fs::read_dir(folder).map_err(|error| RecordError::Io { path: folder.to_owned(), error })?;
+    Ok(match platform(folder)? {
+        Platform::MacOs => macos::full(&Folder { path: folder.to_owned() }, request),
+        Platform::Linux => linux::recorded(folder, request),
+    })
+}
+
+fn platform(folder: &Path) -> Result<Platform, RecordError> {
+    let path = folder.join(PLATFORM);
+    if let Ok(text) = fs::read_to_string(&path) {
+        return match text.trim().to_ascii_lowercase().as_str() {
+            "macos" => Ok(Platform::MacOs),
+            "linux" => Ok(Platform::Linux),
+            found => Err(RecordError::UnknownPlatform { path, found: found.to_owned() }),
+        };
+    }
+    let has = |name: &str| folder.join(name).exists();
+    let mac = macos::queries(&Request::default());
+    if mac.iter().any(|q| has(&q.recorded_as())) || has("networksetup-getinfo") {
+        Ok(Platform::MacOs)
+    } else if linux::FILES.iter().any(|file| has(file)) {
+        Ok(Platform::Linux)
+    } else {
+        Err(RecordError::NothingRecorded { path: folder.to_owned() })
+    }
+}
+
+struct Folder {
+    path: PathBuf,
+}
+
+impl Answer for Folder {
+    fn answer(&self, query: &Query) -> Result<Vec<u8>, Unknown> {
+        read(&self.path, &query.recorded_as())
+    }
+}
+
+/// Reads one recorded file.
+pub(super) fn read(folder: &Path, name: &str) -> Result<Vec<u8>, Unknown> {
+    let path = folder.join(name);
+    let size = fs::metadata(&path).map_err(|error| unreadable(name, &error))?.len();
+    if size > FILE_BYTES_MAX {
+        let detail = format!("{name} is larger than {FILE_BYTES_MAX} bytes");
+        return Err(Unknown::Failed { detail });
+    }
+    fs::read(&path).map_err(|error| unreadable(name, &error))
+}
+
+/// Why a file gave no answer.
+pub(super) fn unreadable(name: &str, error: &io::Error) -> Unknown {
+    match error.kind() {
+        io::ErrorKind::NotFound => Unknown::Missing { what: name.to_owned() },
+        io::ErrorKind::PermissionDenied => Unknown::Permission { detail: error.to_string() },
+        _ => Unknown::Failed { detail: format!("{name}: {error}") },
+    }
+}
+
+/// What became of each source when a set was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// The file's name inside the folder.
+    pub file: String,
+    /// Why there is no such file, if there is none.
+    pub left_out: Option<Unknown>,
+}
+
+/// Asks the running system and writes its answers to `folder`, which is created.
+///
+/// Of the property lists only what the checks read is written, as the rest is nobody's business.
+///
+/// # Errors
+/// If the folder or a file cannot be written. A source that does not answer is left out and named.
+pub fn record(folder: &Path, request: &Request) -> Result<Vec<Recorded>, RecordError> {
+    create(folder)?;
+    #[cfg(target_os = "linux")]
+    let (platform, answers) = ("linux", linux::live::answers(request));
+    #[cfg(not(target_os = "linux"))]
+    let (platform, answers) = ("macos", macos::answers(&macos::Live, request));
+
+    let mut written = Vec::new();
+    write(folder, PLATFORM, format!("{platform}\n").as_bytes())?;
+    for (file, answer) in answers {
+        let left_out = match answer {
+            Ok(bytes) => {
+                write(folder, &file, &bytes)?;
+                None
+            }
+            Err(why) => Some(why),
+        };
+        written.push(Recorded { file, left_out });
+    }
+    Ok(written)
+}
+
+fn create(folder: &Path) -> Result<(), RecordError> {
+    fs::create_dir_all(folder).map_err(|error| RecordError::Io { path: folder.to_owned(), error })
+}
+
+fn write(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), RecordError> {
+    let path = folder.join(name);
+    if let Some(parent) = path.parent() {
+        create(parent)?;
+    }
+    fs::write(&path, bytes).map_err(|error| RecordError::Io { path, error })
+}
+
+#[cfg(test)]
+mod tests;
