@@ -1,0 +1,157 @@
+//! What the user sees, word for word, for every recorded situation; and how scripts are answered.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Command, Output},
+};
+
+fn sets() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fixtures/sets")
+}
+
+/// Runs tbnet in the folder of the sets, so that paths in the output are short and the same
+/// everywhere.
+fn tbnet(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tbnet"))
+        .args(args)
+        .current_dir(sets())
+        .output()
+        .expect("tbnet was built for this test")
+}
+
+/// Everything that was printed, and the exit code.
+fn said(args: &[&str]) -> String {
+    let output = tbnet(args);
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("tbnet prints UTF-8");
+    let code = output.status.code().expect("tbnet ends by itself");
+    format!(
+        "$ tbnet {}\n{}{}exit code {code}\n",
+        args.join(" "),
+        text(&output.stdout),
+        text(&output.stderr)
+    )
+}
+
+/// The peer that a set was recorded for, by its `route-get` file.
+fn peer_of(set: &str) -> Option<String> {
+    fs::read_dir(sets().join(set)).expect("a set").find_map(|entry| {
+        let name = entry.expect("an entry").file_name().into_string().ok()?;
+        let name = name.strip_prefix("ip-").unwrap_or(&name);
+        let peer = name.strip_prefix("route-get-")?;
+        Some(peer.trim_end_matches(".txt").trim_end_matches(".json").to_owned())
+    })
+}
+
+fn names() -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(sets())
+        .expect("the sets")
+        .map(|entry| entry.expect("an entry"))
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| entry.file_name().into_string().expect("a plain name"))
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn check_in_words() {
+    for set in names() {
+        let mut args = vec!["check", "--from", &set];
+        let peer = peer_of(&set);
+        if let Some(peer) = &peer {
+            args.extend(["--peer", peer]);
+        }
+        insta::assert_snapshot!(format!("check-{set}"), said(&args));
+    }
+}
+
+#[test]
+fn check_in_json() {
+    for set in [
+        "good",
+        "bridge-missing",
+        "service-below-wifi",
+        "dhcp-no-address",
+        "self-assigned",
+        "slow-sources-silent",
+        "linux-good",
+    ] {
+        let words = said(&["check", "--from", set, "--json"]);
+        insta::assert_snapshot!(format!("json-{set}"), words);
+    }
+}
+
+#[test]
+fn show_in_words_and_json() {
+    for set in ["good", "bridge-missing", "only-ifconfig", "good-korean-names", "linux-bond"] {
+        insta::assert_snapshot!(format!("show-{set}"), said(&["show", "--from", set]));
+    }
+    insta::assert_snapshot!("show-json", said(&["show", "--from", "linux-good", "--json"]));
+}
+
+#[test]
+fn every_json_begins_with_its_schema() {
+    for set in names() {
+        for command in ["check", "show"] {
+            let output = tbnet(&[command, "--from", &set, "--json"]);
+            let json: serde_json::Value =
+                serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{set}: {e}"));
+            assert_eq!((&json["schema"], &json["command"]), (&1.into(), &command.into()), "{set}");
+        }
+    }
+}
+
+#[test]
+fn mistakes_are_named_with_a_hint_and_exit_code_2() {
+    let empty = tempfile::tempdir().expect("a folder");
+    let empty = empty.path().to_str().expect("a plain path").to_owned();
+    for args in [
+        &["check", "--from", "no-such-folder"][..],
+        &["check", "--from", &empty],
+        &["check", "--peer", "the-other-mac"],
+        &["chekc"],
+    ] {
+        let output = tbnet(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(output.stdout.is_empty(), "{args:?}");
+    }
+    insta::assert_snapshot!("mistake", said(&["check", "--from", "no-such-folder"]));
+    insta::assert_snapshot!(
+        "unknown-interface",
+        said(&["check", "--from", "good", "--interface", "en9"])
+    );
+}
+
+#[test]
+fn output_that_is_no_terminal_has_no_colour() {
+    let text = said(&["check", "--from", "self-assigned"]);
+    assert!(!text.contains('\x1b'), "{text}");
+}
+
+#[test]
+fn help_has_examples_and_completions_complete() {
+    insta::assert_snapshot!("help", said(&["--help"]));
+    for shell in ["bash", "zsh", "fish"] {
+        let output = tbnet(&["completions", shell]);
+        let script = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && script.contains("snapshot"), "{shell}");
+    }
+}
+
+#[test]
+fn this_machine_is_recorded_and_judged_alike() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("report");
+    let path = path.to_str().expect("a plain path");
+    let written = tbnet(&["snapshot", path]);
+    assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
+    let ids = |args: &[&str]| -> (Option<i32>, Vec<String>) {
+        let output = tbnet(args);
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let findings = json["findings"].as_array().expect("findings").clone();
+        let ids = findings.iter().map(|f| f["id"].to_string()).collect();
+        (output.status.code(), ids)
+    };
+    assert_eq!(ids(&["check", "--json", "--from", path]), ids(&["check", "--json"]));
+}
