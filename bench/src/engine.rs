@@ -26,7 +26,7 @@ pub(crate) struct Args {
     /// Folder of a dense Llama model (config.json, model.safetensors, tokenizer.json).
     #[arg(long)]
     model: PathBuf,
-    /// A Python with mlx[cpu] and mlx-lm; without it only our side is measured.
+    /// A Python with `mlx[cpu]` and mlx-lm; without it only our side is measured.
     #[arg(long)]
     python: Option<PathBuf>,
     /// A BLAS to put before that of Python's MLX (LD_PRELOAD), as our side has it.
