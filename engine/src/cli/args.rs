@@ -5,8 +5,10 @@ use std::{net::SocketAddr, path::PathBuf};
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use exo_engine::node::{EncryptChoice, LISTEN_PORT, TrustChoice};
-use exo_netconfig::InterfaceChoice;
+use exo_engine::{
+    fabric::InterfaceChoice,
+    node::{EncryptChoice, LISTEN_PORT, TrustChoice},
+};
 
 /// Run one large language model across the machines that are there.
 #[derive(Debug, Parser)]

@@ -1,8 +1,6 @@
 //! Which node holds which layers? Pure: offers and a model's shape in, ranges out.
 
-use exo_transport::NodeId;
-
-use crate::{layers::LayerRange, model::ModelShape};
+use crate::{fabric::NodeId, layers::LayerRange, model::ModelShape};
 
 /// Memory kept free on every node beside weights and caches: scratch of a step, the program itself.
 const HEADROOM_BYTES: u64 = 128 << 20;

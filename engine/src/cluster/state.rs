@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use exo_transport::NodeId;
-
 use super::{Assignment, NodesWanted, Offer, Placement, place};
 use crate::{
-    fabric::messages::{ClusterMessage, Place, Record},
+    fabric::{
+        NodeId,
+        messages::{ClusterMessage, Place, Record},
+    },
     layers::LayerRange,
     model::ModelShape,
 };

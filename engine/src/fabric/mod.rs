@@ -10,14 +10,16 @@ use std::{
     collections::BTreeMap,
     net::{SocketAddr, ToSocketAddrs},
     path::Path,
+    thread,
     time::{Duration, Instant},
 };
 
 use crossbeam::channel::{self, Receiver};
-use exo_netconfig::{InterfaceChoice, Link, LinkError};
-use exo_transport::{
-    ClusterKey, Completion, CompletionQueue, Encrypt, Endpoint, EndpointConfig, Event, Identity,
-    Lane, NodeId, Payload, QueuePair, Region, RegionPool, Send as SendRequest, Trust,
+pub use exo_netconfig::{InterfaceChoice, Link, LinkError, LinkKind};
+pub use exo_transport::{
+    Backing, ClusterKey, Completion, CompletionQueue, Encrypt, Endpoint, EndpointConfig, Event,
+    Identity, Lane, NodeId, Payload, QueuePair, Region, RegionPool, Send as SendRequest, Trust,
+    wire::activation,
 };
 use rkyv::{Archive, Serialize, api::high, rancor, util::AlignedVec};
 
@@ -38,6 +40,10 @@ const MESSAGES_POOLED: usize = 64;
 const MESSAGE_DEADLINE: Duration = Duration::from_secs(30);
 /// Pause between two attempts to reach a peer that was named.
 const REDIAL: Duration = Duration::from_secs(1);
+/// Nodes seen on the link that are remembered: whoever is on it can announce as many as it likes.
+const SEEN_MAX: usize = 256;
+/// How often the link is looked at. On macOS that runs commands.
+const LOOK_EVERY: Duration = Duration::from_secs(if cfg!(target_os = "macos") { 5 } else { 1 });
 
 /// How a fabric is opened.
 pub struct FabricConfig<'a> {
@@ -152,7 +158,7 @@ impl Fabric {
         });
         let discovery = match discovery {
             Some(Err(error)) => {
-                tracing::warn!(%error, "no discovery on {}: name peers with --peer", link.name());
+                tracing::warn!("no discovery on {}: {error}\n{}", link.name(), error.hint());
                 None
             }
             Some(Ok(discovery)) => Some(discovery),
@@ -201,6 +207,25 @@ impl Fabric {
         self.found.clone()
     }
 
+    /// The link as it is found from now on, every second or few.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub fn watch_link(&self) -> std::io::Result<Receiver<Result<Link, LinkError>>> {
+        let (sender, looks) = channel::bounded(1);
+        let link = self.endpoint.link().clone();
+        // Ends by itself once nobody listens.
+        thread::Builder::new().name("link".into()).spawn(move || {
+            loop {
+                thread::sleep(LOOK_EVERY);
+                if sender.send(link.refresh()).is_err() {
+                    return;
+                }
+            }
+        })?;
+        Ok(looks)
+    }
+
     /// The connection to a node.
     #[must_use]
     pub fn peer(&self, node: NodeId) -> Option<&QueuePair> {
@@ -236,6 +261,12 @@ impl Fabric {
     pub fn handle_found(&mut self, found: &Found) {
         if found.node == self.endpoint.node_id() {
             return;
+        }
+        if self.seen.len() >= SEEN_MAX && !self.seen.contains_key(&found.node) {
+            let longest = self.seen.iter().min_by_key(|(_, (_, dialled))| *dialled);
+            if let Some(node) = longest.map(|(&node, _)| node) {
+                self.seen.remove(&node);
+            }
         }
         self.seen.insert(found.node, (found.addr, Instant::now()));
         if !self.peers.contains_key(&found.node) {
@@ -334,6 +365,13 @@ impl Fabric {
     pub fn handle_sent(&self, completion: &Completion) {
         if let Err(error) = &completion.status {
             tracing::debug!(peer = %completion.peer, %error, "message not acknowledged");
+        }
+    }
+
+    /// The link is usable again: this node is announced anew, and asks who is there.
+    pub fn handle_link_back(&self, link: Link) {
+        if let Some(discovery) = &self.discovery {
+            discovery.link_changed(link);
         }
     }
 

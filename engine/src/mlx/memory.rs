@@ -6,8 +6,9 @@
 
 use std::ptr::NonNull;
 
-use exo_transport::Backing;
 use mlx_rs::{Array, Dtype, error::Exception, ops};
+
+use crate::fabric::Backing;
 
 /// Sets an environment variable if it is not set.
 pub(super) fn default_environment(name: &str, value: &str) {

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use exo_netconfig::InterfaceChoice;
 
 use super::ModelChoice;
+use crate::fabric::InterfaceChoice;
 
 /// The port that nodes listen on for each other, unless told otherwise.
 pub const LISTEN_PORT: u16 = 52416;

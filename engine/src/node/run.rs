@@ -14,7 +14,6 @@ use crossbeam::{
     channel::{self, Receiver, Sender},
     select,
 };
-use exo_transport::{Encrypt, Event, Lane, NodeId};
 
 use super::{
     Command, EncryptChoice, ModelChoice, NodeConfig, NodeHandle, NodePort, Shared, StartError,
@@ -23,7 +22,7 @@ use super::{
 use crate::{
     cluster::{Action, Cluster, KnownModel, NodesWanted, Phase, PlacedModel},
     fabric::{
-        Fabric, FabricConfig, Incoming,
+        Encrypt, Event, Fabric, FabricConfig, Incoming, Lane, Link, LinkError, NodeId,
         messages::{self, ClusterMessage, OpenSequence, Record, Submit, TokenMessage},
     },
     model::{LlamaConfig, ModelShape},
@@ -119,10 +118,11 @@ pub fn start(config: NodeConfig) -> Result<(NodeHandle, thread::JoinHandle<()>),
         node.want(model);
     }
     node.publish();
+    let looks = node.fabric.watch_link().map_err(StartError::Thread)?;
     let thread = thread::Builder::new()
         .name("node".into())
         .spawn(move || {
-            node.run(&port, &events);
+            node.run(&port, &events, &looks);
             drop(node); // closes the worker's jobs
             let _ = worker.join();
         })
@@ -179,7 +179,12 @@ pub(super) struct Node {
 }
 
 impl Node {
-    fn run(&mut self, port: &NodePort, worker: &Receiver<WorkerEvent>) {
+    fn run(
+        &mut self,
+        port: &NodePort,
+        worker: &Receiver<WorkerEvent>,
+        looks: &Receiver<Result<Link, LinkError>>,
+    ) {
         let transport = self.fabric.events();
         let (received, sent) = (self.fabric.received(), self.fabric.sent());
         let found = self.fabric.found();
@@ -207,6 +212,9 @@ impl Node {
                 },
                 recv(found) -> found => if let Ok(found) = found {
                     self.fabric.handle_found(&found);
+                },
+                recv(looks) -> look => if let Ok(look) = look {
+                    self.handle_link(look);
                 },
                 recv(ticks) -> _ => self.handle_tick(),
             }
@@ -574,14 +582,34 @@ impl Node {
         if self.reported.elapsed() >= REPORT_EVERY {
             self.reported = Instant::now();
             self.fabric.broadcast(&ClusterMessage::Report(view::own_links(self)));
-            let link = self.fabric.endpoint().link().refresh();
-            let trouble = link.err().map(|error| error.to_string());
-            if let Some(trouble) = trouble.as_ref().filter(|_| trouble != self.link_trouble) {
-                tracing::warn!(trouble, "the link is not usable");
-            }
-            self.link_trouble = trouble;
         }
         self.publish();
+    }
+
+    /// Says what is wrong with the link, and announces this node anew when it is right again.
+    fn handle_link(&mut self, look: Result<Link, LinkError>) {
+        let link = self.fabric.endpoint().link();
+        let trouble = match look {
+            Err(error) => Some(error.to_string()),
+            Ok(now) if now.index() != link.index() => Some(format!(
+                "{} was made anew (index {} became {}), and this node listens on the old one (hint: \
+                 restart exo-node)",
+                link.name(),
+                link.index(),
+                now.index()
+            )),
+            Ok(now) => {
+                if self.link_trouble.is_some() {
+                    tracing::info!(interface = now.name(), "the link is usable again");
+                    self.fabric.handle_link_back(now);
+                }
+                None
+            }
+        };
+        if let Some(trouble) = trouble.as_ref().filter(|_| trouble != self.link_trouble) {
+            tracing::warn!(trouble, "the link is not usable");
+        }
+        self.link_trouble = trouble;
     }
 
     fn publish(&self) {

@@ -1,11 +1,12 @@
 //! The cluster as this node sees it.
 
-use exo_transport::{Lane, NodeId};
-
 use super::{ClusterView, HopView, LinkView, NodeView, run::Node};
 use crate::{
     cluster::Phase,
-    fabric::messages::{LinkReport, Record},
+    fabric::{
+        Lane, NodeId,
+        messages::{LinkReport, Record},
+    },
     layers::LayerRange,
 };
 

@@ -15,16 +15,16 @@ use crossbeam::{
     channel::{Receiver, Sender},
     select,
 };
-use exo_transport::{
-    Completion, CompletionQueue, Lane, NodeId, Payload, QueuePair, Region, RegionPool,
-    Send as SendRequest,
-    wire::activation::{self, ActivationMeta, Dtype, Phase, SequenceRows},
-};
 use mlx_rs::{Array, ops::indexing::TryIndexOp};
 
 use super::{Rows, Stage, StageError, StageInput, StageOutput};
 use crate::{
-    fabric::messages::{self, OpenSequence, StageMessage, TokenMessage},
+    fabric::{
+        Completion, CompletionQueue, Lane, NodeId, Payload, QueuePair, Region, RegionPool,
+        SendRequest,
+        activation::{self, ActivationMeta, Dtype, Phase, SequenceRows},
+        messages::{self, OpenSequence, StageMessage, TokenMessage},
+    },
     layers::LayerRange,
     mlx::ArrayRegion,
     request::{Sampling, TokenLogprobs},
