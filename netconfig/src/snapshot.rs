@@ -273,7 +273,7 @@ impl Interface {
         self.interface_type == InterfaceType::Loopback
     }
 
-    /// The IPv4 addresses that are not yet known to be unusable.
+    /// Its IPv4 addresses with their networks.
     pub fn ipv4(&self) -> impl Iterator<Item = ipnet::Ipv4Net> + '_ {
         self.addresses.iter().flatten().filter_map(|a| match a.net {
             IpNet::V4(net) => Some(net),
@@ -449,6 +449,16 @@ pub struct Route {
     pub scoped: bool,
     /// Lower wins among equal prefixes (Linux).
     pub metric: Option<u32>,
+}
+
+impl Route {
+    /// The kernel refuses to send by it: macOS flag `R`, or one of Linux' types for that.
+    pub fn is_rejecting(&self) -> bool {
+        self.flags.as_deref().is_some_and(|flags| match flags {
+            "unreachable" | "prohibit" | "blackhole" | "throw" => true,
+            flags => flags.contains('R'),
+        })
+    }
 }
 
 /// What the kernel would do with a packet to a peer.

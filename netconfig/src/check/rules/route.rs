@@ -58,7 +58,7 @@ fn answer<'a>(
                 PeerRoute {
                     interface: route.and_then(|r| r.interface.clone()),
                     gateway: None,
-                    rejected: route.and_then(|r| r.flags.as_ref()).is_some_and(|f| f.contains('R')),
+                    rejected: route.is_some_and(Route::is_rejecting),
                 },
                 source.clone(),
             ))
