@@ -38,8 +38,10 @@ pub const WRITE_SLICES_MAX: usize = 64;
 pub const READ_AHEAD_BYTES: usize = 16 << 10;
 /// So many frames of small messages in a row, without the socket running dry, are a burst.
 pub const BURST_FRAMES: u32 = 3;
-/// Bytes read from one connection before the others get their turn.
-pub const READ_TURN_BYTES: usize = 4 << 20;
+/// Bytes read from one connection before its posts and the other connections get their turn.
+pub const READ_TURN_BYTES: usize = 512 << 10;
+/// Bytes written to one connection before the others get their turn.
+pub const WRITE_TURN_BYTES: usize = 1 << 20;
 /// Bytes that a posting thread may write itself before it leaves the rest to the driver.
 pub const POSTER_WRITE_BYTES: usize = 256 << 10;
 

@@ -17,6 +17,7 @@ use super::goodbye::Goodbye;
 use super::pair::{Pair, QueuePair};
 use crate::event::{ConnectError, Event, PeerInfo};
 use crate::identity::NodeId;
+use crate::limits::WRITE_TURN_BYTES;
 use crate::proto::{
     Agreed, CloseCode, Connection, Established, HandshakeError, LossCause, Notice, PeerLost,
     Refusal, Role, Time,
@@ -94,7 +95,7 @@ impl EventLoop {
                 match event.token() {
                     Self::WAKER => {}
                     Self::LISTENER => self.accept(),
-                    Token(at) => self.handle_ready(at, event.is_readable(), event.is_read_closed()),
+                    Token(at) => self.handle_ready(at, Ready::from(event)),
                 }
             }
             self.handle_commands();
@@ -225,7 +226,7 @@ impl EventLoop {
             return;
         }
         self.entries[at] = Some(Entry::Dialling(Box::new(dialling)));
-        self.handle_ready(at, true, false);
+        self.handle_ready(at, Ready::ALL);
     }
 
     fn report(&mut self, role: Role, addr: SocketAddr, error: ConnectError) {
@@ -335,7 +336,7 @@ impl EventLoop {
         if role == Role::Responder {
             self.announce(at);
         }
-        self.work(at, true, false);
+        self.work(at, Ready::ALL);
     }
 
     fn make_pair(&self, established: Established, addr: SocketAddr, socket: TcpStream) -> Pair {
@@ -413,10 +414,10 @@ impl EventLoop {
         }
     }
 
-    fn handle_ready(&mut self, at: usize, readable: bool, closed: bool) {
+    fn handle_ready(&mut self, at: usize, ready: Ready) {
         match self.entries.get_mut(at) {
             Some(Some(Entry::Dialling(_))) => self.dial(at),
-            Some(Some(Entry::Pair(_))) => self.work(at, readable, closed),
+            Some(Some(Entry::Pair(_))) => self.work(at, ready),
             Some(Some(Entry::Goodbye(goodbye))) => {
                 if goodbye.turn() {
                     self.forget(at);
@@ -433,14 +434,20 @@ impl EventLoop {
     }
 
     /// A turn of one connection: read, tell, write.
-    fn work(&mut self, at: usize, readable: bool, closed: bool) {
+    fn work(&mut self, at: usize, ready: Ready) {
         let Some(Some(Entry::Pair(tracked))) = self.entries.get_mut(at) else { return };
         let pair = tracked.pair.clone();
         let now = self.shared.clock.now();
         let mut notices = Notices::default();
         let mut io = pair.lock();
-        let read =
-            if readable || closed || tracked.more { io.read(now, closed) } else { Ok(false) };
+        if ready.writable {
+            io.handle_writable();
+        }
+        let read = if ready.readable || ready.closed || tracked.more {
+            io.read(now, ready.closed)
+        } else {
+            Ok(false)
+        };
         let lost = match read {
             Ok(more) => {
                 tracked.more = more;
@@ -448,7 +455,7 @@ impl EventLoop {
             }
             Err(cause) => Some(cause),
         };
-        pair.turn(&mut io, usize::MAX);
+        pair.turn(&mut io, WRITE_TURN_BYTES);
         io.sort_notices(|notice| notices.take(notice));
         let lost = lost.or_else(|| io.failed.take());
         pair.set_due(&io);
@@ -551,7 +558,7 @@ impl EventLoop {
                     if called && tracked.pair.close_asked.load(Ordering::SeqCst) {
                         self.end(at, LossCause::ClosedHere, Some(CloseCode::Done));
                     } else if called || tracked.more || tracked.pair.due() <= now {
-                        self.work(at, false, false);
+                        self.work(at, Ready::default());
                     }
                 }
                 _ => {}
@@ -601,6 +608,29 @@ impl EventLoop {
                 }
                 Some(Entry::Goodbye(_)) | None => {}
             }
+        }
+    }
+}
+
+/// What a socket says it is ready for.
+#[derive(Clone, Copy, Default)]
+struct Ready {
+    readable: bool,
+    writable: bool,
+    /// The peer writes no more: read on until its end.
+    closed: bool,
+}
+
+impl Ready {
+    const ALL: Self = Self { readable: true, writable: true, closed: false };
+}
+
+impl From<&mio::event::Event> for Ready {
+    fn from(event: &mio::event::Event) -> Self {
+        Self {
+            readable: event.is_readable(),
+            writable: event.is_writable(),
+            closed: event.is_read_closed(),
         }
     }
 }

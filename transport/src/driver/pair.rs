@@ -36,6 +36,8 @@ pub(super) struct Io {
     pub(super) failed: Option<LossCause>,
     /// What all work comes to from now on.
     pub(super) ended: Option<WorkError>,
+    /// The socket took no more and has not said since that it has room.
+    full: bool,
     reads: u64,
     writes: u64,
     dry_calls: u64,
@@ -80,6 +82,7 @@ impl Pair {
                 socket: Some(socket),
                 failed: None,
                 ended: None,
+                full: false,
                 reads: 0,
                 writes: 0,
                 dry_calls: 0,
@@ -146,6 +149,32 @@ impl Pair {
     /// that only it will get to.
     pub(super) fn turn(&self, io: &mut Io, budget: usize) {
         let now = self.shared.clock.now();
+        let mut spent = 0;
+        loop {
+            // Between any two writes, so that what is urgent does not wait for a long turn's end.
+            self.take_posts(io, now);
+            self.hand_out(io);
+            if io.ended.is_some() {
+                return;
+            }
+            match io.write_once(now) {
+                Ok(0) => break,
+                Ok(len) => spent += len,
+                Err(error) => {
+                    io.failed = Some(loss(&error));
+                    return self.call_driver();
+                }
+            }
+            if spent >= budget {
+                return self.call_driver();
+            }
+        }
+        if io.connection.poll_timeout() < self.due() {
+            self.call_driver();
+        }
+    }
+
+    fn take_posts(&self, io: &mut Io, now: Time) {
         while let Some(post) = self.posts.pop() {
             match (&io.ended, post) {
                 (None, Post::Send(work)) => io.connection.post_send(work),
@@ -158,20 +187,6 @@ impl Pair {
                     self.finish(work.outcome(Err(error.clone()), self.info.node, now));
                 }
             }
-        }
-        self.hand_out(io);
-        if io.ended.is_some() {
-            return;
-        }
-        let left = match io.write(now, budget) {
-            Ok(left) => left,
-            Err(error) => {
-                io.failed = Some(loss(&error));
-                true
-            }
-        };
-        if left || io.connection.poll_timeout() < self.due() {
-            self.call_driver();
         }
     }
 
@@ -268,37 +283,36 @@ pub(super) fn loss(error: &io::Error) -> LossCause {
 }
 
 impl Io {
-    /// Writes until the socket is full, the budget spent or all is said. Gives whether something
-    /// is left that could be written now.
-    fn write(&mut self, now: Time, budget: usize) -> io::Result<bool> {
-        let Some(socket) = &mut self.socket else { return Ok(false) };
-        let mut spent = 0;
+    /// Makes frames and writes once. Gives the bytes written: 0 when nothing is left or the socket
+    /// is full, which then says itself when it is not.
+    fn write_once(&mut self, now: Time) -> io::Result<usize> {
+        let Some(socket) = &mut self.socket else { return Ok(0) };
+        if self.full || self.connection.poll_transmit(now) == 0 {
+            return Ok(0);
+        }
         loop {
-            let queued = self.connection.poll_transmit(now);
-            if queued == 0 {
-                return Ok(false);
-            }
-            if spent >= budget {
-                return Ok(true);
-            }
             match self.connection.with_slices(|slices| socket.write_vectored(slices)) {
                 Ok(len) => {
                     self.writes += 1;
-                    spent += len;
+                    // A short write means full too, and the next room is an event.
+                    self.full = len < self.connection.queued();
                     self.connection.handle_written(len);
-                    if len < queued {
-                        // The socket is full and will say when it is not.
-                        return Ok(false);
-                    }
+                    return Ok(len);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.dry_calls += 1;
-                    return Ok(false);
+                    self.full = true;
+                    return Ok(0);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// The socket says it has room again.
+    pub(super) fn handle_writable(&mut self) {
+        self.full = false;
     }
 
     /// Reads until the socket is dry or others should get their turn. Gives whether there may be
@@ -348,7 +362,7 @@ impl Io {
     /// Says goodbye as far as the socket takes it now.
     pub(super) fn say_goodbye(&mut self, code: CloseCode, reason: &str, now: Time) {
         self.connection.close(code, reason);
-        let _ = self.write(now, usize::MAX);
+        while self.write_once(now).is_ok_and(|len| len > 0) {}
     }
 }
 
