@@ -162,7 +162,8 @@ impl ApiError {
     /// When it is worth trying again: a model loads for seconds, a running request ends sooner.
     fn retry_after_s(&self) -> Option<u32> {
         match self {
-            Self::Submit(SubmitError::NotReady { .. }) => Some(5),
+            Self::Submit(SubmitError::NotReady { .. })
+            | Self::Generate(GenerateError::NotReady { .. }) => Some(5),
             Self::Submit(SubmitError::Full { .. }) => Some(1),
             _ => None,
         }

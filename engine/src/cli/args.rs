@@ -52,6 +52,12 @@ Examples:
   exo-node status
   exo-node status --json | jq '.nodes[].layers'")]
     Status(StatusArgs),
+    /// Say which machine would hold which layers of a model, without starting anything
+    #[command(after_help = "\
+Examples:
+  exo-node plan smollm2 --memory mini:64GiB,air:16GiB
+  exo-node plan smollm2 --memory mini:64GiB,air:16GiB --all-nodes")]
+    Plan(PlanArgs),
     /// List, import and remove models on this machine
     #[command(subcommand)]
     Models(ModelsCommand),
@@ -163,6 +169,20 @@ pub(crate) struct StatusArgs {
     pub(crate) json: bool,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    /// The model: a name from `models ls`, or a folder
+    pub(crate) model: String,
+    /// The machines and what each offers [default: this one]
+    #[arg(long, value_name = "NAME:SIZE,…", value_delimiter = ',', value_parser = named_memory)]
+    pub(crate) memory: Vec<(String, ByteSize)>,
+    /// Lay the model over all of them, not over the fewest that hold it
+    #[arg(long)]
+    pub(crate) all_nodes: bool,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum ModelsCommand {
     /// List the models on this machine
@@ -231,6 +251,13 @@ fn memory(text: &str) -> Result<ByteSize, String> {
     }
 }
 
+fn named_memory(text: &str) -> Result<(String, ByteSize), String> {
+    match text.rsplit_once(':') {
+        Some((name, size)) if !name.is_empty() => Ok((name.to_owned(), memory(size)?)),
+        _ => Err("a machine is NAME:SIZE, such as air:16GiB".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -292,6 +319,7 @@ mod tests {
             &["exo-node", "serve", "--memory", "0"],
             &["exo-node", "serve", "--memory", "lots"],
             &["exo-node", "serve", "--api", "localhost"],
+            &["exo-node", "plan", "m", "--memory", "64GiB"],
         ] {
             assert!(Cli::try_parse_from(bad).is_err(), "{bad:?}");
         }

@@ -7,7 +7,7 @@
 //! | `local` | a node and its API in this process |
 //! | `client` | the API of a node, asked over HTTP |
 //! | `report` | what does a person see: tables, errors with their hints |
-//! | `serve`, `run`, `status`, `models`, `completions` | the commands |
+//! | `serve`, `run`, `status`, `plan`, `models`, `completions` | the commands |
 
 mod args;
 mod client;
@@ -15,12 +15,13 @@ mod completions;
 mod host;
 mod local;
 mod models;
+mod plan;
 mod report;
 mod run;
 mod serve;
 mod status;
 
-use std::process::ExitCode;
+use std::{io::IsTerminal, process::ExitCode};
 
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
@@ -36,6 +37,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Serve(args) => serve::serve(*args),
         Command::Run(args) => run::run(*args),
         Command::Status(args) => status::status(&args),
+        Command::Plan(args) => plan::plan(args),
         Command::Models(command) => models::models(command),
         Command::Completions(args) => completions::completions(&args),
     };
@@ -53,5 +55,9 @@ pub(crate) fn main() -> ExitCode {
 fn log(command: &Command) {
     let default = if matches!(command, Command::Serve(_)) { "info" } else { "error" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        .init();
 }

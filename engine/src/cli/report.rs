@@ -7,17 +7,15 @@ use std::{
 
 /// `error: what: why`, then a `hint:` line for each hint along the way.
 ///
-/// An error carries its hint as a line of its message that begins with `hint: `.
+/// An error carries its hint at the end of its message, after a line break or a semicolon.
 pub(super) fn failure(error: &anyhow::Error) -> String {
     let mut text = String::from("error");
     let mut hints = String::new();
     let mut before = String::new();
     for cause in error.chain() {
         let cause = cause.to_string();
-        let (what, hint) = match cause.split_once("\nhint: ") {
-            Some((what, hint)) => (what, Some(hint)),
-            None => (cause.as_str(), None),
-        };
+        let parted = cause.split_once("\nhint: ").or_else(|| cause.split_once("; hint: "));
+        let (what, hint) = parted.map_or((cause.as_str(), None), |(what, hint)| (what, Some(hint)));
         // Some errors tell their source themselves.
         if !before.contains(what) {
             let _ = write!(text, ": {what}");
@@ -74,6 +72,7 @@ mod tests {
         let error = anyhow!("no such file\nhint: look for it").context("cannot import x.gguf");
         let expected = "error: cannot import x.gguf: no such file\nhint: look for it\n";
         assert_eq!(failure(&error), expected);
+        assert_eq!(failure(&anyhow!("no key; hint: make one")), "error: no key\nhint: make one\n");
         let told = anyhow!("disk full").context("cannot write: disk full");
         assert_eq!(failure(&told), "error: cannot write: disk full\n");
     }

@@ -101,12 +101,20 @@ mod tests {
             this_node: "mini".to_owned(),
             state: "ready".to_owned(),
             model: Some("smollm2".to_owned()),
-            nodes: vec![node("mini", 0, 24, 64 << 30), node("air", 24, 24, 16 << 30)],
+            nodes: vec![node("mini", 0, 24, 64 << 30), node("air", 24, 30, 16 << 30)],
             links: vec![link("old", 2, 1.0, 1.0), link("air", 9, 182.4, 1240.0)],
             requests_running: 1,
             ..ClusterView::default()
         };
-        insta::assert_snapshot!(cluster(&view), @"");
+        insta::assert_snapshot!(cluster(&view), @r"
+        model smollm2, ready
+
+        NODE    STATE  LAYERS  MEMORY    INTERFACE  LINK         HOP p50 / p99
+        mini *  ready  0..24   64.0 GiB  bridge0    thunderbolt  182 µs / 1.2 ms to air
+        air     ready  24..30  16.0 GiB  bridge0    thunderbolt  -
+
+        1 request runs here
+        ");
         let waiting = ClusterView {
             state: "waiting".to_owned(),
             reason: "1 of 2 nodes are there".to_owned(),

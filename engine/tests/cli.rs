@@ -1,0 +1,89 @@
+//! `exo-node` as its user meets it: output, errors with hints, exit codes. Nothing here needs a
+//! model or a link.
+//!
+//! That this test exists also makes `cargo test --workspace` build the program, which the tests of
+//! whole nodes start.
+#![allow(clippy::unwrap_used, reason = "a test may end where it fails")]
+
+use std::{
+    net::TcpListener,
+    process::{Command, Output},
+};
+
+/// Runs the program in a home of its own.
+fn exo_node(arguments: &[&str]) -> Output {
+    let home = tempfile::tempdir().unwrap();
+    Command::new(env!("CARGO_BIN_EXE_exo-node"))
+        .args(arguments)
+        .env("EXO_DATA", home.path())
+        .env_remove("EXO_API_KEY")
+        .env_remove("EXO_CLUSTER_KEY_FILE")
+        .output()
+        .unwrap()
+}
+
+/// What it prints, ending well.
+fn prints(arguments: &[&str]) -> String {
+    let ran = exo_node(arguments);
+    assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+    String::from_utf8(ran.stdout).unwrap()
+}
+
+/// What it says, failing with `code`.
+fn fails(arguments: &[&str], code: i32) -> String {
+    let ran = exo_node(arguments);
+    let said = String::from_utf8(ran.stderr).unwrap();
+    assert_eq!(ran.status.code(), Some(code), "{said}");
+    assert!(said.starts_with("error: "), "{said}");
+    said
+}
+
+#[test]
+fn help_shows_commands_and_examples() {
+    let help = prints(&["--help"]);
+    for word in ["serve", "run", "status", "models", "completions", "Examples:"] {
+        assert!(help.contains(word), "{word} is missing:\n{help}");
+    }
+    for flag in ["--interface", "--peer", "--memory", "--cluster-key-file", "--trust", "--api-key"]
+    {
+        assert!(prints(&["serve", "--help"]).contains(flag), "{flag}");
+    }
+    assert!(prints(&["completions", "bash"]).contains("complete"));
+}
+
+#[test]
+fn what_is_not_understood_ends_with_2() {
+    fails(&["serve", "--trust", "everyone"], 2);
+    fails(&["serve", "--nodes", "2", "--all-nodes"], 2);
+    fails(&["serve", "--memory", "0"], 2);
+    fails(&["sing"], 2);
+}
+
+#[test]
+fn a_library_without_models_says_how_to_get_one() {
+    assert!(prints(&["models", "ls"]).contains("models import"));
+    assert_eq!(prints(&["models", "ls", "--json"]), "[]\n");
+    let said = fails(&["models", "rm", "nope"], 1);
+    assert!(said.contains("nope") && said.contains("\nhint: "), "{said}");
+    let said = fails(&["models", "import", "nowhere.gguf"], 1);
+    assert!(said.contains("nowhere.gguf"), "{said}");
+}
+
+#[test]
+fn an_api_that_cannot_open_ends_serve_before_anything_starts() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let said = fails(&["serve", "--interface", "lo", "--api", &address], 1);
+    assert!(said.contains(&address) && said.contains("\nhint: "), "{said}");
+    let said = fails(&["serve", "--interface", "lo", "--api", "0.0.0.0:0"], 1);
+    assert!(said.contains("hint: add --api-key"), "{said}");
+    let said = fails(&["serve", "--interface", "lo", "--model", "nope"], 1);
+    assert!(said.contains("models import"), "{said}");
+}
+
+#[test]
+fn asking_where_no_node_is_says_so() {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let said = fails(&["status", "--api", &format!("http://{closed}")], 1);
+    assert!(said.contains("no node answers") && said.contains("exo-node serve"), "{said}");
+}
