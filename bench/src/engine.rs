@@ -113,7 +113,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         repeats: args.repeats,
         prefill_tokens: args.prefill,
         decode_tokens: args.decode,
-        blas_threads: std::env::var("OPENBLAS_NUM_THREADS").unwrap_or_default(),
+        blas_threads: std::env::var("OPENBLAS_NUM_THREADS").unwrap_or_else(|_| "1".into()),
         blas: args.blas.as_ref().map_or("MLX's own".into(), |blas| blas.display().to_string()),
         prefill_tokens_per_s: sides(|run| run.prefill),
         decode_tokens_per_s: sides(|run| run.decode),
@@ -241,6 +241,9 @@ impl Theirs {
         if let Some(blas) = &args.blas {
             ensure!(blas.is_file(), "--blas {}: no such file", blas.display());
             command.env("LD_PRELOAD", blas);
+            // Both sides' shim takes one thread unless this says otherwise; so both have the same.
+            let threads = std::env::var("OPENBLAS_NUM_THREADS").unwrap_or_else(|_| "1".into());
+            command.env("OPENBLAS_NUM_THREADS", threads);
         }
         let mut child =
             command.spawn().with_context(|| format!("{} does not run", python.display()))?;

@@ -24,7 +24,6 @@ enum Command {
 }
 
 fn main() -> anyhow::Result<()> {
-    exo_engine::mlx::limit_blas_threads();
     match Args::parse().command {
         Command::Engine(args) => engine::run(&args),
     }

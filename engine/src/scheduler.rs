@@ -63,9 +63,9 @@ pub struct Scheduler {
     prefilled_last: bool,
 }
 
-/// The scheduler has as many sequences as it takes.
+/// The scheduler has as many sequences as it takes, or this very one.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{SEQUENCES_MAX} sequences are running")]
+#[error("{SEQUENCES_MAX} sequences are running, or this one is")]
 pub struct Full;
 
 impl Scheduler {
@@ -94,7 +94,7 @@ impl Scheduler {
         attempt: u32,
         prompt: &[u32],
     ) -> Result<(), Full> {
-        if self.sequences.len() >= SEQUENCES_MAX {
+        if self.sequences.len() >= SEQUENCES_MAX || self.sequences.contains_key(&sequence) {
             return Err(Full);
         }
         let prompt = prompt.to_vec();

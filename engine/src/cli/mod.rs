@@ -30,7 +30,6 @@ use self::args::{Cli, Command};
 
 /// Parses the command line and does what it says. 0: done; 1: it failed; 2: not understood.
 pub(crate) fn main() -> ExitCode {
-    exo_engine::mlx::limit_blas_threads();
     let cli = Cli::parse();
     log(&cli.command);
     let done = match cli.command {

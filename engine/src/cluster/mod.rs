@@ -11,4 +11,4 @@ mod state;
 pub use placement::{
     Assignment, NodesWanted, Offer, Placement, PlacementError, needed_bytes, place,
 };
-pub use state::{Action, Cluster, KnownModel, Phase, PlacedModel};
+pub use state::{Action, Cluster, KnownModel, Phase, PlacedModel, epoch_count};

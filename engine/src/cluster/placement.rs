@@ -204,7 +204,7 @@ fn split(offers: &[&Offer], model: &ModelShape) -> Result<Placement, PlacementEr
         start = end;
     }
     if tightest.is_some() {
-        let offered = offers.iter().map(|offer| offer.memory).sum();
+        let offered = offers.iter().fold(0u64, |sum, offer| sum.saturating_add(offer.memory));
         return Err(PlacementError::DoesNotFit { needed, offered, tightest });
     }
     Placement::checked(assignments, model.layers)

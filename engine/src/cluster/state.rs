@@ -86,8 +86,21 @@ pub struct Cluster {
     members: BTreeMap<NodeId, Record>,
     suspected: BTreeSet<NodeId>,
     active: Option<Active>,
+    /// The last placement that was given up: it, and older ones, are not taken again.
+    abandoned: u64,
     /// Why there is no placement, as far as known.
     waiting: String,
+}
+
+/// Ranges that one placement may have.
+const RANGES_MAX: usize = 1024;
+/// Counts that a peer's epoch may be ahead of ours: one that lies must not use the numbers up.
+const EPOCH_LEAP_MAX: u64 = 1 << 20;
+
+/// The count in an epoch. The lower half names the proposer, so that no two placements share one.
+#[must_use]
+pub fn epoch_count(epoch: u64) -> u64 {
+    epoch >> 32
 }
 
 impl Cluster {
@@ -104,6 +117,7 @@ impl Cluster {
             members: BTreeMap::new(),
             suspected: BTreeSet::new(),
             active: None,
+            abandoned: 0,
             waiting,
         }
     }
@@ -177,7 +191,7 @@ impl Cluster {
     /// A node says who it is. (Connections send the record first, so this is also how one joins.)
     pub fn handle_record(&mut self, record: Record) -> Vec<Action> {
         let node = NodeId::from_bytes(record.node);
-        self.me.placement_epoch = self.me.placement_epoch.max(record.placement_epoch);
+        self.hear_of(record.placement_epoch);
         self.suspected.remove(&node);
         let is_new = self.members.insert(node, record).is_none();
         let mut actions = Vec::new();
@@ -208,42 +222,46 @@ impl Cluster {
         self.suspected.remove(&node);
         let Some(record) = self.members.remove(&node) else { return Vec::new() };
         let mut actions = Vec::new();
-        let in_ring = self
-            .active
-            .as_ref()
-            .filter(|active| active.model.placement.position(node).is_some())
-            .map(|active| active.model.epoch);
-        if let Some(placement_epoch) = in_ring {
-            actions.push(Action::Broadcast(ClusterMessage::Abandon {
-                placement_epoch,
-                node: record.name.clone(),
-                cause: cause.to_owned(),
-            }));
-            actions.extend(self.abandon(&record.name, cause.to_owned()));
+        if self.holds_layers(node) {
+            actions.extend(self.abandon(&record.name, cause));
         }
         actions.extend(self.propose());
         actions
     }
 
-    /// Another node abandons a placement.
-    pub fn handle_abandon(&mut self, epoch: u64, node: &str, cause: &str) -> Vec<Action> {
-        if self.active.as_ref().is_none_or(|active| active.model.epoch != epoch) {
+    /// A node of the ring abandons a placement. (What others say of it does not count.)
+    pub fn handle_abandon(
+        &mut self,
+        from: NodeId,
+        epoch: u64,
+        node: &str,
+        cause: &str,
+    ) -> Vec<Action> {
+        let active = self.active.as_ref().is_some_and(|active| active.model.epoch == epoch);
+        if !active || !self.holds_layers(from) {
             return Vec::new();
         }
-        let mut actions = self.abandon(node, cause.to_owned());
+        let mut actions = self.abandon(node, cause);
         actions.extend(self.propose());
         actions
     }
 
-    /// Another node proposes a placement.
-    pub fn handle_place(&mut self, place: &Place) -> Vec<Action> {
+    /// Another node says which placement holds.
+    pub fn handle_place(&mut self, from: NodeId, place: &Place) -> Vec<Action> {
         let proposer = NodeId::from_bytes(place.proposer);
-        let newer = match &self.active {
-            Some(active) => {
-                (place.placement_epoch, proposer) > (active.model.epoch, active.model.proposer)
-            }
-            None => place.placement_epoch >= self.me.placement_epoch,
-        };
+        let theirs = (place.placement_epoch, proposer);
+        let sane = place.ranges.len() <= RANGES_MAX && self.hear_of(place.placement_epoch);
+        let newer = sane
+            && match &self.active {
+                Some(active) => theirs > (active.model.epoch, active.model.proposer),
+                None => place.placement_epoch > self.abandoned,
+            };
+        if let Some(active) = &self.active
+            && theirs < (active.model.epoch, active.model.proposer)
+        {
+            // Who holds to an older one has not heard of this.
+            return vec![Action::Send(from, ClusterMessage::Place(message(&active.model)))];
+        }
         let ranges: Option<Vec<Assignment>> = place
             .ranges
             .iter()
@@ -285,23 +303,63 @@ impl Cluster {
         result: Result<u64, String>,
     ) -> Vec<Action> {
         let name = self.member(node).map_or_else(|| node.to_string(), |record| record.name.clone());
+        let was_ready = self.phase() == Phase::Ready;
         let Some(active) = self.active.as_mut().filter(|active| active.model.epoch == epoch) else {
             return Vec::new();
         };
+        if active.model.placement.position(node).is_none() {
+            return Vec::new();
+        }
         match result {
-            Ok(bytes) if active.model.placement.position(node).is_some() => {
+            Ok(bytes) => {
                 active.loaded.insert(node, bytes);
             }
-            Ok(_) => {}
             Err(cause) => active.failed = Some(format!("{name}: {cause}")),
         }
-        if self.phase() == Phase::Ready { vec![Action::Ready] } else { Vec::new() }
+        let ready = !was_ready && self.phase() == Phase::Ready;
+        if ready { vec![Action::Ready] } else { Vec::new() }
     }
 
-    fn abandon(&mut self, node: &str, cause: String) -> Vec<Action> {
+    /// What this node tells the others now and then, so that whoever missed it hears it.
+    #[must_use]
+    pub fn reminder(&self) -> Option<ClusterMessage> {
+        let active = self.active.as_ref()?;
+        let &bytes_read = active.loaded.get(&self.node)?;
+        Some(ClusterMessage::Loaded { placement_epoch: active.model.epoch, bytes_read })
+    }
+
+    /// Whether a node holds layers of the placement in force.
+    #[must_use]
+    pub fn holds_layers(&self, node: NodeId) -> bool {
+        self.placed().is_some_and(|placed| placed.placement.position(node).is_some())
+    }
+
+    /// Notes an epoch that a peer knows, unless it is one that no count of placements reaches.
+    fn hear_of(&mut self, epoch: u64) -> bool {
+        let sane = epoch_count(epoch) <= epoch_count(self.me.placement_epoch) + EPOCH_LEAP_MAX;
+        if sane {
+            self.me.placement_epoch = self.me.placement_epoch.max(epoch);
+        }
+        sane
+    }
+
+    /// Gives the placement up. A node of the ring does so for all; another one only stops using it.
+    fn abandon(&mut self, node: &str, cause: &str) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if self.holds_layers(self.node)
+            && let Some(active) = &self.active
+        {
+            self.abandoned = self.abandoned.max(active.model.epoch);
+            actions.push(Action::Broadcast(ClusterMessage::Abandon {
+                placement_epoch: active.model.epoch,
+                node: node.to_owned(),
+                cause: cause.to_owned(),
+            }));
+        }
         self.active = None;
         self.waiting = format!("{node} is gone ({cause}); waiting for it, or for another node");
-        vec![Action::Unload { node: node.to_owned(), cause }]
+        actions.push(Action::Unload { node: node.to_owned(), cause: cause.to_owned() });
+        actions
     }
 
     fn activate(&mut self, model: PlacedModel) -> Vec<Action> {
@@ -315,7 +373,9 @@ impl Cluster {
     fn propose(&mut self) -> Vec<Action> {
         let Some(wanted) = &self.wanted_model else { return Vec::new() };
         let holds = self.active.as_ref().is_some_and(|active| {
-            active.model.fingerprint == wanted.fingerprint && active.failed.is_none()
+            let ring = active.model.placement.assignments().len();
+            let grows = self.wanted_nodes == NodesWanted::All && self.members.len() + 1 > ring;
+            active.model.fingerprint == wanted.fingerprint && active.failed.is_none() && !grows
         });
         if holds {
             return Vec::new();
@@ -337,8 +397,10 @@ impl Cluster {
             .collect();
         match place(&offers, &wanted.shape, self.wanted_nodes) {
             Ok(placement) => {
+                let [a, b, c, d, ..] = *self.node.as_bytes();
+                let count = epoch_count(self.me.placement_epoch) + 1;
                 let model = PlacedModel {
-                    epoch: self.me.placement_epoch + 1,
+                    epoch: count << 32 | u64::from(u32::from_be_bytes([a, b, c, d])),
                     proposer: self.node,
                     name: wanted.name.clone(),
                     fingerprint: wanted.fingerprint,
@@ -471,7 +533,7 @@ mod tests {
                 let peer = NodeId::from_bytes([from; 16]);
                 self.act(to, |node| match message {
                     ClusterMessage::Record(record) => node.handle_record(record),
-                    ClusterMessage::Place(place) => node.handle_place(&place),
+                    ClusterMessage::Place(place) => node.handle_place(peer, &place),
                     ClusterMessage::Loaded { placement_epoch, bytes_read } => {
                         node.handle_load(peer, placement_epoch, Ok(bytes_read))
                     }
@@ -479,7 +541,7 @@ mod tests {
                         node.handle_load(peer, placement_epoch, Err(cause))
                     }
                     ClusterMessage::Abandon { placement_epoch, node: gone, cause } => {
-                        node.handle_abandon(placement_epoch, &gone, &cause)
+                        node.handle_abandon(peer, placement_epoch, &gone, &cause)
                     }
                     other => panic!("not the cluster's business: {other:?}"),
                 });
@@ -503,7 +565,7 @@ mod tests {
         assert_eq!(net.ready(), [true, true]);
         let placed = net.nodes[&2].placed().unwrap();
         assert_eq!(placed, net.nodes[&1].placed().unwrap());
-        assert_eq!((placed.epoch, placed.proposer), (1, NodeId::from_bytes([1; 16])));
+        assert_eq!((epoch_count(placed.epoch), placed.proposer), (1, NodeId::from_bytes([1; 16])));
     }
 
     #[test]
@@ -520,7 +582,10 @@ mod tests {
         net.connect(1, 2);
         let epochs: Vec<u64> =
             net.nodes.values().map(|node| node.placed().map_or(0, |placed| placed.epoch)).collect();
-        assert!(epochs.iter().all(|&epoch| epoch == epochs[0] && epoch >= 2), "{epochs:?}");
+        assert!(
+            epochs.iter().all(|&epoch| epoch == epochs[0] && epoch_count(epoch) >= 2),
+            "{epochs:?}"
+        );
         assert_eq!(net.ready(), [true, true, true]);
     }
 
@@ -560,7 +625,7 @@ mod tests {
             layers: 30,
             ranges: vec![([2; 16], 0, 10), ([1; 16], 12, 30)],
         };
-        assert_eq!(node.handle_place(&place), []);
+        assert_eq!(node.handle_place(NodeId::from_bytes([2; 16]), &place), []);
         assert!(node.placed().is_none());
     }
 }

@@ -38,6 +38,8 @@ const REGIONS_POSTED: usize = 8;
 const MESSAGES_POOLED: usize = 64;
 /// A message that nobody acknowledged for so long is given up.
 const MESSAGE_DEADLINE: Duration = Duration::from_secs(30);
+/// Messages of all peers that may be on their way: a silent peer must not use up the others' room.
+const COMPLETIONS: usize = 16 << 10;
 /// Pause between two attempts to reach a peer that was named.
 const REDIAL: Duration = Duration::from_secs(1);
 /// Nodes seen on the link that are remembered: whoever is on it can announce as many as it likes.
@@ -61,10 +63,21 @@ pub struct FabricConfig<'a> {
     pub data: &'a Path,
     /// The cluster's key.
     pub cluster_key_file: Option<&'a Path>,
-    /// Without one: whether the first peer is believed (else only a pinned one).
-    pub first_use: bool,
+    /// Whom to believe without one.
+    pub trust: TrustWithoutKey,
     /// Whether frames are sealed.
     pub encrypt: Encrypt,
+}
+
+/// Whom a node believes that has no cluster key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TrustWithoutKey {
+    /// The first peer on a cable.
+    FirstUse,
+    /// Only a peer that was believed before.
+    Pinned,
+    /// Nobody.
+    Nobody,
 }
 
 /// Why a fabric was not opened.
@@ -83,6 +96,12 @@ pub enum FabricError {
     /// The endpoint.
     #[error(transparent)]
     Open(#[from] exo_transport::OpenError),
+    /// No key, and nobody else to believe.
+    #[error(
+        "--trust none believes only who holds the cluster's key, and no key was given\nhint: give one \
+         with --cluster-key-file"
+    )]
+    NobodyTrusted,
     /// A peer's address.
     #[error("--peer {text}: {cause} (hint: an address and a port, as in 192.168.2.2:52416)")]
     Peer {
@@ -130,10 +149,12 @@ impl Fabric {
     pub fn open(config: &FabricConfig<'_>) -> Result<Self, FabricError> {
         let link = Link::open(config.interface)?;
         let identity = Identity::load_or_create(&config.data.join("identity.key"))?;
-        let trust = match config.cluster_key_file {
-            Some(file) => Trust::ClusterKey(ClusterKey::from_file(file)?),
-            None if config.first_use => Trust::FirstUse { store: config.data.join("pinned-peer") },
-            None => Trust::Pinned { store: config.data.join("pinned-peer") },
+        let store = config.data.join("pinned-peer");
+        let trust = match (config.cluster_key_file, config.trust) {
+            (Some(file), _) => Trust::ClusterKey(ClusterKey::from_file(file)?),
+            (None, TrustWithoutKey::FirstUse) => Trust::FirstUse { store },
+            (None, TrustWithoutKey::Pinned) => Trust::Pinned { store },
+            (None, TrustWithoutKey::Nobody) => return Err(FabricError::NobodyTrusted),
         };
         let named = config.peers.iter().map(|text| resolve(text)).collect::<Result<_, _>>()?;
         let endpoint = Endpoint::open(
@@ -164,10 +185,12 @@ impl Fabric {
             Some(Ok(discovery)) => Some(discovery),
             None => None,
         };
+        // Without discovery nobody is ever found; a channel that is closed would be "ready" for ever.
+        let found = if discovery.is_some() { found } else { channel::never() };
         Ok(Self {
             endpoint,
-            received: CompletionQueue::with_capacity(1024),
-            sent: CompletionQueue::with_capacity(1024),
+            received: CompletionQueue::with_capacity(COMPLETIONS),
+            sent: CompletionQueue::with_capacity(COMPLETIONS),
             pool: RegionPool::new(MESSAGES_POOLED, TOKEN_REGION_BYTES),
             peers: BTreeMap::new(),
             named,
@@ -328,7 +351,10 @@ impl Fabric {
         if let Err((error, _)) =
             queue_pair.post_send(SendRequest { lane, payload, immediate, deadline }, &self.sent)
         {
-            tracing::warn!(peer = %queue_pair.peer().name, %error, "message not sent");
+            // A message that is lost is a request that never ends: better to lose the connection,
+            // which everybody knows how to go on from.
+            tracing::warn!(peer = %queue_pair.peer().name, %error, "message not sent: closing");
+            queue_pair.close();
         }
     }
 
@@ -363,8 +389,11 @@ impl Fabric {
 
     /// A message was acknowledged, or was not.
     pub fn handle_sent(&self, completion: &Completion) {
-        if let Err(error) = &completion.status {
-            tracing::debug!(peer = %completion.peer, %error, "message not acknowledged");
+        if let Err(error) = &completion.status
+            && let Some(queue_pair) = self.peers.get(&completion.peer).filter(|pair| pair.is_open())
+        {
+            tracing::warn!(peer = %queue_pair.peer().name, %error, "message lost: closing");
+            queue_pair.close();
         }
     }
 

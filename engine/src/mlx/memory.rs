@@ -10,18 +10,8 @@ use mlx_rs::{Array, Dtype, error::Exception, ops};
 
 use crate::fabric::Backing;
 
-/// Sets an environment variable if it is not set.
-pub(super) fn default_environment(name: &str, value: &str) {
-    if std::env::var_os(name).is_none() {
-        // SAFETY: called first thing in main (see `limit_blas_threads`), when no other thread can
-        // read the environment.
-        unsafe { std::env::set_var(name, value) };
-    }
-}
-
 /// Whether the elements lie in row-major order without gaps. The array must be evaluated.
-#[must_use]
-pub fn is_row_major(array: &Array) -> bool {
+pub(super) fn is_row_major(array: &Array) -> bool {
     let mut expected = 1;
     for (&length, &stride) in array.shape().iter().zip(array.strides()).rev() {
         if length != 1 && stride != expected {
@@ -32,12 +22,12 @@ pub fn is_row_major(array: &Array) -> bool {
     true
 }
 
-/// The bytes of an evaluated, row-major array, where they lie.
+/// The bytes of a row-major array, where they lie. Evaluates it if it is not.
 ///
 /// # Panics
-/// If the array is not evaluated or not row-major: a mistake in this crate.
-#[must_use]
-pub fn bytes(array: &Array) -> &[u8] {
+/// If the array cannot be evaluated or is not row-major: a mistake in this crate.
+fn bytes(array: &Array) -> &[u8] {
+    array.eval().expect("the array was evaluated by the caller");
     assert!(is_row_major(array), "bytes of an array that is not row-major");
     // SAFETY: the pointer is that of the array's buffer, which the borrow keeps alive; the array is
     // row-major, so nbytes() bytes follow; nothing writes an array that has a handle (MLX arrays
@@ -49,7 +39,7 @@ pub fn bytes(array: &Array) -> &[u8] {
 ///
 /// # Errors
 /// The outer error is MLX's, the inner one that of `fill`.
-pub fn filled_f32<E>(
+pub(crate) fn filled_f32<E>(
     shape: &[i32],
     fill: impl FnOnce(&mut [f32]) -> Result<(), E>,
 ) -> Result<Result<Array, E>, Exception> {
@@ -70,7 +60,7 @@ fn data(array: &Array) -> NonNull<u8> {
 }
 
 /// An array lent to the transport: sent from, or received into, where it lies.
-pub struct ArrayRegion {
+pub(crate) struct ArrayRegion {
     array: Array,
     memory: NonNull<u8>,
     len: usize,
@@ -84,8 +74,7 @@ impl ArrayRegion {
     ///
     /// # Panics
     /// As [`bytes`].
-    #[must_use]
-    pub fn to_send(array: Array) -> Self {
+    pub(crate) fn to_send(array: Array) -> Self {
         let (memory, len) = (data(&array), bytes(&array).len());
         Self { array, memory, len }
     }
@@ -94,7 +83,7 @@ impl ArrayRegion {
     ///
     /// # Errors
     /// What MLX says.
-    pub fn to_receive(numbers: usize, dtype: Dtype) -> Result<Self, Exception> {
+    pub(crate) fn to_receive(numbers: usize, dtype: Dtype) -> Result<Self, Exception> {
         let numbers = i32::try_from(numbers)
             .map_err(|_| Exception::custom("a region of more than 2^31 numbers"))?;
         let array = ops::zeros_dtype(&[numbers], dtype)?;
@@ -104,8 +93,7 @@ impl ArrayRegion {
 
     /// The array over the region's memory. While a step that reads it is not evaluated the region
     /// must not be posted again: hold the region until then.
-    #[must_use]
-    pub fn array(&self) -> &Array {
+    pub(crate) fn array(&self) -> &Array {
         &self.array
     }
 }

@@ -8,45 +8,20 @@
 
 mod memory;
 
-pub use memory::{ArrayRegion, bytes, filled_f32, is_row_major};
+pub(crate) use memory::{ArrayRegion, filled_f32};
 
-use mlx_rs::{Array, Dtype, error::Exception};
-
-/// Uses one BLAS thread unless the user said otherwise: MLX computes on one thread per stream, and
-/// a second BLAS thread on a small machine only takes the core that the transport runs on.
-///
-/// Must run before the first array is made, while the process has one thread.
-pub fn limit_blas_threads() {
-    memory::default_environment("OPENBLAS_NUM_THREADS", "1");
-}
-
-/// The device MLX computes on here, in words.
-#[must_use]
-pub fn device() -> &'static str {
-    if cfg!(target_os = "macos") { "metal" } else { "cpu" }
-}
+use mlx_rs::{Array, error::Exception};
 
 /// Evaluates `array` and makes it row-major if it is not.
 ///
 /// # Errors
 /// What MLX says.
-pub fn evaluated(array: Array) -> Result<Array, Exception> {
+pub(crate) fn evaluated(array: Array) -> Result<Array, Exception> {
     array.eval()?;
-    if is_row_major(&array) {
+    if memory::is_row_major(&array) {
         return Ok(array);
     }
     let array = array.contiguous()?;
     array.eval()?;
     Ok(array)
-}
-
-/// Bytes of one number of `dtype`.
-#[must_use]
-pub fn dtype_bytes(dtype: Dtype) -> usize {
-    match dtype {
-        Dtype::Float16 | Dtype::Bfloat16 | Dtype::Int16 | Dtype::Uint16 => 2,
-        Dtype::Float64 | Dtype::Int64 | Dtype::Uint64 | Dtype::Complex64 => 8,
-        Dtype::Bool | Dtype::Int8 | Dtype::Uint8 => 1,
-        Dtype::Float32 | Dtype::Int32 | Dtype::Uint32 => 4,
-    }
 }

@@ -33,25 +33,15 @@ impl KvCache {
 
     /// How many tokens it holds.
     #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "nobody asks")]
     pub fn len(&self) -> i32 {
         self.len
-    }
-
-    /// Whether it holds none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
     }
 
     /// Bytes of memory it holds.
     #[must_use]
     pub fn bytes(&self) -> usize {
         [&self.keys, &self.values].into_iter().flatten().map(Array::nbytes).sum()
-    }
-
-    /// The arrays that the next evaluation must include, so that the writes happen.
-    pub fn arrays(&self) -> impl Iterator<Item = &Array> {
-        [&self.keys, &self.values].into_iter().flatten()
     }
 
     /// Appends `keys` and `values` (`[1, kv_heads, tokens, head_dim]`) and gives all of them back

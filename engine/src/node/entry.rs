@@ -40,11 +40,13 @@ impl Entry {
         gone.map(|(&id, _)| id).collect()
     }
 
-    /// Ends all requests with an error.
-    pub(super) fn fail_all(&mut self, error: &GenerateError) {
-        for (_, waiting) in self.requests.drain() {
+    /// Ends all requests with an error. Gives them back: stage 0 may still be at them.
+    pub(super) fn fail_all(&mut self, error: &GenerateError) -> Vec<RequestId> {
+        let ended = self.requests.drain().map(|(id, waiting)| {
             let _ = waiting.events.try_send(GenerateEvent::Failed(error.clone()));
-        }
+            id
+        });
+        ended.collect()
     }
 
     /// Tells a client. Gives the request back if the client is gone and it has to be cancelled.
@@ -53,8 +55,14 @@ impl Entry {
             TokenMessage::Token { sequence, index, token, logprobs, finish, .. } => {
                 let id = RequestId(sequence);
                 let waiting = self.requests.get_mut(&id)?;
-                if index != waiting.next {
+                if index < waiting.next {
                     return None;
+                }
+                if index > waiting.next {
+                    let (node, cause) = ("the last stage".into(), "a token was lost".into());
+                    let error = GenerateError::Stage { node, cause };
+                    let _ = waiting.events.try_send(GenerateEvent::Failed(error));
+                    return Some(id);
                 }
                 waiting.next += 1;
                 let logprobs = logprobs.map(|(chosen, top)| TokenLogprobs { chosen, top });

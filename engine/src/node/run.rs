@@ -23,6 +23,7 @@ use crate::{
     cluster::{Action, Cluster, KnownModel, NodesWanted, Phase, PlacedModel},
     fabric::{
         Encrypt, Event, Fabric, FabricConfig, Incoming, Lane, Link, LinkError, NodeId,
+        TrustWithoutKey,
         messages::{self, ClusterMessage, OpenSequence, Record, Submit, TokenMessage},
     },
     model::{LlamaConfig, ModelShape},
@@ -39,6 +40,10 @@ const JOBS_MAX: usize = 4096;
 const WORKER_EVENTS_MAX: usize = 1024;
 /// How often the loop looks after what nobody reports.
 const TICK: Duration = Duration::from_millis(100);
+/// Tokens that may end a sequence.
+const STOP_TOKENS_MAX: usize = 1024;
+/// How long a placement waits for the connection to a neighbour on the ring.
+const NEIGHBOUR_WAIT: Duration = Duration::from_secs(10);
 /// How often nodes tell each other the state of their connections.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
@@ -61,7 +66,11 @@ pub fn start(config: NodeConfig) -> Result<(NodeHandle, thread::JoinHandle<()>),
         discovery: config.discovery,
         data,
         cluster_key_file: config.cluster_key_file.as_deref(),
-        first_use: config.trust == TrustChoice::FirstUse,
+        trust: match config.trust {
+            TrustChoice::FirstUse => TrustWithoutKey::FirstUse,
+            TrustChoice::Pinned => TrustWithoutKey::Pinned,
+            TrustChoice::None => TrustWithoutKey::Nobody,
+        },
         encrypt: match config.encrypt {
             EncryptChoice::Auto => Encrypt::Auto,
             EncryptChoice::On => Encrypt::On,
@@ -111,6 +120,9 @@ pub fn start(config: NodeConfig) -> Result<(NodeHandle, thread::JoinHandle<()>),
         shared: port.shared.clone(),
         loading_bytes: 0,
         link_trouble: None,
+        first: None,
+        pending: None,
+        own_links: Vec::new(),
         reports: HashMap::new(),
         reported: Instant::now(),
     };
@@ -122,8 +134,9 @@ pub fn start(config: NodeConfig) -> Result<(NodeHandle, thread::JoinHandle<()>),
     let thread = thread::Builder::new()
         .name("node".into())
         .spawn(move || {
-            node.run(&port, &events, &looks);
-            drop(node); // closes the worker's jobs
+            node.run(&port, &events, looks);
+            // Closes the worker's jobs, and its way to report: it may be about to.
+            drop((node, events));
             let _ = worker.join();
         })
         .map_err(StartError::Thread)?;
@@ -135,7 +148,7 @@ pub(super) struct Model {
     known: KnownModel,
     choice: ModelChoice,
     folder: Arc<ModelFolder>,
-    hidden: usize,
+    config: LlamaConfig,
 }
 
 impl Model {
@@ -147,8 +160,7 @@ impl Model {
             fingerprint: folder.fingerprint(),
             shape: ModelShape::from(&config),
         };
-        let hidden = config.hidden;
-        Ok(Self { known, choice: choice.clone(), folder: Arc::new(folder), hidden })
+        Ok(Self { known, choice: choice.clone(), folder: Arc::new(folder), config })
     }
 }
 
@@ -159,6 +171,27 @@ struct Stage0 {
     busy: bool,
     /// The nodes whose clients wait.
     entries: HashMap<RequestId, NodeId>,
+    vocabulary: usize,
+    context: usize,
+}
+
+impl Stage0 {
+    /// Whether the ring can run this: an entry node is believed no more than a client is.
+    fn check(&self, open: &OpenSequence, prompt: &[u32]) -> Result<(), String> {
+        let wanted = prompt.len() as u64 + u64::from(open.max_tokens);
+        let finite = open.temperature.is_finite() && open.top_p.is_finite();
+        if prompt.is_empty() || open.max_tokens == 0 || !finite || open.top_p <= 0.0 {
+            Err("a request without a prompt, tokens to generate, or a way to choose them".into())
+        } else if wanted > self.context as u64 {
+            Err(format!("{wanted} tokens for a context of {}", self.context))
+        } else if let Some(token) = prompt.iter().find(|&&id| id as usize >= self.vocabulary) {
+            Err(format!("token {token} is not in the vocabulary of {}", self.vocabulary))
+        } else if open.stop_tokens.len() > STOP_TOKENS_MAX {
+            Err(format!("{} stop tokens, more than {STOP_TOKENS_MAX}", open.stop_tokens.len()))
+        } else {
+            Ok(())
+        }
+    }
 }
 
 pub(super) struct Node {
@@ -174,6 +207,11 @@ pub(super) struct Node {
     shared: Arc<Shared>,
     pub(super) loading_bytes: u64,
     pub(super) link_trouble: Option<String>,
+    /// The node of layer 0, as long as a placement is known.
+    first: Option<NodeId>,
+    /// A placement whose neighbours are not connected yet, and since when it waits.
+    pending: Option<(PlacedModel, Instant)>,
+    pub(super) own_links: Vec<messages::LinkReport>,
     pub(super) reports: HashMap<NodeId, Vec<messages::LinkReport>>,
     reported: Instant,
 }
@@ -183,7 +221,7 @@ impl Node {
         &mut self,
         port: &NodePort,
         worker: &Receiver<WorkerEvent>,
-        looks: &Receiver<Result<Link, LinkError>>,
+        mut looks: Receiver<Result<Link, LinkError>>,
     ) {
         let transport = self.fabric.events();
         let (received, sent) = (self.fabric.received(), self.fabric.sent());
@@ -200,12 +238,22 @@ impl Node {
                 {
                     self.handle_incoming(from, incoming);
                 },
-                recv(worker) -> event => if let Ok(event) = event {
-                    self.handle_worker(event);
+                recv(worker) -> event => match event {
+                    Ok(event) => self.handle_worker(event),
+                    Err(_) => {
+                        tracing::error!("the MLX thread has ended: this node ends, too");
+                        break;
+                    }
                 },
-                recv(transport) -> event => if let Ok(event) = event {
-                    self.handle_transport(event);
-                    self.publish();
+                recv(transport) -> event => match event {
+                    Ok(event) => {
+                        self.handle_transport(event);
+                        self.publish();
+                    }
+                    Err(_) => {
+                        tracing::error!("the transport has ended: this node ends, too");
+                        break;
+                    }
                 },
                 recv(sent) -> completion => if let Ok(completion) = completion {
                     self.fabric.handle_sent(&completion);
@@ -213,14 +261,19 @@ impl Node {
                 recv(found) -> found => if let Ok(found) = found {
                     self.fabric.handle_found(&found);
                 },
-                recv(looks) -> look => if let Ok(look) = look {
-                    self.handle_link(look);
+                recv(looks) -> look => match look {
+                    Ok(look) => self.handle_link(look),
+                    Err(_) => looks = channel::never(),
                 },
                 recv(ticks) -> _ => self.handle_tick(),
             }
         }
-        self.entry.fail_all(&GenerateError::ShuttingDown);
+        self.fail_requests(&GenerateError::ShuttingDown);
         self.fabric.close();
+        let mut view = view::view(self);
+        view.state = "stopped".into();
+        self.shared.publish_model(None);
+        self.shared.publish(view);
     }
 
     fn handle_command(&mut self, command: Command) {
@@ -238,7 +291,7 @@ impl Node {
                 let submit = submit(id, epoch, self.node, request);
                 self.entry.insert(id, events);
                 if first == self.node {
-                    self.handle_submit(submit);
+                    self.handle_submit(self.node, submit);
                 } else {
                     self.tell(first, &ClusterMessage::Submit(submit));
                 }
@@ -268,19 +321,41 @@ impl Node {
         if self.entry.remove(id).is_none() {
             return;
         }
-        let Some(first) = self.cluster.placed().map(|placed| placed.placement.first()) else {
-            return;
-        };
-        if first == self.node {
-            self.end_sequence(id);
-        } else {
-            self.tell(first, &ClusterMessage::Cancel { sequence: id.0 });
+        self.tell_cancelled(id);
+    }
+
+    /// Stage 0 need not go on with a request of this node's clients.
+    fn tell_cancelled(&mut self, id: RequestId) {
+        match self.first {
+            Some(first) if first == self.node => self.end_sequence(id),
+            Some(first) => self.tell(first, &ClusterMessage::Cancel { sequence: id.0 }),
+            None => {}
+        }
+    }
+
+    /// Ends the requests of all of this node's clients.
+    fn fail_requests(&mut self, error: &GenerateError) {
+        for id in self.entry.fail_all(error) {
+            self.tell_cancelled(id);
         }
     }
 
     fn handle_incoming(&mut self, from: NodeId, incoming: Incoming) {
+        // What came before a loss may be looked at after it.
+        if self.fabric.peer(from).is_none() {
+            return;
+        }
         match incoming {
-            Incoming::Token(message) => self.handle_token(message),
+            Incoming::Token(message) => {
+                let last = self.cluster.placed().map(|placed| placed.placement.last());
+                let believed = match message {
+                    TokenMessage::Token { .. } => last == Some(from),
+                    TokenMessage::Failed { .. } => self.cluster.holds_layers(from),
+                };
+                if believed {
+                    self.handle_token(message);
+                }
+            }
             Incoming::Cluster(message) => self.handle_cluster(from, message),
             Incoming::Malformed(what) => self.cut_off(from, &what),
         }
@@ -299,7 +374,7 @@ impl Node {
                 return self.cut_off(from, "the record of another node");
             }
             ClusterMessage::Record(record) => self.cluster.handle_record(record),
-            ClusterMessage::Place(place) => self.cluster.handle_place(&place),
+            ClusterMessage::Place(place) => self.cluster.handle_place(from, &place),
             ClusterMessage::Loaded { placement_epoch, bytes_read } => {
                 self.cluster.handle_load(from, placement_epoch, Ok(bytes_read))
             }
@@ -307,10 +382,17 @@ impl Node {
                 self.cluster.handle_load(from, placement_epoch, Err(cause))
             }
             ClusterMessage::Abandon { placement_epoch, node, cause } => {
-                self.cluster.handle_abandon(placement_epoch, &node, &cause)
+                self.cluster.handle_abandon(from, placement_epoch, &node, &cause)
             }
-            ClusterMessage::Submit(submit) => return self.handle_submit(submit),
-            ClusterMessage::Cancel { sequence } => return self.end_sequence(RequestId(sequence)),
+            ClusterMessage::Submit(submit) => return self.handle_submit(from, submit),
+            ClusterMessage::Cancel { sequence } => {
+                let id = RequestId(sequence);
+                let stage0 = self.stage0.as_ref();
+                if stage0.is_some_and(|stage0| stage0.entries.get(&id) == Some(&from)) {
+                    self.end_sequence(id);
+                }
+                return;
+            }
             ClusterMessage::Report(report) => {
                 self.reports.insert(from, report);
                 return;
@@ -320,15 +402,18 @@ impl Node {
         self.publish();
     }
 
-    fn handle_submit(&mut self, submit: Submit) {
+    fn handle_submit(&mut self, from: NodeId, submit: Submit) {
         let Submit { open, prompt } = submit;
         let sequence = RequestId(open.sequence);
+        if NodeId::from_bytes(open.entry) != from {
+            return self.cut_off(from, "a request in another node's name");
+        }
         let stage0 = self.stage0.as_mut().filter(|stage0| stage0.epoch == open.placement_epoch);
         let taken = match stage0 {
-            Some(stage0) => stage0
-                .scheduler
-                .handle_submit(sequence, open.attempt, &prompt)
-                .map_err(|full| full.to_string()),
+            Some(stage0) => stage0.check(&open, &prompt).and_then(|()| {
+                let taken = stage0.scheduler.handle_submit(sequence, open.attempt, &prompt);
+                taken.map_err(|full| full.to_string())
+            }),
             None => Err("the model has been placed anew meanwhile".into()),
         };
         match taken {
@@ -453,6 +538,7 @@ impl Node {
                 }
                 self.fabric.handle_connected(queue_pair);
                 self.tell(peer.node, &ClusterMessage::Record(self.cluster.record().clone()));
+                self.load_pending();
             }
             Event::Suspected { peer, link, silent_ms } => {
                 tracing::warn!(peer = peer.name, link, silent_ms, "silent");
@@ -486,9 +572,9 @@ impl Node {
                 Action::Load(model) => self.load(&model),
                 Action::Unload { node, cause } => {
                     tracing::warn!(node, cause, "the placement is gone");
-                    self.stage0 = None;
                     self.shared.publish_model(None);
-                    self.entry.fail_all(&GenerateError::NodeLost { node, cause });
+                    self.fail_requests(&GenerateError::NodeLost { node, cause });
+                    (self.stage0, self.first, self.pending) = (None, None, None);
                     self.job(Job::Unload);
                 }
                 Action::Ready => self.ready(),
@@ -498,40 +584,40 @@ impl Node {
 
     fn load(&mut self, placed: &PlacedModel) {
         let why = "the model is being placed anew".to_owned();
-        self.entry.fail_all(&GenerateError::NotReady { why });
+        self.fail_requests(&GenerateError::NotReady { why });
         self.shared.publish_model(None);
-        self.stage0 = None;
+        (self.stage0, self.pending) = (None, None);
+        self.first = Some(placed.placement.first());
         self.loading_bytes = 0;
-        let found = self.find_model(placed);
         let placement = &placed.placement;
         let Some(position) = placement.position(self.node) else {
             return self.job(Job::Unload);
         };
+        // The neighbours may be connecting just now.
+        let neighbours = [placement.before(self.node), placement.after(self.node)];
+        if neighbours.into_iter().flatten().any(|node| self.fabric.peer(node).is_none()) {
+            self.pending = Some((placed.clone(), Instant::now()));
+            return;
+        }
+        let found = self.find_model(placed);
         let range = placement.assignments()[position].range;
         tracing::info!(epoch = placed.epoch, model = placed.name, %range, "loading layers");
-        let neighbour = |node: Option<NodeId>| match node {
-            None => Ok(None),
-            Some(node) => match self.fabric.peer(node) {
-                Some(queue_pair) => Ok(Some(queue_pair.clone())),
-                None => Err(format!("no connection to its neighbour {node} on the ring")),
-            },
-        };
-        let prepared = found.and_then(|model| {
-            let before = neighbour(placement.before(self.node))?;
-            let after = neighbour(placement.after(self.node))?;
-            let model = &self.models[model];
-            Ok((model.folder.clone(), model.hidden, Route { before, after }))
-        });
-        match prepared {
-            Ok((folder, hidden, route)) => {
+        let [before, after] =
+            neighbours.map(|node| node.and_then(|node| self.fabric.peer(node)).cloned());
+        match found {
+            Ok(model) => {
+                let Model { folder, config, .. } = &self.models[model];
+                let (folder, route) = (folder.clone(), Route { before, after });
                 if placement.first() == self.node {
                     let stages = placement.assignments().len();
-                    let scheduler = Scheduler::new(stages, worker::chunk_tokens(hidden));
+                    let scheduler = Scheduler::new(stages, worker::chunk_tokens(config.hidden));
                     self.stage0 = Some(Stage0 {
                         epoch: placed.epoch,
                         scheduler,
                         busy: false,
                         entries: HashMap::new(),
+                        vocabulary: config.vocabulary,
+                        context: config.context,
                     });
                 }
                 self.job(Job::Load { epoch: placed.epoch, folder, range, route });
@@ -544,14 +630,39 @@ impl Node {
         }
     }
 
+    /// Loads what waited for a neighbour to connect, or gives up waiting.
+    fn load_pending(&mut self) {
+        let Some((placed, since)) = self.pending.clone() else { return };
+        let ring = &placed.placement;
+        let missing = [ring.before(self.node), ring.after(self.node)]
+            .into_iter()
+            .flatten()
+            .find(|&node| self.fabric.peer(node).is_none());
+        match missing {
+            None => self.load(&placed),
+            Some(node) if since.elapsed() > NEIGHBOUR_WAIT => {
+                self.pending = None;
+                let name = self.cluster.member(node).map_or("?", |record| &record.name);
+                let cause = format!("no connection to {name}, its neighbour on the ring");
+                let actions = self.cluster.handle_own_load(placed.epoch, Err(cause));
+                self.act(actions);
+            }
+            Some(_) => {}
+        }
+    }
+
     /// The placed model on this disk: by its name, and the same files.
     fn find_model(&mut self, placed: &PlacedModel) -> Result<usize, String> {
-        let same = |model: &Model| model.known.fingerprint == placed.fingerprint;
+        let same = |model: &Model| {
+            model.known.fingerprint == placed.fingerprint
+                && model.known.shape.layers == placed.placement.layers()
+        };
         if let Some(index) = self.models.iter().position(same) {
             return Ok(index);
         }
-        let entry = self.library.find(&placed.name).map_err(|error| error.to_string())?;
-        let choice = ModelChoice { name: placed.name.clone(), dir: entry.dir };
+        // By name alone: a peer has no say over which folder is opened.
+        let dir = self.library.dir_for(&placed.name).map_err(|error| error.to_string())?;
+        let choice = ModelChoice { name: placed.name.clone(), dir };
         let model = Model::open(&choice).map_err(|error| error.to_string())?;
         if !same(&model) {
             let dir = choice.dir.display();
@@ -576,12 +687,17 @@ impl Node {
         for gone in self.entry.abandoned() {
             self.cancel(gone);
         }
+        self.load_pending();
         let listening: Vec<&str> =
             self.cluster.members().map(|(_, record)| record.listen.as_str()).collect();
         self.fabric.redial(&listening);
         if self.reported.elapsed() >= REPORT_EVERY {
             self.reported = Instant::now();
-            self.fabric.broadcast(&ClusterMessage::Report(view::own_links(self)));
+            self.own_links = view::own_links(&self.fabric);
+            self.fabric.broadcast(&ClusterMessage::Report(self.own_links.clone()));
+            if let Some(reminder) = self.cluster.reminder() {
+                self.fabric.broadcast(&reminder);
+            }
         }
         self.publish();
     }

@@ -2,17 +2,17 @@
 
 use super::{ClusterView, HopView, LinkView, NodeView, run::Node};
 use crate::{
-    cluster::Phase,
+    cluster::{Phase, epoch_count},
     fabric::{
-        Lane, NodeId,
+        Fabric, Lane, NodeId,
         messages::{LinkReport, Record},
     },
     layers::LayerRange,
 };
 
-/// This node's connections.
-pub(super) fn own_links(node: &Node) -> Vec<LinkReport> {
-    let stats = node.fabric.endpoint().stats();
+/// This node's connections. Not for every tick: it reads each connection's histograms.
+pub(super) fn own_links(fabric: &Fabric) -> Vec<LinkReport> {
+    let stats = fabric.endpoint().stats();
     stats
         .connections
         .iter()
@@ -60,7 +60,7 @@ pub(super) fn view(node: &Node) -> ClusterView {
     let start = |view: &NodeView| view.layers.map_or(u32::MAX, LayerRange::start);
     nodes.sort_by(|a, b| start(a).cmp(&start(b)).then_with(|| a.id.cmp(&b.id)));
     let mut links: Vec<LinkView> =
-        own_links(node).iter().map(|report| link_view(&node.name, report)).collect();
+        node.own_links.iter().map(|report| link_view(&node.name, report)).collect();
     for (member, record) in cluster.members() {
         let reported = node.reports.get(&member).into_iter().flatten();
         links.extend(reported.map(|report| link_view(&record.name, report)));
@@ -70,7 +70,7 @@ pub(super) fn view(node: &Node) -> ClusterView {
         state: state.to_owned(),
         reason,
         model: cluster.placed().map(|placed| placed.name.clone()),
-        placement_epoch: cluster.placed().map_or(0, |placed| placed.epoch),
+        placement_epoch: cluster.placed().map_or(0, |placed| epoch_count(placed.epoch)),
         nodes,
         links,
         requests_running: node.entry.running(),

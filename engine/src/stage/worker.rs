@@ -302,7 +302,8 @@ impl Worker {
 
     fn send_stage_message(&mut self, to: &QueuePair, message: &StageMessage) {
         let bytes = messages::encode(message);
-        let mut region = self.tail();
+        let fits = bytes.len() <= ACTIVATION_TAIL_BYTES;
+        let mut region = if fits { self.tail() } else { Region::pages(bytes.len()) };
         region.as_mut_slice()[..bytes.len()].copy_from_slice(&bytes);
         let payload = Payload::from_slice(region.freeze().slice(..bytes.len()));
         self.post(to, payload, messages::STAGE);
@@ -319,24 +320,32 @@ impl Worker {
         while self.outstanding >= SENDS_OUTSTANDING_MAX {
             match self.sent.wait(deadline.saturating_duration_since(Instant::now())) {
                 Ok(completion) => self.handle_sent(&completion),
-                Err(_) => return,
+                Err(_) => {
+                    tracing::warn!(peer = to.peer().name, "it does not keep up: closing");
+                    return to.close();
+                }
             }
         }
         let deadline = Some(ACTIVATION_DEADLINE);
         let send = SendRequest { lane: Lane::Activations, payload, immediate, deadline };
         match to.post_send(send, &self.sent) {
             Ok(_) => self.outstanding += 1,
-            // The node loop hears of a lost peer by itself, and ends what ran over it.
+            // The node loop hears of a lost peer, and ends what ran over it.
             Err((error, _)) => {
-                tracing::debug!(peer = %to.peer().name, %error, "activation not posted");
+                tracing::warn!(peer = %to.peer().name, %error, "activation not posted: closing");
+                to.close();
             }
         }
     }
 
     fn handle_sent(&mut self, completion: &Completion) {
         self.outstanding = self.outstanding.saturating_sub(1);
-        if let Err(error) = &completion.status {
-            tracing::debug!(peer = %completion.peer, %error, "activation not acknowledged");
+        let after = self.loaded.as_ref().and_then(|loaded| loaded.route.after.as_ref());
+        if let Err(error) = &completion.status
+            && let Some(after) = after.filter(|after| after.peer().node == completion.peer)
+        {
+            tracing::warn!(peer = %after.peer().name, %error, "activation lost: closing");
+            after.close();
         }
     }
 
@@ -344,7 +353,11 @@ impl Worker {
         let Completion { status, region, bytes, immediate, peer, .. } = completion;
         let (Ok(()), Some(region)) = (status, region) else { return };
         let message = &region.as_slice()[..bytes];
+        let before = self.loaded.as_ref().and_then(|loaded| loaded.route.before.as_ref());
+        let is_before = before.is_some_and(|before| before.peer().node == peer);
         let outcome = match immediate {
+            // Of a placement that was: the stage before this one is another now.
+            _ if !is_before => Ok(()),
             Some(messages::STAGE) => match messages::decode::<StageMessage>(message) {
                 Ok(StageMessage::Open(open)) => {
                     self.handle_open(open);
