@@ -3,7 +3,9 @@
 mod config;
 mod entry;
 mod handle;
+mod models;
 mod run;
+mod stage0;
 mod view;
 
 use std::path::PathBuf;

@@ -16,22 +16,23 @@ use crossbeam::{
 };
 
 use super::{
-    Command, EncryptChoice, ModelChoice, NodeConfig, NodeHandle, NodePort, Shared, StartError,
-    TrustChoice, entry::Entry, view,
+    Command, EncryptChoice, NodeConfig, NodeHandle, NodePort, Shared, StartError, TrustChoice,
+    entry::Entry,
+    models::{Model, Models},
+    stage0::Stage0,
+    view,
 };
 use crate::{
-    cluster::{Action, Cluster, KnownModel, NodesWanted, Phase, PlacedModel},
+    cluster::{Action, Cluster, NodesWanted, Phase, PlacedModel},
     fabric::{
         Encrypt, Event, Fabric, FabricConfig, Incoming, Lane, Link, LinkError, NodeId,
         TrustWithoutKey,
         messages::{self, ClusterMessage, OpenSequence, Record, Submit, TokenMessage},
     },
-    model::{LlamaConfig, ModelShape},
     prompt::PromptModel,
     request::{GenerateError, GenerateRequest, RequestId, Sampling},
     scheduler::Scheduler,
     stage::worker::{self, Job, Route, WorkerEvent},
-    weights::{ModelFolder, ModelLibrary},
 };
 
 /// Jobs that may wait for the worker: opens and closes of all sequences, and one step.
@@ -40,8 +41,6 @@ const JOBS_MAX: usize = 4096;
 const WORKER_EVENTS_MAX: usize = 1024;
 /// How often the loop looks after what nobody reports.
 const TICK: Duration = Duration::from_millis(100);
-/// Tokens that may end a sequence.
-const STOP_TOKENS_MAX: usize = 1024;
 /// How long a placement waits for the connection to a neighbour on the ring.
 const NEIGHBOUR_WAIT: Duration = Duration::from_secs(10);
 /// How often nodes tell each other the state of their connections.
@@ -110,11 +109,10 @@ pub fn start(config: NodeConfig) -> Result<(NodeHandle, thread::JoinHandle<()>),
     let mut node = Node {
         node,
         name: config.name.clone(),
-        library: ModelLibrary::new(&config.data),
+        models: Models::new(&config.data),
         cluster: Cluster::new(record, wanted_nodes),
         fabric,
         jobs,
-        models: Vec::new(),
         stage0: None,
         entry: Entry::default(),
         shared: port.shared.clone(),
@@ -143,65 +141,13 @@ pub fn start(config: NodeConfig) -> Result<(NodeHandle, thread::JoinHandle<()>),
     Ok((handle, thread))
 }
 
-/// A model on this disk.
-pub(super) struct Model {
-    known: KnownModel,
-    choice: ModelChoice,
-    folder: Arc<ModelFolder>,
-    config: LlamaConfig,
-}
-
-impl Model {
-    fn open(choice: &ModelChoice) -> Result<Self, StartError> {
-        let folder = ModelFolder::open(&choice.dir)?;
-        let config = LlamaConfig::from_json(folder.config())?;
-        let known = KnownModel {
-            name: choice.name.clone(),
-            fingerprint: folder.fingerprint(),
-            shape: ModelShape::from(&config),
-        };
-        Ok(Self { known, choice: choice.clone(), folder: Arc::new(folder), config })
-    }
-}
-
-/// What the node that holds layer 0 keeps.
-struct Stage0 {
-    epoch: u64,
-    scheduler: Scheduler,
-    busy: bool,
-    /// The nodes whose clients wait.
-    entries: HashMap<RequestId, NodeId>,
-    vocabulary: usize,
-    context: usize,
-}
-
-impl Stage0 {
-    /// Whether the ring can run this: an entry node is believed no more than a client is.
-    fn check(&self, open: &OpenSequence, prompt: &[u32]) -> Result<(), String> {
-        let wanted = prompt.len() as u64 + u64::from(open.max_tokens);
-        let finite = open.temperature.is_finite() && open.top_p.is_finite();
-        if prompt.is_empty() || open.max_tokens == 0 || !finite || open.top_p <= 0.0 {
-            Err("a request without a prompt, tokens to generate, or a way to choose them".into())
-        } else if wanted > self.context as u64 {
-            Err(format!("{wanted} tokens for a context of {}", self.context))
-        } else if let Some(token) = prompt.iter().find(|&&id| id as usize >= self.vocabulary) {
-            Err(format!("token {token} is not in the vocabulary of {}", self.vocabulary))
-        } else if open.stop_tokens.len() > STOP_TOKENS_MAX {
-            Err(format!("{} stop tokens, more than {STOP_TOKENS_MAX}", open.stop_tokens.len()))
-        } else {
-            Ok(())
-        }
-    }
-}
-
 pub(super) struct Node {
     pub(super) node: NodeId,
     pub(super) name: String,
-    library: ModelLibrary,
+    models: Models,
     pub(super) cluster: Cluster,
     pub(super) fabric: Fabric,
     jobs: Sender<Job>,
-    models: Vec<Model>,
     stage0: Option<Stage0>,
     pub(super) entry: Entry,
     shared: Arc<Shared>,
@@ -311,8 +257,7 @@ impl Node {
     /// Has a model placed.
     fn want(&mut self, model: Model) {
         let known = model.known.clone();
-        self.models.retain(|other| other.known.fingerprint != known.fingerprint);
-        self.models.push(model);
+        self.models.insert(model);
         let actions = self.cluster.handle_want(known);
         self.act(actions);
     }
@@ -599,25 +544,27 @@ impl Node {
             self.pending = Some((placed.clone(), Instant::now()));
             return;
         }
-        let found = self.find_model(placed);
+        let found = self.models.find(placed).map(|model| {
+            let Model { folder, config, .. } = model;
+            (folder.clone(), config.hidden, config.vocabulary, config.context)
+        });
         let range = placement.assignments()[position].range;
         tracing::info!(epoch = placed.epoch, model = placed.name, %range, "loading layers");
         let [before, after] =
             neighbours.map(|node| node.and_then(|node| self.fabric.peer(node)).cloned());
         match found {
-            Ok(model) => {
-                let Model { folder, config, .. } = &self.models[model];
-                let (folder, route) = (folder.clone(), Route { before, after });
+            Ok((folder, hidden, vocabulary, context)) => {
+                let route = Route { before, after };
                 if placement.first() == self.node {
                     let stages = placement.assignments().len();
-                    let scheduler = Scheduler::new(stages, worker::chunk_tokens(config.hidden));
+                    let scheduler = Scheduler::new(stages, worker::chunk_tokens(hidden));
                     self.stage0 = Some(Stage0 {
                         epoch: placed.epoch,
                         scheduler,
                         busy: false,
                         entries: HashMap::new(),
-                        vocabulary: config.vocabulary,
-                        context: config.context,
+                        vocabulary,
+                        context,
                     });
                 }
                 self.job(Job::Load { epoch: placed.epoch, folder, range, route });
@@ -651,33 +598,12 @@ impl Node {
         }
     }
 
-    /// The placed model on this disk: by its name, and the same files.
-    fn find_model(&mut self, placed: &PlacedModel) -> Result<usize, String> {
-        let same = |model: &Model| {
-            model.known.fingerprint == placed.fingerprint
-                && model.known.shape.layers == placed.placement.layers()
-        };
-        if let Some(index) = self.models.iter().position(same) {
-            return Ok(index);
-        }
-        // By name alone: a peer has no say over which folder is opened.
-        let dir = self.library.dir_for(&placed.name).map_err(|error| error.to_string())?;
-        let choice = ModelChoice { name: placed.name.clone(), dir };
-        let model = Model::open(&choice).map_err(|error| error.to_string())?;
-        if !same(&model) {
-            let dir = choice.dir.display();
-            return Err(format!("{dir} holds other files than the node that placed the model"));
-        }
-        self.models.push(model);
-        Ok(self.models.len() - 1)
-    }
-
     fn ready(&mut self) {
         let Some(placed) = self.cluster.placed().cloned() else { return };
         tracing::info!(model = placed.name, epoch = placed.epoch, "ready");
         // A node without the model's files is a stage of the ring, but no entry.
-        let Ok(index) = self.find_model(&placed) else { return };
-        match PromptModel::open(&self.models[index].choice.dir, &placed.name) {
+        let Ok(model) = self.models.find(&placed) else { return };
+        match PromptModel::open(&model.choice.dir, &placed.name) {
             Ok(model) => self.shared.publish_model(Some(Arc::new(model))),
             Err(error) => tracing::error!(%error, "no tokenizer: this node takes no requests"),
         }

@@ -372,7 +372,7 @@ impl EventLoop {
     /// lost the old one, which then is replaced.
     fn settle_duplicate(&mut self, at: usize, other: usize, node: NodeId, role: Role) -> bool {
         let Some(Some(Entry::Pair(old))) = self.entries.get(other) else { return true };
-        let crossed = old.pair.role != role && !old.pair.lock().connection.is_suspected();
+        let crossed = old.pair.role != role && !old.pair.is_suspected();
         let smaller_initiated_new = match role {
             Role::Initiator => self.shared.node < node,
             Role::Responder => node < self.shared.node,
@@ -657,7 +657,7 @@ impl Notices {
 fn is_alive(peers: &HashMap<NodeId, usize>, entries: &[Option<Entry>], node: NodeId) -> bool {
     let entry = peers.get(&node).and_then(|&at| entries.get(at)?.as_ref());
     let Some(Entry::Pair(tracked)) = entry else { return false };
-    !tracked.pair.lock().connection.is_suspected()
+    !tracked.pair.is_suspected()
 }
 
 /// What the loss of a connection that was never announced is called.

@@ -240,7 +240,21 @@ impl Pair {
         self.drive();
     }
 
+    /// Whether the peer is silent for longer than it may be.
+    pub(super) fn is_suspected(&self) -> bool {
+        let suspected = self.lock().connection.is_suspected();
+        self.drive_late_posts();
+        suspected
+    }
+
+    /// Everything countable. Whoever posts meanwhile is looked after when it is read.
     pub(super) fn stats(&self) -> ConnectionStats {
+        let stats = self.read_stats();
+        self.drive_late_posts();
+        stats
+    }
+
+    fn read_stats(&self) -> ConnectionStats {
         let io = self.lock();
         let counters = *io.connection.counters();
         let depths = io.connection.lane_depths();
