@@ -12,7 +12,7 @@ use crate::{
     layout::Layout,
     mac, mlx_linux,
     progress::{human, say},
-    shell::{output, run, succeeds},
+    shell::{hint, output, run, succeeds},
     test,
 };
 
@@ -81,6 +81,9 @@ impl Report {
         let result = work();
         if let Err(error) = &result {
             say(&format!("{name} failed: {error:#}"));
+            if let Some(hint) = hint(error) {
+                say(&format!("hint: {hint}"));
+            }
         }
         self.checks.push((name, start.elapsed(), result.is_ok()));
     }

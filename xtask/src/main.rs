@@ -34,7 +34,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::{layout::Layout, shell::Failure};
+use crate::layout::Layout;
 
 /// Sets exo-node up, shows it and checks it.
 ///
@@ -138,8 +138,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            if let Some(failure) = error.chain().find_map(|e| e.downcast_ref::<Failure>()) {
-                eprintln!("hint: {}", failure.hint);
+            if let Some(hint) = shell::hint(&error) {
+                eprintln!("hint: {hint}");
             }
             ExitCode::FAILURE
         }

@@ -73,10 +73,9 @@ fn explain(said: &str) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shell::Failure;
 
     fn hint(said: &str) -> String {
-        explain(said).downcast_ref::<Failure>().expect("a failure with a hint").hint.clone()
+        crate::shell::hint(&explain(said)).expect("a failure with a hint").to_owned()
     }
 
     #[test]

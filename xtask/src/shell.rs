@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 #[derive(Debug)]
 pub(crate) struct Failure {
     what: String,
-    pub(crate) hint: String,
+    hint: String,
 }
 
 impl fmt::Display for Failure {
@@ -28,6 +28,12 @@ impl Error for Failure {}
 /// An error that says what happened and what to do next.
 pub(crate) fn failure(what: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
     Failure { what: what.into(), hint: hint.into() }.into()
+}
+
+/// What the error says to do next, if it says anything.
+pub(crate) fn hint(error: &anyhow::Error) -> Option<&str> {
+    let mut failures = error.chain().filter_map(|cause| cause.downcast_ref::<Failure>());
+    failures.next().map(|failure| failure.hint.as_str())
 }
 
 /// The command line as a person would type it.
