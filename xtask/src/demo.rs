@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    api::{Api, Cluster},
+    api::{Api, Cluster, Link},
     layout::{Layout, make_dir, remove},
     lock::Lock,
     mlx_linux, model,
@@ -92,7 +92,8 @@ fn show(layout: &Layout, exo_node: &Path) -> Result<String> {
         ),
     })?;
     let took = asked.elapsed();
-    let cluster = api.cluster()?;
+    let mut cluster = api.cluster()?;
+    cluster.links = measured_links(&plans)?;
     for line in summary(&cluster, &pids) {
         println!("{line}");
     }
@@ -152,6 +153,17 @@ fn wait_until_ready(nodes: &Nodes, api: &Api) -> Result<()> {
             _ => thread::sleep(Duration::from_millis(100)),
         }
     }
+}
+
+/// The connections, each as the node at its sending end sees it: there the hops are measured, and
+/// the others hear of them later.
+fn measured_links(plans: &[NodePlan]) -> Result<Vec<Link>> {
+    let mut links = Vec::new();
+    for plan in plans {
+        let cluster = Api::new(&format!("127.0.0.1:{}", plan.api)).cluster()?;
+        links.extend(cluster.links.into_iter().filter(|link| link.from == plan.name));
+    }
+    Ok(links)
 }
 
 /// Who holds what, and how long the way between them takes.
@@ -219,7 +231,7 @@ fn free_ports<const N: usize>() -> Result<[u16; N]> {
 mod tests {
     use super::*;
     use crate::{
-        api::{Hop, Layers, Link, Node},
+        api::{Hop, Layers, Node},
         layout::tests::Scratch,
     };
     use std::{fs, os::unix::fs::PermissionsExt};
