@@ -31,6 +31,9 @@ const NAMES: [&str; 2] = ["alpha", "beta"];
 /// How long two nodes have to find each other, share the model out and load it.
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// A node looks at its connections once a second: after this long it shows all hops of the answer.
+const LOOKS_WAIT: Duration = Duration::from_millis(1200);
+
 /// Everything from a bare clone to the answer.
 pub(crate) fn run(layout: &Layout) -> Result<()> {
     let start = Instant::now();
@@ -92,6 +95,7 @@ fn show(layout: &Layout, exo_node: &Path) -> Result<String> {
         ),
     })?;
     let took = asked.elapsed();
+    thread::sleep(LOOKS_WAIT);
     let mut cluster = api.cluster()?;
     cluster.links = measured_links(&plans)?;
     for line in summary(&cluster, &pids) {
