@@ -27,13 +27,23 @@ pub struct Timing {
     pub keepalive_ms: u64,
     /// A peer that has said nothing for so long is suspected.
     pub suspect_ms: u64,
-    /// A peer that has said nothing for so long is lost.
+    /// A peer that has said nothing for so long is lost. Until then the session can go on over
+    /// another socket.
     pub resume_window_ms: u64,
+    /// An acknowledgement waits so long, in microseconds, for a frame to ride on. It never waits
+    /// when two messages or 256 KiB have come, or when the peer may have run out of credit.
+    pub ack_delay_us: u64,
 }
 
 impl Default for Timing {
     fn default() -> Self {
-        Self { handshake_ms: 5_000, keepalive_ms: 250, suspect_ms: 1_000, resume_window_ms: 10_000 }
+        Self {
+            handshake_ms: 5_000,
+            keepalive_ms: 250,
+            suspect_ms: 1_000,
+            resume_window_ms: 10_000,
+            ack_delay_us: 500,
+        }
     }
 }
 
@@ -47,8 +57,23 @@ impl Timing {
             keepalive: Duration::from_millis(self.keepalive_ms.max(1)),
             suspect: Duration::from_millis(self.suspect_ms),
             resume_window: Duration::from_millis(self.resume_window_ms),
+            ack_delay: Duration::from_micros(self.ack_delay_us),
         }
     }
+}
+
+/// Which thread moves the bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Drive {
+    /// The endpoint's own thread reads; whoever posts writes. Completions come by themselves.
+    #[default]
+    Background,
+    /// Whoever waits reads: [`Endpoint::wait`](crate::Endpoint::wait) and
+    /// [`Endpoint::progress`](crate::Endpoint::progress) move the bytes of all connections, and save
+    /// a hop between threads. The endpoint's own thread still makes connections, keeps them alive,
+    /// and looks after what nobody waits for, now and then: a program that does neither gets its
+    /// completions late.
+    Inline,
 }
 
 /// Everything that an endpoint is told when it opens.
@@ -73,8 +98,10 @@ pub struct EndpointConfig {
     pub encrypt: Encrypt,
     /// How long things may take.
     pub timing: Timing,
-    /// How long the driver looks for work before it sleeps, in microseconds. It costs a core and
-    /// saves a wake-up.
+    /// Which thread moves the bytes.
+    pub drive: Drive,
+    /// How long whoever moves the bytes looks for work before it sleeps, in microseconds. It costs a
+    /// core and saves a wake-up.
     pub spin_us: u64,
     /// A message is cut into frames of at most so many bytes.
     pub chunk_bytes: usize,
@@ -94,6 +121,7 @@ impl EndpointConfig {
             trust,
             encrypt: Encrypt::Auto,
             timing: Timing::default(),
+            drive: Drive::default(),
             spin_us: 0,
             chunk_bytes: CHUNK_BYTES_DEFAULT,
             connections_max: CONNECTIONS_DEFAULT,

@@ -56,7 +56,8 @@ pub enum Event {
         /// Why.
         error: ConnectError,
     },
-    /// A peer is silent. Its work stays pending.
+    /// A peer is silent, or its socket is gone (the path is down). Its work stays pending: it goes on
+    /// when the peer speaks again, on this socket or another.
     Suspected {
         /// Who.
         peer: PeerInfo,
@@ -64,6 +65,20 @@ pub enum Event {
         link: String,
         /// For how long, in milliseconds.
         silent_ms: u64,
+    },
+    /// The session with a peer goes on over another socket. Nothing was lost.
+    Resumed {
+        /// Who.
+        peer: PeerInfo,
+        /// The number of the socket.
+        epoch: u32,
+        /// Frames that are sent again.
+        replayed: u64,
+    },
+    /// The link has another index or another address than before. New sockets are pinned to it.
+    LinkChanged {
+        /// The link as it is now.
+        link: exo_netconfig::Link,
     },
     /// A suspected peer speaks again.
     Recovered {

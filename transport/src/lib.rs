@@ -33,14 +33,18 @@ mod queue;
 mod sys;
 mod trust;
 
-pub use config::{Encrypt, EndpointConfig, Timing};
-pub use driver::{ConnectionStats, Endpoint, EndpointStats, LaneStats, Percentiles, QueuePair};
+pub use config::{Drive, Encrypt, EndpointConfig, Timing};
+pub use driver::{
+    ConnectionStats, Endpoint, EndpointStats, LaneStats, Percentiles, QueuePair, ReadableRegion,
+    WritableRegion,
+};
 pub use event::{ConnectError, Event, OpenError, PeerInfo};
 pub use identity::{ClusterKey, Identity, KeyFileError, NodeId, ParseNodeIdError};
-pub use memory::{Backing, Region, RegionPool, RegionSlice};
+pub use memory::{Backing, GrantError, Region, RegionPool, RegionSlice, RemoteRegion};
 pub use proto::{CloseCode, HandshakeError, LossCause, PeerLost, ProtocolError};
 pub use queue::{
-    Completion, CompletionQueue, Opcode, Payload, PostError, Send, WaitTimeout, WorkError, WorkId,
+    Completion, CompletionQueue, NextCompletion, Opcode, Payload, PostError, Read, ReadRefusal,
+    Send, WaitTimeout, WorkError, WorkId, Write,
 };
 pub use sys::{MDNS_PORT, MulticastError, MulticastSocket, PinError};
 pub use trust::Trust;

@@ -36,6 +36,9 @@ pub const STAGING_PLAIN_BYTES: usize = 64 << 10;
 pub const WRITE_SLICES_MAX: usize = 64;
 /// Bytes read ahead while a burst of small frames arrives.
 pub const READ_AHEAD_BYTES: usize = 16 << 10;
+/// Longest payload that is read together with the header before it, straight to where a message of
+/// the same length as the last one would go.
+pub const EXPECTED_BYTES_MAX: usize = 64 << 10;
 /// So many frames of small messages in a row, without the socket running dry, are a burst.
 pub const BURST_FRAMES: u32 = 3;
 /// Bytes read from one connection before its posts and the other connections get their turn.
@@ -44,6 +47,19 @@ pub const READ_TURN_BYTES: usize = 512 << 10;
 pub const WRITE_TURN_BYTES: usize = 1 << 20;
 /// Bytes that a posting thread may write itself before it leaves the rest to the driver.
 pub const POSTER_WRITE_BYTES: usize = 256 << 10;
+
+/// Bytes of a lane that may arrive before they are acknowledged without waiting for company.
+pub const UNACKNOWLEDGED_BYTES_MAX: u64 = 256 << 10;
+/// Messages of a lane that may arrive before they are acknowledged without waiting for company.
+pub const UNACKNOWLEDGED_MESSAGES_MAX: u32 = 2;
+/// Payload of `RESUME`: what has arrived (8) and what there is room for (4), lane by lane.
+pub const RESUME_BYTES: usize = LANES * 12;
+/// Largest epoch. A nonce has room for 24 bits of it.
+pub const EPOCH_MAX: u32 = (1 << 24) - 1;
+/// Regions that one connection may have granted to its peer at once.
+pub const GRANTS_MAX: usize = 1024;
+/// Reads of one lane whose reply has not come whole. Further ones wait their turn.
+pub const READS_MAX: usize = 16;
 
 /// Words of a `CLOSE`, in bytes.
 pub const CLOSE_REASON_BYTES_MAX: usize = 256;
@@ -95,4 +111,6 @@ const _: () = assert!(READ_AHEAD_BYTES >= HEADER_BYTES + TAG_BYTES + INLINE_BYTE
 const _: () =
     assert!(2 * (NOISE_MESSAGE_BYTES_MAX + 2) + 2 * PREAMBLE_BYTES <= HANDSHAKE_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_MAX <= i32::MAX as usize);
+// A control frame's payload passes through one buffer.
+const _: () = assert!(RESUME_BYTES <= CLOSE_REASON_BYTES_MAX);
 const _: () = assert!(WORK_REQUESTS_MAX <= u32::MAX as usize / 2);

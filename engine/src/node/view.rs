@@ -48,7 +48,8 @@ pub(super) fn view(node: &Node) -> ClusterView {
         .map(|(_, record)| record.name.as_str())
         .collect();
     if !suspected.is_empty() {
-        let interface = node.fabric.endpoint().link().name();
+        let link = node.fabric.endpoint().link();
+        let interface = link.name();
         let silent = format!("nothing is heard of {} on {interface}", suspected.join(", "));
         reason = if reason.is_empty() { silent } else { format!("{silent}; {reason}") };
     }

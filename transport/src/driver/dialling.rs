@@ -2,11 +2,13 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use mio::net::TcpStream;
 use socket2::SockRef;
 
 use super::endpoint::Shared;
+use super::pair::Pair;
 use crate::event::ConnectError;
 use crate::limits::NOISE_MESSAGE_BYTES_MAX;
 use crate::proto::{Handshake, HandshakeError, Role, Time};
@@ -20,8 +22,10 @@ pub(super) struct Dialling {
     pub(super) deadline: Time,
     /// Why the peer, whose handshake is complete, is not let in.
     pub(super) unwelcome: Option<HandshakeError>,
+    /// The session that this socket is to carry on, if the transport itself asked for it.
+    pub(super) carries_on: Option<Arc<Pair>>,
     /// The connect has not finished.
-    connecting: bool,
+    pub(super) connecting: bool,
 }
 
 /// Where a handshake stands after a turn.
@@ -41,9 +45,10 @@ impl Dialling {
         shared: &Shared,
         now: Time,
     ) -> Result<Self, ConnectError> {
-        let socket = sys::pinned_socket(&shared.link, addr)?;
+        let link = shared.link();
+        let socket = sys::pinned_socket(&link, addr)?;
         let connect = || {
-            let own = shared.link.socket_addr(0);
+            let own = link.socket_addr(0);
             if own.is_ipv4() == addr.is_ipv4() {
                 socket.bind(&own.into())?;
             }
@@ -59,6 +64,7 @@ impl Dialling {
             handshake: Handshake::new(Role::Initiator, &shared.local),
             deadline: now.after(shared.timing.handshake()),
             unwelcome: None,
+            carries_on: None,
             connecting: true,
         })
     }
@@ -77,6 +83,7 @@ impl Dialling {
             handshake: Handshake::new(Role::Responder, &shared.local),
             deadline: now.after(shared.timing.handshake()),
             unwelcome: None,
+            carries_on: None,
             connecting: false,
         })
     }
@@ -158,7 +165,7 @@ impl Dialling {
 /// Makes sure the socket is on the link, then sets its options.
 fn prepare(socket: &TcpStream, addr: SocketAddr, shared: &Shared) -> Result<(), ConnectError> {
     let socket = SockRef::from(socket);
-    sys::check_pinned(&socket, &shared.link)?;
+    sys::check_pinned(&socket, &shared.link())?;
     let unsent_max = u32::try_from(shared.chunk_bytes).unwrap_or(u32::MAX);
     sys::tune(&socket, unsent_max).map_err(|error| unreachable(addr, &error))
 }

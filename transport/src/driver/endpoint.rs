@@ -3,8 +3,9 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use exo_netconfig::{Link, LinkKind};
@@ -14,9 +15,10 @@ use socket2::SockRef;
 
 use super::clock::Clock;
 use super::event_loop::EventLoop;
+use super::inline::Inline;
 use super::pair::Pair;
 use super::stats::EndpointStats;
-use crate::config::{Encrypt, EndpointConfig, Timing};
+use crate::config::{Drive, Encrypt, EndpointConfig, Timing};
 use crate::event::{ConnectError, Event, OpenError};
 use crate::identity::{Identity, NodeId};
 use crate::limits::{
@@ -24,6 +26,7 @@ use crate::limits::{
     NODE_NAME_BYTES_MAX, SOFTWARE_BYTES_MAX,
 };
 use crate::proto::Local;
+use crate::queue::{Completion, CompletionQueue, WaitTimeout};
 use crate::sys;
 use crate::trust::Trust;
 use crate::wire::hello::truncated;
@@ -34,7 +37,11 @@ const BACKLOG: i32 = 256;
 
 /// What the handle, the driver and the queue pairs share.
 pub(super) struct Shared {
-    pub(super) link: Link,
+    /// The link as it was last seen. Hot-plug changes its index.
+    link: RwLock<Link>,
+    /// What each connection is called that it is on; hot-plug does not change these.
+    pub(super) interface: String,
+    pub(super) link_kind: LinkKind,
     pub(super) local: Local,
     pub(super) node: NodeId,
     pub(super) trust: Trust,
@@ -50,6 +57,8 @@ pub(super) struct Shared {
     pub(super) events_dropped: AtomicU64,
     /// For statistics only; the driver has its own table.
     pub(super) pairs: Mutex<Vec<Arc<Pair>>>,
+    /// The data sockets, if whoever waits drives them.
+    pub(super) inline: Option<Inline>,
     waker: Waker,
 }
 
@@ -61,6 +70,15 @@ impl Shared {
         }
     }
 
+    /// The link as it was last seen.
+    pub(super) fn link(&self) -> Link {
+        self.link.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_link(&self, link: Link) {
+        *self.link.write().unwrap_or_else(PoisonError::into_inner) = link;
+    }
+
     fn pairs(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Pair>>> {
         self.pairs.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -70,6 +88,9 @@ impl Shared {
     }
 
     pub(super) fn unregister(&self, pair: &Arc<Pair>) {
+        if let Some(inline) = &self.inline {
+            inline.remove(pair);
+        }
         self.pairs().retain(|other| !Arc::ptr_eq(other, pair));
     }
 }
@@ -127,8 +148,11 @@ impl Endpoint {
                 frame_payload_max: FRAME_PAYLOAD_BYTES_MAX as u32,
                 name: truncated(&config.name, NODE_NAME_BYTES_MAX).into(),
                 software: truncated(&config.software, SOFTWARE_BYTES_MAX).into(),
+                port: local_addr.port(),
             },
-            link: link.clone(),
+            interface: link.name().into(),
+            link_kind: link.kind(),
+            link: RwLock::new(link.clone()),
             trust: config.trust,
             timing: config.timing,
             chunk_bytes: config.chunk_bytes,
@@ -141,6 +165,10 @@ impl Endpoint {
             refused: AtomicU64::new(0),
             events_dropped: AtomicU64::new(0),
             pairs: Mutex::new(Vec::new()),
+            inline: (config.drive == Drive::Inline)
+                .then(Inline::new)
+                .transpose()
+                .map_err(io("make an event queue"))?,
             waker,
         });
         let (commands, commands_in) = bounded(COMMANDS_MAX);
@@ -166,9 +194,37 @@ impl Endpoint {
         self.0.local_addr
     }
 
-    /// The link that all its sockets are pinned to.
-    pub fn link(&self) -> &Link {
-        &self.0.shared.link
+    /// The link that all its sockets are pinned to, as it was last seen.
+    pub fn link(&self) -> Link {
+        self.0.shared.link()
+    }
+
+    /// The next completion of `queue`, waiting for it at most `timeout`. If the endpoint is driven
+    /// [inline](Drive::Inline) this moves the bytes of all its connections meanwhile: it spins for
+    /// [`spin_us`](EndpointConfig::spin_us), then sleeps until a packet comes.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitTimeout`]; the work requests stay posted.
+    pub fn wait(
+        &self,
+        queue: &CompletionQueue,
+        timeout: Duration,
+    ) -> Result<Completion, WaitTimeout> {
+        let shared = &self.0.shared;
+        match &shared.inline {
+            Some(inline) => {
+                let spin = Duration::from_micros(shared.spin_us);
+                inline.wait(queue, timeout, spin, shared.clock)
+            }
+            None => queue.wait(timeout),
+        }
+    }
+
+    /// Moves the bytes of all connections as far as that goes without waiting, if the endpoint is
+    /// driven [inline](Drive::Inline). Gives whether any came.
+    pub fn progress(&self) -> bool {
+        self.0.shared.inline.as_ref().is_some_and(Inline::progress)
     }
 
     /// Asks for a connection. Never waits: what comes of it is an [`Event`].
@@ -201,8 +257,8 @@ impl Endpoint {
         let pairs = shared.pairs().clone();
         EndpointStats {
             node: shared.node,
-            interface: shared.link.name().into(),
-            link_kind: shared.link.kind(),
+            interface: shared.interface.clone(),
+            link_kind: shared.link_kind,
             refused: shared.refused.load(Ordering::Relaxed),
             events_dropped: shared.events_dropped.load(Ordering::Relaxed),
             connections: pairs.iter().map(|pair| pair.stats()).collect(),
@@ -240,7 +296,7 @@ impl std::fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Endpoint")
             .field("node", &self.node_id())
-            .field("interface", &self.link().name())
+            .field("interface", &self.0.shared.interface)
             .field("local_addr", &self.local_addr())
             .finish_non_exhaustive()
     }
@@ -263,7 +319,8 @@ fn check(link: &Link, config: &EndpointConfig) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn listen(link: &Link, addr: SocketAddr) -> Result<TcpListener, OpenError> {
+/// A socket that listens on the link, and nowhere else.
+pub(super) fn listen(link: &Link, addr: SocketAddr) -> Result<TcpListener, OpenError> {
     let socket = sys::pinned_socket(link, addr)?;
     let io = |doing| {
         move |source: io::Error| match source.kind() {

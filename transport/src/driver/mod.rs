@@ -4,9 +4,11 @@
 //! writes its frames itself if nobody else is at the connection just then, so a message costs one
 //! hop between threads, not two; what does not fit the socket at once is left to the driver.
 //!
+//! An endpoint that is driven inline leaves its sockets to whoever waits for completions (`inline`).
+//!
 //! Layout: `endpoint` is the handle, `event_loop` the thread, `dialling` a socket before it is a
-//! connection, `pair` a connection with its socket, `goodbye` a socket after, `stats` what is told
-//! of them, `clock` the only clock of this crate.
+//! connection, `pair` a session with its socket, `queue_pair` the verbs on it, `goodbye` a socket
+//! after, `stats` what is told of them, `clock` the only clock of this crate.
 #![allow(clippy::disallowed_types)] // driver/ and sys/ own the sockets
 
 mod clock;
@@ -14,9 +16,11 @@ mod dialling;
 mod endpoint;
 mod event_loop;
 mod goodbye;
+mod inline;
 mod pair;
+mod queue_pair;
 mod stats;
 
 pub use endpoint::Endpoint;
-pub use pair::QueuePair;
+pub use queue_pair::{QueuePair, ReadableRegion, WritableRegion};
 pub use stats::{ConnectionStats, EndpointStats, LaneStats, Percentiles};

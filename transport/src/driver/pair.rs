@@ -1,10 +1,12 @@
-//! A connection with its socket, and the queue pair by which others use it.
+//! A session with the socket it runs over just now.
 //!
 //! Whoever posts puts its work into a queue and then tries to take the connection's lock. With the
 //! lock it does the work of everyone who has posted; without it, the holder does: before it goes it
 //! looks into the queue once more. So nobody ever waits for the lock, and no post is left lying.
 
+use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
@@ -14,26 +16,28 @@ use mio::net::TcpStream;
 use super::endpoint::Shared;
 use super::stats::{ConnectionStats, Durations, LaneStats};
 use crate::event::PeerInfo;
-use crate::limits::{MESSAGE_BYTES_MAX, POSTER_WRITE_BYTES, READ_TURN_BYTES, WORK_REQUESTS_MAX};
-use crate::memory::Region;
+use crate::limits::{POSTER_WRITE_BYTES, READ_TURN_BYTES, WORK_REQUESTS_MAX};
 use crate::proto::{CloseCode, Connection, LossCause, Notice, Role, Time};
 use crate::queue::{
-    CompletionQueue, Outcome, PostError, RecvWork, Send, SendWork, WorkError, WorkId, complete,
+    CompletionQueue, OutWork, Outcome, PostError, RecvWork, WorkError, WorkId, complete,
 };
 use crate::wire::header::Lane;
 
 /// Work on its way to the connection.
-enum Post {
-    Send(SendWork),
+pub(super) enum Post {
+    Out(OutWork),
     Recv(RecvWork),
+    Cancel(WorkId),
 }
 
 /// What only the holder of the lock touches.
 pub(super) struct Io {
     pub(super) connection: Connection,
     pub(super) socket: Option<TcpStream>,
-    /// Why the connection is over, found by a thread that only writes.
+    /// Why the socket or the session is over, found by a thread that is not the driver.
     pub(super) failed: Option<LossCause>,
+    /// What is for the driver to tell.
+    notices: VecDeque<Notice>,
     /// What all work comes to from now on.
     pub(super) ended: Option<WorkError>,
     /// The socket took no more and has not said since that it has room.
@@ -45,18 +49,23 @@ pub(super) struct Io {
     pub(super) hops: [Durations; Lane::ALL.len()],
 }
 
-/// A connection that is established.
+/// A session that is established.
 pub(super) struct Pair {
     pub(super) info: PeerInfo,
+    /// Who made the session's first socket.
     pub(super) role: Role,
-    shared: Arc<Shared>,
+    /// Where the peer listens, if it does.
+    pub(super) listens: Option<SocketAddr>,
+    pub(super) shared: Arc<Shared>,
     posts: ArrayQueue<Post>,
     /// Work requests that were accepted and have not completed.
     outstanding: AtomicUsize,
-    open: AtomicBool,
+    pub(super) open: AtomicBool,
     io: Mutex<Io>,
     /// When the driver will look at the timers next, in its clock's nanoseconds.
     due: AtomicU64,
+    /// When news that wait for company go alone, likewise: for whoever drives inline.
+    ack_due: AtomicU64,
     /// Something here is for the driver.
     attention: AtomicBool,
     pub(super) close_asked: AtomicBool,
@@ -66,6 +75,7 @@ impl Pair {
     pub(super) fn new(
         info: PeerInfo,
         role: Role,
+        listens: Option<SocketAddr>,
         connection: Connection,
         socket: TcpStream,
         shared: Arc<Shared>,
@@ -73,14 +83,16 @@ impl Pair {
         Self {
             info,
             role,
+            listens,
             shared,
-            posts: ArrayQueue::new(WORK_REQUESTS_MAX),
+            posts: ArrayQueue::new(2 * WORK_REQUESTS_MAX),
             outstanding: AtomicUsize::new(0),
             open: AtomicBool::new(true),
             io: Mutex::new(Io {
                 connection,
                 socket: Some(socket),
                 failed: None,
+                notices: VecDeque::with_capacity(16),
                 ended: None,
                 full: false,
                 reads: 0,
@@ -90,6 +102,7 @@ impl Pair {
                 hops: Lane::ALL.map(|_| Durations::new()),
             }),
             due: AtomicU64::new(0),
+            ack_due: AtomicU64::new(u64::MAX),
             attention: AtomicBool::new(true),
             close_asked: AtomicBool::new(false),
         }
@@ -160,26 +173,78 @@ impl Pair {
             match io.write_once(now) {
                 Ok(0) => break,
                 Ok(len) => spent += len,
-                Err(error) => {
-                    io.failed = Some(loss(&error));
-                    return self.call_driver();
-                }
+                Err(error) => return self.fail(io, loss(&error)),
             }
             if spent >= budget {
                 return self.call_driver();
             }
         }
-        if io.connection.poll_timeout() < self.due() {
+        if self.next_timer(io) < self.due() {
             self.call_driver();
         }
+    }
+
+    /// When the driver is needed. Whoever drives inline sends late news itself.
+    fn next_timer(&self, io: &Io) -> Time {
+        if self.shared.inline.is_none() {
+            return io.connection.poll_timeout();
+        }
+        let due = io.connection.ack_due().map_or(u64::MAX, Time::as_nanos);
+        self.ack_due.store(due, Ordering::Relaxed);
+        io.connection.poll_slow_timeout()
+    }
+
+    pub(super) fn ack_due(&self) -> Time {
+        Time::from_nanos(self.ack_due.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn handle_writable(&self) {
+        self.lock().handle_writable();
+        self.drive();
+    }
+
+    /// Leaves the end of the socket, or of the session, to the driver.
+    fn fail(&self, io: &mut Io, cause: LossCause) {
+        io.full = true; // nobody writes any more
+        io.failed.get_or_insert(cause);
+        self.call_driver();
+    }
+
+    /// A turn of a thread that waits for completions itself: reads what there is and does what has
+    /// been posted. Gives whether anything came. If somebody else is at it, there is nothing to do.
+    pub(super) fn progress(&self) -> bool {
+        let Some(mut io) = self.try_lock() else { return false };
+        if io.failed.is_some() || io.ended.is_some() {
+            return false;
+        }
+        let now = self.shared.clock.now();
+        let before = io.reads;
+        if let Err(cause) = io.read(now, false) {
+            self.fail(&mut io, cause);
+            return false;
+        }
+        if io.reads > before || io.connection.poll_timeout() <= now {
+            self.turn(&mut io, POSTER_WRITE_BYTES);
+            if io.sort_notices() {
+                self.call_driver();
+            }
+        }
+        let came = io.reads > before;
+        drop(io);
+        self.drive_late_posts();
+        came
     }
 
     fn take_posts(&self, io: &mut Io, now: Time) {
         while let Some(post) = self.posts.pop() {
             match (&io.ended, post) {
-                (None, Post::Send(work)) => io.connection.post_send(work),
-                (None, Post::Recv(work)) => io.connection.post_recv(work),
-                (Some(error), Post::Send(mut work)) => {
+                (None, Post::Out(work)) => io.connection.post(work),
+                (None, Post::Recv(work)) => io.connection.post_recv(work, now),
+                (None, Post::Cancel(id)) => {
+                    io.connection.cancel(id, now);
+                }
+                (Some(_), Post::Cancel(_)) => {}
+                (Some(error), Post::Out(mut work)) => {
                     let outcome = work.outcome(Err(error.clone()), self.info.node, now);
                     outcome.into_iter().for_each(|outcome| self.finish(outcome));
                 }
@@ -193,6 +258,9 @@ impl Pair {
     fn finish(&self, outcome: Outcome) {
         self.outstanding.fetch_sub(1, Ordering::AcqRel);
         complete(outcome);
+        if let Some(inline) = &self.shared.inline {
+            inline.handle_completion();
+        }
     }
 
     /// Hands out completions.
@@ -204,7 +272,7 @@ impl Pair {
 
     /// Notes when the driver must come back.
     pub(super) fn set_due(&self, io: &Io) {
-        self.due.store(io.connection.poll_timeout().as_nanos(), Ordering::SeqCst);
+        self.due.store(self.next_timer(io).as_nanos(), Ordering::SeqCst);
     }
 
     /// Ends all work. Gives the socket, to be said goodbye to.
@@ -216,7 +284,7 @@ impl Pair {
         io.socket.take()
     }
 
-    fn admit(&self, queue: &CompletionQueue) -> Result<(WorkId, Time), PostError> {
+    pub(super) fn admit(&self, queue: &CompletionQueue) -> Result<(WorkId, Time), PostError> {
         if !self.open.load(Ordering::Acquire) {
             return Err(PostError::Disconnected);
         }
@@ -232,10 +300,19 @@ impl Pair {
         Ok((WorkId(id), self.shared.clock.now()))
     }
 
-    fn enqueue(&self, post: Post) {
-        // There are as many places as work requests were admitted.
+    pub(super) fn enqueue(&self, post: Post) {
+        // There are as many places as work requests were admitted, and some for cancellations.
         let full = self.posts.push(post);
         debug_assert!(full.is_ok(), "more posts than were admitted");
+        fence(Ordering::SeqCst);
+        self.drive();
+    }
+
+    /// A cancellation that finds no room comes too late anyway: so many others are to be done first.
+    pub(super) fn enqueue_cancel(&self, id: WorkId) {
+        if self.posts.len() < WORK_REQUESTS_MAX {
+            let _ = self.posts.push(Post::Cancel(id));
+        }
         fence(Ordering::SeqCst);
         self.drive();
     }
@@ -275,6 +352,11 @@ impl Pair {
             frames_in: counters.frames_in,
             bytes_out: counters.bytes_out,
             bytes_in: counters.bytes_in,
+            epoch: io.connection.epoch(),
+            resumes: counters.resumes,
+            replayed_frames: counters.replayed_frames,
+            discarded_bytes: counters.discarded_bytes,
+            regions_granted: io.connection.grants(),
             payload_copies: counters.payload_copies,
             inlined_bytes: counters.inlined_bytes,
             sealed_bytes: counters.sealed_bytes,
@@ -336,9 +418,9 @@ impl Io {
         let mut taken = 0;
         while taken < READ_TURN_BYTES {
             let mut space = self.connection.read_space();
-            let room = space[0].len() + space[1].len();
-            let used = if space[0].is_empty() { &mut space[1..] } else { &mut space[..] };
-            match socket.read_vectored(used) {
+            let room: usize = space.iter().map(|part| part.len()).sum();
+            let empty = space.iter().take_while(|part| part.is_empty()).count();
+            match socket.read_vectored(&mut space[empty.min(2)..]) {
                 Ok(0) => return Err(LossCause::SocketEnded),
                 Ok(len) => {
                     self.reads += 1;
@@ -362,104 +444,34 @@ impl Io {
         Ok(true)
     }
 
-    /// Puts measurements where they belong and gives the other notices to `each`.
-    pub(super) fn sort_notices(&mut self, mut each: impl FnMut(Notice)) {
+    /// Puts measurements where they belong and keeps the rest for the driver. Gives whether there is
+    /// something for it.
+    pub(super) fn sort_notices(&mut self) -> bool {
         while let Some(notice) = self.connection.poll_notice() {
             match notice {
                 Notice::RoundTrip { rtt } => self.rtt.record(rtt),
                 Notice::Hop { lane, elapsed } => self.hops[lane.index()].record(elapsed),
-                other => each(other),
+                other => self.notices.push_back(other),
             }
         }
+        !self.notices.is_empty()
+    }
+
+    /// What the driver has to tell.
+    pub(super) fn next_notice(&mut self) -> Option<Notice> {
+        self.notices.pop_front()
+    }
+
+    /// The session goes on over this socket. Gives the one before.
+    pub(super) fn replace_socket(&mut self, socket: Option<TcpStream>) -> Option<TcpStream> {
+        self.full = false;
+        self.failed = None;
+        std::mem::replace(&mut self.socket, socket)
     }
 
     /// Says goodbye as far as the socket takes it now.
     pub(super) fn say_goodbye(&mut self, code: CloseCode, reason: &str, now: Time) {
         self.connection.close(code, reason);
         while self.write_once(now).is_ok_and(|len| len > 0) {}
-    }
-}
-
-/// The way to talk to one peer. Cloning gives another handle on the same connection.
-#[derive(Clone)]
-pub struct QueuePair(pub(super) Arc<Pair>);
-
-impl QueuePair {
-    /// Who is at the other end.
-    pub fn peer(&self) -> &PeerInfo {
-        &self.0.info
-    }
-
-    /// Posts a message. Never waits; the completion comes to `queue`.
-    ///
-    /// # Errors
-    ///
-    /// [`PostError`], and the message back.
-    #[allow(clippy::result_large_err)] // the caller's own message is given back
-    pub fn post_send(
-        &self,
-        send: Send,
-        queue: &CompletionQueue,
-    ) -> Result<WorkId, (PostError, Send)> {
-        let len = send.payload.len();
-        if len > MESSAGE_BYTES_MAX {
-            return Err((PostError::TooLong { len }, send));
-        }
-        let (id, posted) = match self.0.admit(queue) {
-            Ok(admitted) => admitted,
-            Err(error) => return Err((error, send)),
-        };
-        self.0.enqueue(Post::Send(SendWork {
-            id,
-            lane: send.lane,
-            payload: send.payload,
-            immediate: send.immediate,
-            posted,
-            deadline: send.deadline.map(|deadline| posted.after(deadline)),
-            queue: Some(queue.clone()),
-        }));
-        Ok(id)
-    }
-
-    /// Posts a region for one message of `lane`, and grants the peer the credit to send it. The
-    /// completion gives the region back. A message longer than its region breaks the protocol and
-    /// ends the connection.
-    ///
-    /// # Errors
-    ///
-    /// [`PostError`], and the region back.
-    pub fn post_recv(
-        &self,
-        lane: Lane,
-        region: Region,
-        queue: &CompletionQueue,
-    ) -> Result<WorkId, (PostError, Region)> {
-        let (id, posted) = match self.0.admit(queue) {
-            Ok(admitted) => admitted,
-            Err(error) => return Err((error, region)),
-        };
-        self.0.enqueue(Post::Recv(RecvWork { id, lane, region, posted, queue: queue.clone() }));
-        Ok(id)
-    }
-
-    /// Whether the connection stands.
-    pub fn is_open(&self) -> bool {
-        self.0.open.load(Ordering::Acquire)
-    }
-
-    /// Ends the connection. Pending work completes with
-    /// [`WorkError::Flushed`](crate::WorkError::Flushed), soon and not before this returns.
-    pub fn close(&self) {
-        self.0.close_asked.store(true, Ordering::SeqCst);
-        self.0.call_driver();
-    }
-}
-
-impl std::fmt::Debug for QueuePair {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("QueuePair")
-            .field("peer", &self.0.info)
-            .field("is_open", &self.is_open())
-            .finish_non_exhaustive()
     }
 }

@@ -43,6 +43,16 @@ pub struct ConnectionStats {
     pub encrypted: bool,
     /// Whether the peer is silent just now.
     pub suspected: bool,
+    /// The number of the socket that the session runs over, or ran last.
+    pub epoch: u32,
+    /// Sockets after the first.
+    pub resumes: u64,
+    /// Frames that were sent again on them.
+    pub replayed_frames: u64,
+    /// Bytes the peer wrote to regions that were no more granted, and that went nowhere.
+    pub discarded_bytes: u64,
+    /// Regions that are granted to the peer.
+    pub regions_granted: usize,
     /// Frames sent.
     pub frames_out: u64,
     /// Frames received.

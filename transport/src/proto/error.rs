@@ -5,7 +5,7 @@ use std::fmt;
 use thiserror::Error;
 
 use crate::NodeId;
-use crate::limits::NOISE_MESSAGE_BYTES_MAX;
+use crate::limits::{NOISE_MESSAGE_BYTES_MAX, READS_MAX};
 use crate::wire::header::{HeaderError, Kind, Lane};
 use crate::wire::hello::HelloError;
 use crate::wire::preamble::PreambleError;
@@ -28,6 +28,8 @@ pub enum CloseCode {
     Limit = 5,
     /// The other side is not trusted.
     Refused = 6,
+    /// The session that was to go on is not known.
+    NoSession = 7,
 }
 
 impl CloseCode {
@@ -40,6 +42,7 @@ impl CloseCode {
             4 => Self::ShuttingDown,
             5 => Self::Limit,
             6 => Self::Refused,
+            7 => Self::NoSession,
             _ => return None,
         })
     }
@@ -55,6 +58,7 @@ impl fmt::Display for CloseCode {
             Self::ShuttingDown => "shutting down",
             Self::Limit => "limit reached",
             Self::Refused => "refused",
+            Self::NoSession => "it does not know this session any more",
         })
     }
 }
@@ -154,11 +158,54 @@ pub enum ProtocolError {
     /// The tag is wrong.
     #[error("it sent a frame whose seal is broken")]
     Tag,
-    /// A kind that this version only knows by name.
-    #[error("it sent a {kind:?} frame, which this version does not do")]
-    Unsupported {
-        /// The kind.
+    /// A frame of another message in the middle of one.
+    #[error("it sent a {kind:?} frame in the middle of another message of the lane")]
+    Interleaved {
+        /// The frame's kind.
         kind: Kind,
+    },
+    /// A region that it was never granted, or not for this.
+    #[error("it wrote to a region ({key:016x}) that it was not granted to write")]
+    Access {
+        /// The key.
+        key: u64,
+    },
+    /// An answer that nobody asked for.
+    #[error("it answered the read {found} where the answer to {expected} was due")]
+    Reply {
+        /// The request that it answers.
+        found: u64,
+        /// The request that is due.
+        expected: u64,
+    },
+    /// An answer that ends before all is there.
+    #[error("it answered a read of {needed} bytes with {found}")]
+    ReplyShort {
+        /// Bytes asked for.
+        needed: u64,
+        /// Bytes that came.
+        found: u64,
+    },
+    /// The code of an answer is none.
+    #[error("it refused a read with the unknown code {found}")]
+    ReplyCode {
+        /// The code.
+        found: u32,
+    },
+    /// More reads at once than may be.
+    #[error("it asked for more than {READS_MAX} reads at once on lane {lane}")]
+    ReadFlood {
+        /// The lane.
+        lane: Lane,
+    },
+    /// A frame that says what has arrived must be the first of a socket that goes on with a
+    /// session, and only that.
+    #[error("it sent a {kind:?} frame where the session's state {}", if *due { "was due" } else { "had been said" })]
+    Resume {
+        /// The frame's kind.
+        kind: Kind,
+        /// Whether a `RESUME` was due.
+        due: bool,
     },
     /// It asks for echoes faster than it reads them.
     #[error("it sends pings and does not read the answers")]
@@ -189,9 +236,12 @@ pub enum LossCause {
         /// The peer's words.
         reason: String,
     },
-    /// The peer's process or machine went away.
+    /// The peer's end of the socket went away.
     #[error("its end of the connection went away")]
     SocketEnded,
+    /// The peer's machine is there, and nobody listens where the peer did.
+    #[error("its program has ended")]
+    ProgramEnded,
     /// The system ended the connection.
     #[error("the connection broke: {words}")]
     Io {

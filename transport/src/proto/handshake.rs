@@ -25,6 +25,14 @@ pub(crate) enum Role {
     Responder,
 }
 
+/// A session that is to go on over the socket of this handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Resume {
+    pub(crate) session: u64,
+    /// The number of the socket.
+    pub(crate) epoch: u32,
+}
+
 /// What this node brings into every handshake.
 pub(crate) struct Local {
     pub(crate) identity: Identity,
@@ -34,6 +42,8 @@ pub(crate) struct Local {
     pub(crate) frame_payload_max: u32,
     pub(crate) name: String,
     pub(crate) software: String,
+    /// Where it listens.
+    pub(crate) port: u16,
 }
 
 impl Local {
@@ -41,11 +51,13 @@ impl Local {
         if self.cluster_key.is_some() { Pattern::ClusterKey } else { Pattern::FirstUse }
     }
 
-    fn hello(&self) -> Hello {
+    fn hello(&self, resume: Option<Resume>) -> Hello {
+        let Resume { session, epoch } = resume.unwrap_or(Resume { session: 0, epoch: 1 });
         Hello {
             node: *self.identity.node_id().as_bytes(),
-            session: 0,
-            epoch: 1,
+            session,
+            epoch,
+            port: self.port,
             encrypt: u8::from(self.encrypt),
             frame_payload_max: self.frame_payload_max,
             name: self.name.clone(),
@@ -60,6 +72,8 @@ pub(crate) struct Established {
     pub(crate) node: NodeId,
     pub(crate) hello: Hello,
     pub(crate) session: u64,
+    /// The number of the socket in its session: 1 if the session is new.
+    pub(crate) epoch: u32,
     pub(crate) sealed: bool,
     /// Seals what this side sends.
     pub(crate) sending_key: [u8; 32],
@@ -92,6 +106,8 @@ pub(crate) struct Handshake {
     outbox: Vec<u8>,
     written: usize,
     peer: Option<(NodeId, Hello)>,
+    /// What the initiator wants to go on with.
+    resume: Option<Resume>,
 }
 
 impl Handshake {
@@ -111,6 +127,7 @@ impl Handshake {
             outbox,
             written: 0,
             peer: None,
+            resume: None,
         }
     }
 
@@ -237,7 +254,7 @@ impl Handshake {
             }
         };
         if number == 1 {
-            self.write_message(&local.hello().encode())?;
+            self.write_message(&local.hello(None).encode())?;
             self.expect(Step::Length(3), 2);
             return Ok(());
         }
@@ -245,7 +262,11 @@ impl Handshake {
         if claimed.is_err() && self.role == Role::Initiator {
             self.refuse(Refusal::Malformed);
         }
-        self.peer = Some(claimed?);
+        let (node, hello) = claimed?;
+        if self.role == Role::Responder && hello.session != 0 {
+            self.resume = Some(Resume { session: hello.session, epoch: hello.epoch });
+        }
+        self.peer = Some((node, hello));
         self.expect(Step::Decide, 0);
         Ok(())
     }
@@ -291,10 +312,15 @@ impl Handshake {
         self.noise.as_ref()?.get_remote_static()?.try_into().ok()
     }
 
-    /// The peer is welcome.
-    pub(crate) fn welcome(&mut self, local: &Local) -> Result<(), HandshakeError> {
+    /// The peer is welcome. An initiator says whether a session goes on.
+    pub(crate) fn welcome(
+        &mut self,
+        local: &Local,
+        resume: Option<Resume>,
+    ) -> Result<(), HandshakeError> {
         if self.role == Role::Initiator {
-            self.write_message(&local.hello().encode())?;
+            self.resume = resume;
+            self.write_message(&local.hello(resume).encode())?;
         }
         self.expect(Step::Done, 0);
         Ok(())
@@ -321,10 +347,13 @@ impl Handshake {
             Role::Initiator => (of_initiator, of_responder),
             Role::Responder => (of_responder, of_initiator),
         };
+        let session = u64::from_le_bytes(session).max(1); // 0 stands for none
+        let resume = self.resume.unwrap_or(Resume { session, epoch: 1 });
         Some(Established {
             role: self.role,
             node,
-            session: u64::from_le_bytes(session),
+            session: resume.session,
+            epoch: resume.epoch,
             sealed: local.encrypt || hello.encrypt == 1,
             hello,
             sending_key,
@@ -362,6 +391,7 @@ pub(super) mod tests {
             frame_payload_max: 1 << 20,
             name: name.into(),
             software: "test".into(),
+            port: 1,
         }
     }
 
@@ -390,7 +420,7 @@ pub(super) mod tests {
                 *error = Some(new);
             }
             if to.to_decide().is_some() {
-                to.welcome(local).unwrap();
+                to.welcome(local, None).unwrap();
             }
             true
         }
@@ -487,7 +517,7 @@ pub(super) mod tests {
                 b.handle_written(back);
                 failed |= a.handle_bytes(&bytes, &la).is_err();
                 if a.to_decide().is_some() {
-                    a.welcome(&la).unwrap();
+                    a.welcome(&la, None).unwrap();
                 }
                 if len + back == 0 {
                     break;

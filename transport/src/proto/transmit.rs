@@ -26,15 +26,15 @@ pub(super) struct Transmit {
 }
 
 impl Transmit {
-    pub(super) fn new(chunk: usize, sealed: bool) -> Self {
+    pub(super) fn new(chunk: usize) -> Self {
         let frame = chunk + HEADER_BYTES + TAG_BYTES;
-        let staging = if sealed { frame + STAGING_PLAIN_BYTES } else { STAGING_PLAIN_BYTES };
         Self {
-            staged: Vec::with_capacity(staging),
+            staged: Vec::with_capacity(STAGING_PLAIN_BYTES),
             pieces: VecDeque::with_capacity(WRITE_SLICES_MAX),
             queued: 0,
             batch: frame,
-            staging,
+            // Sealed frames are staged whole. Only a session that seals ever grows so far.
+            staging: frame + STAGING_PLAIN_BYTES,
         }
     }
 
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn pieces_come_out_in_order_however_they_are_cut() {
         for cut in 1..9 {
-            let mut transmit = Transmit::new(8192, false);
+            let mut transmit = Transmit::new(8192);
             let mut region = Region::pages(4);
             region.as_mut_slice().copy_from_slice(b"cdef");
             transmit.stage(b"a");

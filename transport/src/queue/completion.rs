@@ -1,13 +1,17 @@
 //! What became of a work request, and where one hears of it.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use thiserror::Error;
 
-use super::work::WorkId;
+use super::wake::Wakers;
+use super::work::{ReadRefusal, WorkId};
 use crate::limits::COMPLETIONS_MAX;
 use crate::memory::Region;
 use crate::wire::header::Lane;
@@ -19,20 +23,36 @@ use crate::{NodeId, PeerLost};
 pub enum Opcode {
     /// A two-sided send.
     Send,
-    /// A receive.
+    /// A receive that a send has filled.
     Recv,
+    /// A one-sided write.
+    Write,
+    /// A one-sided read.
+    Read,
+    /// A receive that a write with an immediate has used up. Its region is as it was posted; the
+    /// bytes are in the region that was granted, named by [`Completion::written`].
+    RecvWrite,
 }
 
 /// Why a work request came to nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum WorkError {
-    /// The connection ended first. It is not known whether the peer got the message.
+    /// The session ended first. It is not known whether the peer got the message.
     #[error(transparent)]
     PeerLost(#[from] PeerLost),
     /// The deadline passed. The peer may get the message yet.
     #[error("the deadline passed before the peer acknowledged the message")]
     DeadlinePassed,
+    /// It was cancelled here. If it had begun, the peer may get the message yet.
+    #[error("it was cancelled on this side")]
+    Cancelled,
+    /// The peer does not let these bytes be read. The session goes on.
+    #[error("the peer refused the read: {refusal}")]
+    ReadRefused {
+        /// Why.
+        refusal: ReadRefusal,
+    },
     /// This side closed the queue pair first.
     #[error("the queue pair was closed on this side")]
     Flushed,
@@ -45,8 +65,8 @@ pub struct Completion {
     pub id: WorkId,
     /// What it asked for.
     pub opcode: Opcode,
-    /// `Ok` of a send: the peer's transport acknowledged the whole message, which lies in a region
-    /// of its. `Ok` of a receive: a whole message lies in `region`.
+    /// `Ok` of a send or a write: the peer's transport acknowledged the whole message, which lies in
+    /// a region of its. `Ok` of a receive or a read: the whole of it lies in `region`.
     pub status: Result<(), WorkError>,
     /// The lane.
     pub lane: Lane,
@@ -54,9 +74,11 @@ pub struct Completion {
     pub bytes: usize,
     /// What the sender gave along, of a receive.
     pub immediate: Option<u32>,
-    /// The region that was posted, of a receive, whatever became of it. The message is its first
-    /// `bytes` bytes.
+    /// The region that was posted, of a receive, whatever became of it, and of a read, unless the
+    /// reply may still be on its way into it. What arrived is its first `bytes` bytes.
     pub region: Option<Region>,
+    /// Key of the granted region that was written, of [`Opcode::RecvWrite`].
+    pub written: Option<u64>,
     /// The node at the other end.
     pub peer: NodeId,
     /// From post to completion, on this machine's clock.
@@ -78,9 +100,13 @@ struct Inner {
     /// Places promised to work requests that have not completed.
     promised: AtomicUsize,
     capacity: usize,
+    wakers: Wakers,
 }
 
 /// Where completions arrive. Cloning gives another handle on the same queue.
+///
+/// Three ways to take them out: [`poll`](Self::poll), [`wait`](Self::wait) with a deadline, and
+/// [`next`](Self::next) in any async runtime.
 ///
 /// Any number of queue pairs may complete into one queue, and any number of threads may take
 /// completions out; each is seen by one of them.
@@ -93,7 +119,13 @@ impl CompletionQueue {
     pub fn with_capacity(capacity: usize) -> Self {
         let capacity = capacity.clamp(1, COMPLETIONS_MAX);
         let (sender, receiver) = bounded(capacity);
-        Self(Arc::new(Inner { sender, receiver, promised: AtomicUsize::new(0), capacity }))
+        Self(Arc::new(Inner {
+            sender,
+            receiver,
+            promised: AtomicUsize::new(0),
+            capacity,
+            wakers: Wakers::default(),
+        }))
     }
 
     /// The next completion, if there is one now.
@@ -110,6 +142,19 @@ impl CompletionQueue {
         self.0.receiver.recv_timeout(timeout).map_err(|_| WaitTimeout {
             waited_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
         })
+    }
+
+    /// A future of the next completion. It needs no runtime of its own and may be dropped at any
+    /// time: a completion is taken out only by the poll that returns it.
+    ///
+    /// ```
+    /// # async fn example(queue: exo_transport::CompletionQueue) {
+    /// let completion = queue.next().await;
+    /// println!("{} completed: {:?}", completion.id, completion.status);
+    /// # }
+    /// ```
+    pub fn next(&self) -> NextCompletion<'_> {
+        NextCompletion(self)
     }
 
     /// The channel itself, for `select!`. It never disconnects while a handle lives.
@@ -139,6 +184,24 @@ impl CompletionQueue {
         let pushed = self.0.sender.try_send(completion);
         debug_assert!(!matches!(pushed, Err(TrySendError::Full(_))), "a place was promised");
         self.0.promised.fetch_sub(1, Ordering::AcqRel);
+        self.0.wakers.wake();
+    }
+}
+
+/// The future that [`CompletionQueue::next`] gives.
+#[derive(Debug)]
+#[must_use = "a future does nothing unless it is awaited"]
+pub struct NextCompletion<'a>(&'a CompletionQueue);
+
+impl Future for NextCompletion<'_> {
+    type Output = Completion;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Completion> {
+        if let Some(completion) = self.0.poll() {
+            return Poll::Ready(completion);
+        }
+        self.0.0.wakers.register(context.waker());
+        self.0.poll().map_or(Poll::Pending, Poll::Ready)
     }
 }
 
@@ -155,6 +218,7 @@ mod tests {
             bytes: 0,
             immediate: None,
             region: None,
+            written: None,
             peer: NodeId::from_bytes([0; 16]),
             elapsed: Duration::ZERO,
         }
@@ -170,6 +234,27 @@ mod tests {
         assert!(queue.poll().is_some());
         assert!(queue.promise());
         assert!(queue.poll().is_none());
+    }
+
+    #[test]
+    fn a_task_that_waits_is_woken() {
+        use std::sync::atomic::AtomicBool;
+        use std::task::Wake;
+        struct Flag(AtomicBool);
+        impl Wake for Flag {
+            fn wake(self: Arc<Self>) {
+                self.0.store(true, Ordering::SeqCst);
+            }
+        }
+        let queue = CompletionQueue::with_capacity(2);
+        let flag = Arc::new(Flag(AtomicBool::new(false)));
+        let waker = flag.clone().into();
+        let mut context = Context::from_waker(&waker);
+        assert!(Pin::new(&mut queue.next()).poll(&mut context).is_pending());
+        assert!(queue.promise());
+        queue.push(completion());
+        assert!(flag.0.load(Ordering::SeqCst), "the push wakes it");
+        assert!(Pin::new(&mut queue.next()).poll(&mut context).is_ready());
     }
 
     #[test]

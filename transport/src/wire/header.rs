@@ -83,8 +83,10 @@ pub enum Kind {
     Ping = 6,
     /// The echo.
     Pong = 7,
-    /// Ends the connection.
+    /// Ends the session.
     Close = 8,
+    /// First frame of a session's next socket: what has arrived and what there is room for.
+    Resume = 9,
 }
 
 impl Kind {
@@ -98,16 +100,12 @@ impl Kind {
             6 => Self::Ping,
             7 => Self::Pong,
             8 => Self::Close,
+            9 => Self::Resume,
             _ => return None,
         })
     }
 
-    /// Whether this version speaks it, or only knows its name.
-    pub fn is_spoken(self) -> bool {
-        !matches!(self, Self::Write | Self::ReadRequest | Self::ReadReply)
-    }
-
-    /// Whether its `sequence` is the lane's rather than the connection's.
+    /// Whether its `sequence` is the lane's, which outlives the socket, rather than the socket's.
     pub fn is_of_lane(self) -> bool {
         matches!(self, Self::Send | Self::Write | Self::ReadRequest | Self::ReadReply)
     }
@@ -210,9 +208,10 @@ pub struct Header {
     pub acknowledged: u64,
     /// Messages for which the lane has been given room since the session began, modulo 2³².
     pub credit: u32,
-    /// 32 bits for the receiver.
+    /// 32 bits for the receiver; of a read's request, how many bytes are wanted; of a reply's last
+    /// frame, how it went; of an `ACK`, for how many microseconds it was held back.
     pub immediate: u32,
-    /// Key of the region, of one-sided frames.
+    /// Key of the region, of writes and requests; of a reply, the sequence of its request.
     pub remote_key: u64,
     /// Where the payload begins in its message or region.
     pub offset: u64,
@@ -283,9 +282,11 @@ impl Header {
             Flags::parse(bytes[at::FLAGS]).ok_or(HeaderError::Flags { found: bytes[at::FLAGS] })?;
         let found = bytes[at::LANE];
         let lane = match kind {
-            Kind::Ping | Kind::Pong | Kind::Close if found == LANE_CONNECTION => None,
-            Kind::Ping | Kind::Pong | Kind::Close => {
-                return Err(HeaderError::Lane { found, kind });
+            Kind::Ping | Kind::Pong | Kind::Close | Kind::Resume => {
+                if found != LANE_CONNECTION {
+                    return Err(HeaderError::Lane { found, kind });
+                }
+                None
             }
             _ => Some(Lane::parse(found).ok_or(HeaderError::Lane { found, kind })?),
         };
@@ -336,9 +337,10 @@ mod tests {
     fn header() -> impl Strategy<Value = Header> {
         let numbers = (any::<u64>(), any::<u32>(), any::<u32>(), any::<u64>(), any::<u64>());
         let more = (any::<u32>(), any::<u32>(), any::<u64>(), any::<u64>());
-        (1u8..=8, 0usize..4, 0u8..8, numbers, more).prop_map(|(kind, lane, flags, n, m)| {
+        (1u8..=9, 0usize..4, 0u8..8, numbers, more).prop_map(|(kind, lane, flags, n, m)| {
             let kind = Kind::parse(kind).unwrap();
-            let of_connection = matches!(kind, Kind::Ping | Kind::Pong | Kind::Close);
+            let of_connection =
+                matches!(kind, Kind::Ping | Kind::Pong | Kind::Close | Kind::Resume);
             Header {
                 kind,
                 lane: (!of_connection).then(|| Lane::ALL[lane]),
@@ -365,7 +367,7 @@ mod tests {
         #[test]
         fn what_is_parsed_is_encoded(mut bytes in any::<[u8; 32]>(), rest in any::<[u8; 32]>()) {
             bytes[..5].copy_from_slice(b"EXO1\x01");
-            bytes[5] = 1 + bytes[5] % 9;
+            bytes[5] = 1 + bytes[5] % 10;
             bytes[6] %= 5;
             bytes[7] %= 9;
             let mut all = [0; 64];
@@ -435,7 +437,7 @@ mod tests {
         assert_eq!(spoilt(0, b'F'), HeaderError::Magic { found: *b"FXO1" });
         assert_eq!(spoilt(4, 2), HeaderError::Version { found: 2 });
         assert_eq!(spoilt(5, 0), HeaderError::Kind { found: 0 });
-        assert_eq!(spoilt(5, 9), HeaderError::Kind { found: 9 });
+        assert_eq!(spoilt(5, 10), HeaderError::Kind { found: 10 });
         assert_eq!(spoilt(6, 255), HeaderError::Lane { found: 255, kind: Kind::Ack });
         assert_eq!(spoilt(7, 8), HeaderError::Flags { found: 8 });
         assert_eq!(spoilt(5, 6), HeaderError::Lane { found: 2, kind: Kind::Ping });

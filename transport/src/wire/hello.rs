@@ -6,8 +6,8 @@ use rkyv::{Archive, Serialize};
 use thiserror::Error;
 
 use crate::limits::{
-    FRAME_PAYLOAD_BYTES_MAX, FRAME_PAYLOAD_BYTES_MIN, NODE_NAME_BYTES_MAX, NOISE_MESSAGE_BYTES_MAX,
-    SOFTWARE_BYTES_MAX,
+    EPOCH_MAX, FRAME_PAYLOAD_BYTES_MAX, FRAME_PAYLOAD_BYTES_MIN, NODE_NAME_BYTES_MAX,
+    NOISE_MESSAGE_BYTES_MAX, SOFTWARE_BYTES_MAX,
 };
 
 /// The payload of Noise messages 2 and 3.
@@ -15,10 +15,13 @@ use crate::limits::{
 pub struct Hello {
     /// Who speaks.
     pub node: [u8; 16],
-    /// 0 for a new session.
+    /// Of the initiator: 0 for a new session, else the session that goes on over this socket.
     pub session: u64,
-    /// 1 for a new session.
+    /// Of the initiator: 1 for a new session, else the number of this socket, larger than that of
+    /// any before.
     pub epoch: u32,
+    /// Where this side listens, so that the other can find it again; 0 if it does not.
+    pub port: u16,
     /// 1 if this side wants its frames sealed.
     pub encrypt: u8,
     /// Largest payload this side accepts in one frame, in bytes.
@@ -41,9 +44,14 @@ pub enum HelloError {
         /// The field's name.
         field: &'static str,
     },
-    /// It wants something this version does not do.
-    #[error("it wants to resume a session, which this version does not do")]
-    Resume,
+    /// Its session and its epoch do not go together.
+    #[error("it wants session {session:016x} in epoch {epoch}, which cannot be")]
+    Epoch {
+        /// The session.
+        session: u64,
+        /// The epoch.
+        epoch: u32,
+    },
 }
 
 impl Hello {
@@ -78,13 +86,16 @@ impl Hello {
         if let Some((field, _)) = bounds.into_iter().find(|(_, within)| !within) {
             return Err(HelloError::OutOfBounds { field });
         }
-        if hello.session.to_native() != 0 || hello.epoch.to_native() != 1 {
-            return Err(HelloError::Resume);
+        let (session, epoch) = (hello.session.to_native(), hello.epoch.to_native());
+        // A new session begins with epoch 1; one that goes on is past it.
+        if (session == 0) != (epoch == 1) || epoch == 0 || epoch > EPOCH_MAX {
+            return Err(HelloError::Epoch { session, epoch });
         }
         Ok(Self {
             node: hello.node,
-            session: 0,
-            epoch: 1,
+            session,
+            epoch,
+            port: hello.port.to_native(),
             encrypt: hello.encrypt,
             frame_payload_max,
             name: printable(&hello.name),
@@ -116,8 +127,9 @@ mod tests {
     fn hello() -> Hello {
         Hello {
             node: [7; 16],
-            session: 0,
-            epoch: 1,
+            session: 7,
+            epoch: 2,
+            port: 52_415,
             encrypt: 1,
             frame_payload_max: 1 << 17,
             name: "n".repeat(NODE_NAME_BYTES_MAX),
@@ -138,8 +150,10 @@ mod tests {
         assert_eq!(Hello::decode(&long), Err(HelloError::OutOfBounds { field: "name" }));
         let huge = Hello { frame_payload_max: u32::MAX, ..hello() }.encode();
         assert!(Hello::decode(&huge).is_err());
-        let resume = Hello { session: 5, ..hello() }.encode();
-        assert_eq!(Hello::decode(&resume), Err(HelloError::Resume));
+        for (session, epoch) in [(0, 2), (7, 1), (7, 0), (0, 0), (7, EPOCH_MAX + 1)] {
+            let impossible = Hello { session, epoch, ..hello() }.encode();
+            assert_eq!(Hello::decode(&impossible), Err(HelloError::Epoch { session, epoch }));
+        }
         assert_eq!(Hello::decode(&[0; 2000]), Err(HelloError::Malformed));
     }
 

@@ -29,6 +29,7 @@ pub fn quick(encrypt: Encrypt) -> EndpointConfig {
             keepalive_ms: 50,
             suspect_ms: 200,
             resume_window_ms: 800,
+            ack_delay_us: 500,
         },
         ..config("quick", encrypt)
     }

@@ -1,0 +1,163 @@
+//! The sockets of an endpoint whose completions are fetched by the threads that wait for them.
+//!
+//! A thread that waits sleeps in the event queue of the data sockets themselves: what wakes it is
+//! the packet, not another thread. It is told of completions that come about elsewhere (a deadline,
+//! a lost peer) by a waker, which costs nothing while it does not sleep.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
+
+use super::clock::Clock;
+use super::pair::Pair;
+use crate::proto::Time;
+use crate::queue::{Completion, CompletionQueue, WaitTimeout};
+
+const WAKER: Token = Token(usize::MAX);
+/// How long a second thread sleeps at most while a first one moves the bytes for both.
+const TURN: Duration = Duration::from_millis(1);
+
+struct Sleeper {
+    poll: Poll,
+    events: Events,
+}
+
+pub(super) struct Inline {
+    registry: Registry,
+    sleeper: Mutex<Sleeper>,
+    pairs: Mutex<Vec<(Token, Arc<Pair>)>>,
+    waker: Waker,
+    asleep: AtomicBool,
+}
+
+impl Inline {
+    pub(super) fn new() -> io::Result<Self> {
+        let poll = Poll::new()?;
+        Ok(Self {
+            registry: poll.registry().try_clone()?,
+            waker: Waker::new(poll.registry(), WAKER)?,
+            sleeper: Mutex::new(Sleeper { poll, events: Events::with_capacity(64) }),
+            pairs: Mutex::new(Vec::new()),
+            asleep: AtomicBool::new(false),
+        })
+    }
+
+    fn pairs(&self) -> MutexGuard<'_, Vec<(Token, Arc<Pair>)>> {
+        self.pairs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The session runs over this socket from now on.
+    pub(super) fn add(
+        &self,
+        token: Token,
+        pair: &Arc<Pair>,
+        socket: &mut TcpStream,
+    ) -> io::Result<()> {
+        self.registry.register(socket, token, Interest::READABLE | Interest::WRITABLE)?;
+        let mut pairs = self.pairs();
+        pairs.retain(|(other, _)| *other != token);
+        pairs.push((token, pair.clone()));
+        Ok(())
+    }
+
+    pub(super) fn remove(&self, pair: &Arc<Pair>) {
+        self.pairs().retain(|(_, other)| !Arc::ptr_eq(other, pair));
+    }
+
+    /// Something completed: whoever sleeps looks.
+    pub(super) fn handle_completion(&self) {
+        fence(Ordering::SeqCst);
+        if self.asleep.load(Ordering::Relaxed)
+            && let Err(error) = self.waker.wake()
+        {
+            tracing::error!(%error, "cannot wake the thread that waits");
+        }
+    }
+
+    /// A turn of every session. Gives whether any bytes came.
+    pub(super) fn progress(&self) -> bool {
+        self.pairs().iter().fold(false, |came, (_, pair)| pair.progress() | came)
+    }
+
+    /// The next completion of `queue`, moving the bytes meanwhile.
+    pub(super) fn wait(
+        &self,
+        queue: &CompletionQueue,
+        timeout: Duration,
+        spin: Duration,
+        clock: Clock,
+    ) -> Result<Completion, WaitTimeout> {
+        if let Some(completion) = queue.poll() {
+            return Ok(completion);
+        }
+        let begun = clock.now();
+        let (end, spin_until) = (begun.after(timeout), begun.after(spin.min(timeout)));
+        let mut now = begun;
+        while now < spin_until {
+            self.progress();
+            if let Some(completion) = queue.poll() {
+                return Ok(completion);
+            }
+            std::hint::spin_loop();
+            now = clock.now();
+        }
+        loop {
+            if now >= end {
+                // Whatever is there already is not late.
+                self.progress();
+                let waited_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+                return queue.poll().ok_or(WaitTimeout { waited_ms });
+            }
+            let left = end.since(now);
+            match self.sleeper.try_lock() {
+                Ok(mut sleeper) => self.sleep(&mut sleeper, queue, left, now),
+                Err(_) => {
+                    if let Ok(completion) = queue.wait(left.min(TURN)) {
+                        return Ok(completion);
+                    }
+                }
+            }
+            if let Some(completion) = queue.poll() {
+                return Ok(completion);
+            }
+            now = clock.now();
+        }
+    }
+
+    fn sleep(&self, sleeper: &mut Sleeper, queue: &CompletionQueue, left: Duration, now: Time) {
+        let Sleeper { poll, events } = sleeper;
+        self.asleep.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        let due = self.pairs().iter().map(|(_, pair)| pair.ack_due()).min();
+        let left = due.map_or(left, |due| left.min(due.since(now)));
+        let slept = if queue.receiver().is_empty() {
+            poll.poll(events, Some(left))
+        } else {
+            poll.poll(events, Some(Duration::ZERO))
+        };
+        self.asleep.store(false, Ordering::Relaxed);
+        if slept.is_err() {
+            return; // interrupted: the caller looks at the time and comes back
+        }
+        let mut more = false;
+        for event in events.iter().filter(|event| event.token() != WAKER) {
+            let found = |(token, pair): &(Token, Arc<Pair>)| {
+                (*token == event.token()).then(|| pair.clone())
+            };
+            let Some(pair) = self.pairs().iter().find_map(found) else { continue };
+            if event.is_writable() {
+                pair.handle_writable();
+            }
+            more |= pair.progress();
+        }
+        // An edge is told once: reads on until nothing comes. Acknowledgements that have waited long
+        // enough go too.
+        if more || events.is_empty() {
+            while self.progress() {}
+        }
+    }
+}

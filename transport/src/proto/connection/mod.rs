@@ -1,0 +1,265 @@
+//! A session: four lanes that outlive the sockets they run over.
+//!
+//! The driver's turn, while there is a socket: [`read_space`](Connection::read_space) and
+//! [`handle_read`](Connection::handle_read) until it is dry, then
+//! [`poll_transmit`](Connection::poll_transmit), [`with_slices`](Connection::with_slices) and
+//! [`handle_written`](Connection::handle_written) until it is full or all is said, then
+//! [`poll_outcome`](Connection::poll_outcome) and [`poll_notice`](Connection::poll_notice). Without
+//! one, work waits: [`attach`](Connection::attach) gives it the next.
+//!
+//! Layout: `reading` takes frames in, `writing` makes them, `path` is what belongs to one socket
+//! and how the next takes over, `time` knows what is due.
+
+mod path;
+mod reading;
+mod time;
+mod writing;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use path::Path;
+pub(crate) use path::Route;
+
+use super::arrival::Arrivals;
+use super::error::{CloseCode, LossCause};
+use super::lane::Outgoing;
+use super::receive::Receive;
+use super::time::Time;
+use super::transmit::Transmit;
+use crate::NodeId;
+use crate::limits::CLOSE_REASON_BYTES_MAX;
+use crate::memory::{Granted, Grants};
+use crate::queue::{OutWork, Outcome, RecvWork, WorkError, WorkId};
+use crate::wire::header::{Kind, Lane};
+use crate::wire::hello::truncated;
+
+/// What both sides know of a session, whatever socket it runs over.
+pub(crate) struct Agreed {
+    pub(crate) peer: NodeId,
+    pub(crate) session: u64,
+    /// Largest payload of a frame that this side sends.
+    pub(crate) chunk_bytes: usize,
+    /// Largest payload of a frame that this side accepts.
+    pub(crate) frame_payload_max: u32,
+}
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timers {
+    pub(crate) keepalive: Duration,
+    pub(crate) suspect: Duration,
+    pub(crate) resume_window: Duration,
+    /// How long an acknowledgement may wait for a frame to ride on.
+    pub(crate) ack_delay: Duration,
+}
+
+/// What was counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) frames_out: u64,
+    pub(crate) frames_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) bytes_in: u64,
+    /// Bytes of plain payloads of 4 KiB and more that were copied in user space.
+    pub(crate) payload_copies: u64,
+    /// Bytes of smaller payloads that were copied once.
+    pub(crate) inlined_bytes: u64,
+    /// Bytes that went through the cipher.
+    pub(crate) sealed_bytes: u64,
+    /// Sockets after the first.
+    pub(crate) resumes: u64,
+    /// Frames that were sent again on them.
+    pub(crate) replayed_frames: u64,
+    /// Bytes that were written to a region after its owner had taken it back.
+    pub(crate) discarded_bytes: u64,
+}
+
+/// What the driver should tell others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Notice {
+    /// The first frame of a socket came: the peer is there and takes us. `replayed` frames go out
+    /// again.
+    Confirmed {
+        replayed: u64,
+    },
+    Suspected {
+        silent: Duration,
+    },
+    Recovered,
+    RoundTrip {
+        rtt: Duration,
+    },
+    /// A send was acknowledged.
+    Hop {
+        lane: Lane,
+        elapsed: Duration,
+    },
+}
+
+/// Both directions of a lane.
+struct LaneState {
+    out: Outgoing,
+    arrivals: Arrivals,
+}
+
+pub(crate) struct Connection {
+    agreed: Agreed,
+    timers: Timers,
+    receive: Receive,
+    transmit: Transmit,
+    lanes: [LaneState; Lane::ALL.len()],
+    grants: Grants,
+    /// The socket there is, or the last there was.
+    path: Path,
+    last_heard: Time,
+    suspected: bool,
+    close_due: Option<(CloseCode, String)>,
+    closing: bool,
+    /// Not later than the earliest deadline of any work.
+    next_deadline: Option<Time>,
+    /// When news that wait for company go alone.
+    ack_due: Option<Time>,
+    outcomes: VecDeque<Outcome>,
+    notices: VecDeque<Notice>,
+    counters: Counters,
+}
+
+impl Connection {
+    /// A new session over its first socket.
+    pub(crate) fn new(agreed: Agreed, route: Route, timers: Timers, now: Time) -> Self {
+        Self {
+            receive: Receive::new(),
+            transmit: Transmit::new(agreed.chunk_bytes),
+            lanes: Lane::ALL
+                .map(|lane| LaneState { out: Outgoing::new(lane), arrivals: Arrivals::new(lane) }),
+            grants: Grants::default(),
+            path: Path::new(route, now),
+            timers,
+            last_heard: now,
+            suspected: false,
+            close_due: None,
+            closing: false,
+            next_deadline: None,
+            ack_due: None,
+            outcomes: VecDeque::with_capacity(16),
+            notices: VecDeque::with_capacity(16),
+            counters: Counters::default(),
+            agreed,
+        }
+    }
+
+    pub(crate) fn session(&self) -> u64 {
+        self.agreed.session
+    }
+
+    // ---- work ------------------------------------------------------------------------------------
+
+    pub(crate) fn post(&mut self, work: OutWork) {
+        self.note_deadline(work.deadline);
+        self.lanes[work.lane.index()].out.waiting.push_back(work);
+    }
+
+    pub(crate) fn post_recv(&mut self, work: RecvWork, now: Time) {
+        self.lanes[work.lane.index()].arrivals.post_recv(work, now);
+        self.note_news();
+    }
+
+    /// Ends a work request that goes out, if it has not completed. Gives whether there was one.
+    pub(crate) fn cancel(&mut self, id: WorkId, now: Time) -> bool {
+        let before = self.outcomes.len();
+        let Self { lanes, outcomes, agreed, .. } = self;
+        let peer = agreed.peer;
+        for lane in lanes.iter_mut() {
+            lane.out.give_up(
+                |work| work.id == id && work.queue.is_some(),
+                |work| outcomes.extend(work.outcome(Err(WorkError::Cancelled), peer, now)),
+            );
+            for read in lane.arrivals.reads.iter_mut().filter(|read| read.id == id) {
+                outcomes.extend(read.give_up(WorkError::Cancelled, peer, now));
+            }
+        }
+        self.outcomes.len() > before
+    }
+
+    /// Ends all work with `error`. The socket must not be written to any more.
+    pub(crate) fn lose(&mut self, error: &WorkError, now: Time) {
+        self.closing = true;
+        self.close_due = None;
+        self.path.attached = false;
+        self.transmit.clear();
+        let Self { lanes, outcomes, agreed, .. } = self;
+        let peer = agreed.peer;
+        for lane in lanes.iter_mut() {
+            lane.out.drain(|mut work| {
+                outcomes.extend(work.outcome(Err(error.clone()), peer, now));
+            });
+            lane.arrivals.drain(error, peer, now, outcomes);
+        }
+    }
+
+    /// Says goodbye: the last frame that goes out.
+    pub(crate) fn close(&mut self, code: CloseCode, reason: &str) {
+        if !self.closing {
+            self.closing = true;
+            self.close_due = Some((code, truncated(reason, CLOSE_REASON_BYTES_MAX).to_owned()));
+        }
+    }
+
+    // ---- regions of the peer's -------------------------------------------------------------------
+
+    /// Lets the peer touch a region by the key that this gives.
+    pub(crate) fn grant(&mut self, granted: Granted, salt: u32) -> Result<u64, Granted> {
+        self.grants.grant(granted, salt)
+    }
+
+    /// Takes a region back. What of a frame has come into it already is kept apart: the seal of the
+    /// whole can still be checked.
+    pub(crate) fn revoke(&mut self, key: u64) -> Option<Granted> {
+        let granted = self.grants.revoke(key)?;
+        if let (Some(header), Granted::Write(region)) = (&self.receive.header, &granted)
+            && header.kind == Kind::Write
+            && header.remote_key == key
+        {
+            let (at, length) = (header.offset as usize, header.length as usize);
+            self.receive.discard.clear();
+            self.receive.discard.extend_from_slice(&region.as_slice()[at..at + length]);
+        }
+        Some(granted)
+    }
+
+    // ---- what comes of it ------------------------------------------------------------------------
+
+    pub(crate) fn poll_outcome(&mut self) -> Option<Outcome> {
+        self.outcomes.pop_front()
+    }
+
+    pub(crate) fn poll_notice(&mut self) -> Option<Notice> {
+        self.notices.pop_front()
+    }
+
+    pub(crate) fn is_suspected(&self) -> bool {
+        self.suspected
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    pub(crate) fn grants(&self) -> usize {
+        self.grants.count()
+    }
+
+    /// Credits left, sends waiting, sends in flight and regions posted, per lane.
+    pub(crate) fn lane_depths(&self) -> [(u32, usize, usize, usize); Lane::ALL.len()] {
+        std::array::from_fn(|at| {
+            let LaneState { out, arrivals } = &self.lanes[at];
+            (out.credits(), out.depth(), out.flying.len(), arrivals.posted.len())
+        })
+    }
+
+    /// What a connection that broke the protocol is told.
+    pub(crate) fn close_code(cause: &LossCause) -> Option<CloseCode> {
+        matches!(cause, LossCause::Protocol(_)).then_some(CloseCode::Protocol)
+    }
+}

@@ -1,0 +1,87 @@
+//! What is due, and when.
+
+use super::super::error::LossCause;
+use super::super::time::Time;
+use super::{Connection, Notice};
+use crate::queue::WorkError;
+
+impl Connection {
+    /// When [`handle_timeout`](Self::handle_timeout), or at least
+    /// [`poll_transmit`](Self::poll_transmit), wants to be called.
+    pub(crate) fn poll_timeout(&self) -> Time {
+        let slow = self.poll_slow_timeout();
+        self.ack_due.map_or(slow, |due| due.min(slow))
+    }
+
+    /// When news that wait for company go alone.
+    pub(crate) fn ack_due(&self) -> Option<Time> {
+        self.ack_due
+    }
+
+    /// As [`poll_timeout`](Self::poll_timeout), without the news that wait for company.
+    pub(crate) fn poll_slow_timeout(&self) -> Time {
+        let window = self.last_heard.after(self.timers.resume_window);
+        let suspect = (!self.suspected).then(|| self.last_heard.after(self.timers.suspect));
+        let keepalive = (self.path.attached && !self.path.ping_due && !self.path.resuming)
+            .then(|| self.path.last_sent.after(self.timers.keepalive));
+        let others = [suspect, keepalive, self.next_deadline];
+        others.into_iter().flatten().fold(window, Time::min)
+    }
+
+    /// Does what is due. An error ends the session.
+    pub(crate) fn handle_timeout(&mut self, now: Time) -> Result<(), LossCause> {
+        let silent = now.since(self.last_heard);
+        if silent >= self.timers.resume_window {
+            return Err(LossCause::Silent { silent_ms: silent.as_millis() as u64 });
+        }
+        if silent >= self.timers.suspect {
+            self.suspect(now);
+        }
+        let attached = self.path.attached && !self.path.resuming;
+        if attached && now.since(self.path.last_sent) >= self.timers.keepalive {
+            self.path.ping_due = true;
+        }
+        if self.next_deadline.is_some_and(|deadline| deadline <= now) {
+            self.expire(now);
+        }
+        Ok(())
+    }
+
+    /// The peer is not to be reached just now.
+    pub(crate) fn suspect(&mut self, now: Time) {
+        if !std::mem::replace(&mut self.suspected, true) {
+            self.notices.push_back(Notice::Suspected { silent: now.since(self.last_heard) });
+        }
+    }
+
+    pub(super) fn note_deadline(&mut self, deadline: Option<Time>) {
+        if let Some(deadline) = deadline {
+            self.next_deadline = Some(self.next_deadline.map_or(deadline, |at| at.min(deadline)));
+        }
+    }
+
+    fn expire(&mut self, now: Time) {
+        let Self { lanes, outcomes, agreed, .. } = self;
+        let peer = agreed.peer;
+        let late = |deadline: Option<Time>| deadline.is_some_and(|deadline| deadline <= now);
+        for lane in lanes.iter_mut() {
+            lane.out.give_up(
+                |work| late(work.deadline),
+                |work| outcomes.extend(work.outcome(Err(WorkError::DeadlinePassed), peer, now)),
+            );
+            for read in lane.arrivals.reads.iter_mut().filter(|read| late(read.deadline)) {
+                outcomes.extend(read.give_up(WorkError::DeadlinePassed, peer, now));
+            }
+        }
+        let earliest = |lane: &super::LaneState| {
+            [lane.out.next_deadline(), lane.arrivals.next_deadline()].into_iter().flatten().min()
+        };
+        self.next_deadline = self.lanes.iter().filter_map(earliest).min();
+    }
+
+    /// Notes when the news that are owed go, if nothing takes them along.
+    pub(super) fn note_news(&mut self) {
+        let owed = self.lanes.iter().filter_map(|lane| lane.arrivals.news.owed_since()).min();
+        self.ack_due = owed.map(|since| since.after(self.timers.ack_delay));
+    }
+}

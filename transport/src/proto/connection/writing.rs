@@ -1,0 +1,233 @@
+//! Frames made, bytes out.
+
+use std::io::IoSlice;
+
+use super::super::lane::Cutting;
+use super::super::time::Time;
+use super::super::transmit::Transmit;
+use super::Connection;
+use crate::limits::{
+    CLOSE_REASON_BYTES_MAX, HEADER_BYTES, INLINE_BYTES_BELOW, PAYLOAD_PARTS_MAX, TAG_BYTES,
+};
+use crate::queue::{OutWork, Verb};
+use crate::wire::header::{Flags, Header, Kind, Lane};
+
+impl Connection {
+    /// Makes frames as long as there is something to say and room for it. Gives the bytes queued.
+    pub(crate) fn poll_transmit(&mut self, now: Time) -> usize {
+        if !self.path.attached {
+            return 0;
+        }
+        let before = self.counters.frames_out;
+        while self.make_control_frame(now) {}
+        if !self.path.resuming && !self.closing {
+            self.make_acks(now);
+            while self.make_lane_frame() {}
+            self.note_news();
+        }
+        if self.counters.frames_out > before {
+            self.path.last_sent = now;
+        }
+        self.transmit.queued()
+    }
+
+    /// Calls `write` with the queued bytes.
+    pub(crate) fn with_slices<T>(&self, write: impl FnOnce(&[IoSlice<'_>]) -> T) -> T {
+        self.transmit.with_slices(write)
+    }
+
+    /// So many bytes are with the kernel.
+    pub(crate) fn handle_written(&mut self, len: usize) {
+        self.counters.bytes_out += len as u64;
+        self.transmit.handle_written(len);
+    }
+
+    /// Bytes that are queued and not with the kernel.
+    pub(crate) fn queued(&self) -> usize {
+        self.transmit.queued()
+    }
+
+    fn make_control_frame(&mut self, now: Time) -> bool {
+        if !self.transmit.has_staging(HEADER_BYTES + CLOSE_REASON_BYTES_MAX + TAG_BYTES) {
+            return false;
+        }
+        if let Some((code, reason)) = self.close_due.take() {
+            self.stage_control(Kind::Close, code as u32, reason.as_bytes());
+        } else if self.closing {
+            return false;
+        } else if std::mem::take(&mut self.path.resume_due) {
+            let standing = self.standing();
+            self.stage_control(Kind::Resume, 0, &standing);
+        } else if self.path.resuming {
+            return false;
+        } else if let Some(bytes) = self.path.pongs_due.pop_front() {
+            self.stage_control(Kind::Pong, 0, &bytes);
+        } else if std::mem::take(&mut self.path.ping_due) {
+            self.stage_control(Kind::Ping, 0, &now.as_nanos().to_le_bytes());
+        } else {
+            return false;
+        }
+        true
+    }
+
+    fn header(&self, kind: Kind, lane: Option<Lane>, flags: Flags, sequence: u64) -> Header {
+        let sealed = if self.path.keys.is_some() { Flags::SEALED } else { Flags::NONE };
+        Header {
+            kind,
+            lane,
+            flags: flags.with(sealed),
+            session: self.agreed.session,
+            epoch: self.path.epoch,
+            length: 0,
+            sequence,
+            acknowledged: 0,
+            credit: 0,
+            immediate: 0,
+            remote_key: 0,
+            offset: 0,
+        }
+    }
+
+    fn stage_control(&mut self, kind: Kind, immediate: u32, payload: &[u8]) {
+        self.path.control_sent += 1;
+        let mut header = self.header(kind, None, Flags::NONE, self.path.control_sent);
+        header.immediate = immediate;
+        header.length = payload.len() as u32;
+        self.stage_frame(&header, |transmit| transmit.stage(payload));
+    }
+
+    /// News of lanes that are urgent, or have waited long enough, and have no frame to ride on.
+    fn make_acks(&mut self, now: Time) {
+        if self.ack_due.is_none() {
+            return;
+        }
+        for index in 0..self.lanes.len() {
+            let lane = &self.lanes[index];
+            let news = &lane.arrivals.news;
+            let due = news
+                .owed_since()
+                .is_some_and(|since| news.is_urgent() || since.after(self.timers.ack_delay) <= now);
+            let reads = lane.arrivals.reads.len();
+            let rides = || lane.out.next_frame(self.agreed.chunk_bytes, reads).is_some();
+            if due && !rides() && self.transmit.has_staging(HEADER_BYTES + TAG_BYTES) {
+                self.make_ack(index, now);
+            }
+        }
+    }
+
+    fn make_ack(&mut self, index: usize, now: Time) {
+        self.path.control_sent += 1;
+        let lane = Some(Lane::ALL[index]);
+        let mut header = self.header(Kind::Ack, lane, Flags::NONE, self.path.control_sent);
+        let news = &mut self.lanes[index].arrivals.news;
+        header.immediate = u32::try_from(news.held(now).as_micros()).unwrap_or(u32::MAX);
+        (header.acknowledged, header.credit) = news.tell();
+        self.stage_frame(&header, |_| {});
+    }
+
+    /// A frame whose payload is staged, sealed if that was agreed.
+    fn stage_frame(&mut self, header: &Header, payload: impl FnOnce(&mut Transmit)) {
+        let encoded = header.encode();
+        self.transmit.stage(&encoded);
+        payload(&mut self.transmit);
+        if let Some(keys) = &self.path.keys {
+            let length = header.length as usize;
+            let tag = keys.seal(header, &encoded, self.transmit.staged_tail(length));
+            self.transmit.stage(&tag);
+            self.counters.sealed_bytes += u64::from(header.length);
+        }
+        self.counters.frames_out += 1;
+    }
+
+    /// The next frame of the best lane that has one.
+    fn make_lane_frame(&mut self) -> bool {
+        let chunk = self.agreed.chunk_bytes;
+        for index in 0..self.lanes.len() {
+            let lane = &self.lanes[index];
+            let reads = lane.arrivals.reads.len();
+            // What is next is only looked at, so that it can still expire if there is no room.
+            if let Some(length) = lane.out.next_frame(chunk, reads) {
+                return self.has_room(length) && self.cut_frame(index, reads);
+            }
+        }
+        false
+    }
+
+    fn has_room(&self, payload: usize) -> bool {
+        let overhead = HEADER_BYTES + TAG_BYTES;
+        if self.is_staged(payload) {
+            self.transmit.has_room(overhead + payload, 0, 0)
+        } else {
+            self.transmit.has_room(overhead, payload, PAYLOAD_PARTS_MAX)
+        }
+    }
+
+    fn is_staged(&self, payload: usize) -> bool {
+        self.path.keys.is_some() || payload < INLINE_BYTES_BELOW
+    }
+
+    fn cut_frame(&mut self, index: usize, reads: usize) -> bool {
+        if self.lanes[index].out.begin(reads).is_none() {
+            return false;
+        }
+        let Some(cut) = self.lanes[index].out.cutting.take() else { return false };
+        let Cutting { mut begun, offset } = cut;
+        let sequence = self.lanes[index].out.sent + 1;
+        self.lanes[index].out.sent = sequence;
+
+        let total = begun.work.payload.len();
+        let length = (total - offset).min(self.agreed.chunk_bytes);
+        let last = offset + length == total;
+        let mut header = self.header_of(&begun.work, offset, last);
+        header.sequence = sequence;
+        header.length = length as u32;
+        (header.acknowledged, header.credit) = self.lanes[index].arrivals.news.tell();
+
+        let payload = &begun.work.payload;
+        if self.is_staged(length) {
+            self.stage_frame(&header, |transmit| {
+                payload.each_piece(offset, length, |part, range| {
+                    transmit.stage(&part.as_slice()[range]);
+                });
+            });
+            if self.path.keys.is_none() {
+                self.counters.inlined_bytes += length as u64;
+            }
+        } else {
+            self.transmit.stage(&header.encode());
+            payload.each_piece(offset, length, |part, range| {
+                self.transmit.gather(part.slice(range));
+            });
+            self.counters.frames_out += 1;
+        }
+        self.lanes[index].arrivals.reads.extend(begun.work.begin_read(sequence));
+        self.lanes[index].out.cutting = Some(Cutting { begun, offset: offset + length });
+        if last {
+            self.lanes[index].out.flies();
+        }
+        true
+    }
+
+    /// What a frame of this message says beside its numbers.
+    fn header_of(&self, work: &OutWork, offset: usize, last: bool) -> Header {
+        let mut flags = if last { Flags::LAST } else { Flags::NONE };
+        if work.immediate.is_some() {
+            flags = flags.with(Flags::IMMEDIATE);
+        }
+        let (kind, remote_key, base, number) = match &work.verb {
+            Verb::Send => (Kind::Send, 0, 0, work.immediate),
+            Verb::Write { key, offset } => (Kind::Write, *key, *offset, work.immediate),
+            Verb::ReadRequest { key, offset, len, .. } => {
+                (Kind::ReadRequest, *key, *offset, Some(*len))
+            }
+            Verb::ReadReply { request, refused } => {
+                (Kind::ReadReply, *request, 0, refused.map(|refusal| refusal as u32))
+            }
+        };
+        let mut header = self.header(kind, Some(work.lane), flags, 0);
+        header.remote_key = remote_key;
+        header.offset = base + offset as u64;
+        header.immediate = number.unwrap_or(0);
+        header
+    }
+}
