@@ -13,7 +13,10 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use exo_engine::{
-    node::{self, EncryptChoice, ModelChoice, NodeConfig, NodeHandle, NodesWanted, TrustChoice},
+    node::{
+        self, EncryptChoice, ModelChoice, NodeConfig, NodeHandle, NodesWanted, TrustChoice,
+        WeightsChoice,
+    },
     request::{GenerateEvent, GenerateRequest, Sampling},
 };
 use serde::{Deserialize, Serialize};
@@ -168,6 +171,7 @@ impl Ours {
             peers: Vec::new(),
             discovery: false,
             memory_bytes: u64::MAX >> 1,
+            weights: WeightsChoice::Auto,
             model: Some(ModelChoice { name: "bench".into(), dir: model.to_path_buf() }),
             nodes: NodesWanted::Smallest,
             data: data.path().to_path_buf(),
