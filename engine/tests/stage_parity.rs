@@ -184,6 +184,31 @@ fn deepseek_v3() {
 }
 
 #[test]
+fn llama2() {
+    equals_its_reference("llama2");
+}
+
+#[test]
+fn qwen3_with_tied_embeddings() {
+    equals_its_reference("qwen3-tied");
+}
+
+#[test]
+fn phi3() {
+    equals_its_reference("phi3");
+}
+
+#[test]
+fn gemma3() {
+    equals_its_reference("gemma3");
+}
+
+#[test]
+fn qwen3_of_mixed_bits() {
+    equals_its_reference_quantised("qwen3-tied-mlx-mixed");
+}
+
+#[test]
 fn llama3_of_4_bits() {
     equals_its_reference_quantised("llama3-mlx-4bit");
 }
