@@ -13,12 +13,18 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use exo_engine::{
-    node::{self, EncryptChoice, ModelChoice, NodeConfig, NodeHandle, NodesWanted, TrustChoice},
+    node::{
+        self, EncryptChoice, ModelChoice, NodeConfig, NodeHandle, NodesWanted, TrustChoice,
+        WeightsChoice,
+    },
     request::{GenerateEvent, GenerateRequest, Sampling},
 };
 use serde::{Deserialize, Serialize};
 
-use crate::figures::{Figure, paired_ratio};
+use crate::{
+    figures::{Figure, paired_ratio},
+    step::Bare,
+};
 
 /// What `tbbench engine` is asked.
 #[derive(clap::Args)]
@@ -41,6 +47,9 @@ pub(crate) struct Args {
     /// Tokens generated.
     #[arg(long, default_value_t = 64)]
     decode: usize,
+    /// Sequences of the batch.
+    #[arg(long, default_value_t = 8)]
+    batch: usize,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -63,29 +72,61 @@ struct Report {
     decode_tokens: usize,
     blas_threads: String,
     blas: String,
+    load_s: Sides,
     prefill_tokens_per_s: Sides,
     decode_tokens_per_s: Sides,
+    /// Of all sequences of the batch together; ours alone.
+    batch: usize,
+    batch_tokens_per_s: Figure,
+    /// Median of the batch's tokens per second over those of one sequence in the run before it.
+    batch_ratio: f64,
+    /// The share of a decode step in which MLX has nothing to do yet.
+    host_percent: f64,
+    /// The most memory either process held.
+    peak_bytes: PeakBytes,
     /// Runs in which both sides generated the same last token.
     same_last_token: usize,
+}
+
+#[derive(Serialize)]
+struct PeakBytes {
+    exo_node: Option<u64>,
+    mlx_lm: Option<u64>,
 }
 
 #[derive(Serialize)]
 struct Sides {
     exo_node: Figure,
     mlx_lm: Option<Figure>,
-    /// Median of the ratios of neighbouring runs; above 1 we are faster.
+    /// Median of the ratios of neighbouring runs, ours over theirs.
     ratio: Option<f64>,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    ensure!(args.repeats >= 1 && args.prefill >= 2 && args.decode >= 2, "nothing to measure");
+    ensure!(
+        args.repeats >= 1 && args.prefill >= 2 && args.decode >= 2 && args.batch >= 1,
+        "nothing to measure"
+    );
     let prompt: Vec<u32> = (0..args.prefill).map(|i| 500 + (i as u32 * 7919) % 20_000).collect();
     let mut theirs = match &args.python {
         Some(python) => Some(Theirs::start(python, args)?),
         None => None,
     };
+    let (mut our_loads, mut their_loads) = (Vec::new(), Vec::new());
+    let mut host_percent = 0.0;
+    for round in 0..=args.repeats {
+        let (bare, seconds) = Bare::load(&args.model)?;
+        let their_load = theirs.as_mut().map(Theirs::load).transpose()?;
+        if round == 0 {
+            host_percent = bare.host_percent(64)?;
+        } else {
+            our_loads.push(seconds);
+            their_loads.extend(their_load);
+        }
+    }
     let ours = Ours::start(&args.model)?;
     let (mut our_runs, mut their_runs) = (Vec::new(), Vec::new());
+    let mut batches = Vec::new();
     // The first round warms up: page cache, allocator, MLX's buffers.
     for round in 0..=args.repeats {
         eprintln!(
@@ -96,7 +137,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         let our_run = ours.measure(&prompt, args.decode)?;
         let their_run =
             theirs.as_mut().map(|side| side.measure(&prompt, args.decode)).transpose()?;
+        let one = ours.together(1, args.decode)?;
+        let batch = ours.together(args.batch, args.decode)?;
         if round > 0 {
+            batches.push((one, batch));
             our_runs.push(our_run);
             their_runs.extend(their_run);
         }
@@ -104,10 +148,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let sides = |figure: fn(&Run) -> f64| {
         let ours: Vec<f64> = our_runs.iter().map(figure).collect();
         let theirs: Vec<f64> = their_runs.iter().map(figure).collect();
-        let ratio = (!theirs.is_empty()).then(|| paired_ratio(&ours, &theirs));
-        let mlx_lm = (!theirs.is_empty()).then(|| Figure::of(theirs));
-        Sides { exo_node: Figure::of(ours), mlx_lm, ratio }
+        Sides::of(ours, theirs)
     };
+    let their_peak = theirs.as_mut().map(Theirs::peak).transpose()?;
+    let (one, batch): (Vec<f64>, Vec<f64>) = batches.into_iter().unzip();
     let report = Report {
         model: args.model.display().to_string(),
         repeats: args.repeats,
@@ -115,8 +159,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         decode_tokens: args.decode,
         blas_threads: std::env::var("OPENBLAS_NUM_THREADS").unwrap_or_else(|_| "1".into()),
         blas: args.blas.as_ref().map_or("MLX's own".into(), |blas| blas.display().to_string()),
+        load_s: Sides::of(our_loads, their_loads),
         prefill_tokens_per_s: sides(|run| run.prefill),
         decode_tokens_per_s: sides(|run| run.decode),
+        batch: args.batch,
+        batch_ratio: paired_ratio(&batch, &one),
+        batch_tokens_per_s: Figure::of(batch),
+        host_percent,
+        peak_bytes: PeakBytes { exo_node: own_peak(), mlx_lm: their_peak },
         same_last_token: our_runs
             .iter()
             .zip(&their_runs)
@@ -131,19 +181,48 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+impl Sides {
+    fn of(ours: Vec<f64>, theirs: Vec<f64>) -> Self {
+        let ratio = (!theirs.is_empty()).then(|| paired_ratio(&ours, &theirs));
+        let mlx_lm = (!theirs.is_empty()).then(|| Figure::of(theirs));
+        Self { exo_node: Figure::of(ours), mlx_lm, ratio }
+    }
+}
+
+/// The most memory this process has held, where the system says so.
+fn own_peak() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.split_whitespace().next()?.parse::<u64>().ok()? << 10)
+}
+
 fn print(report: &Report) {
     println!("{} · {} repeats, in turns", report.model, report.repeats);
     println!("BLAS threads: {} · Python's BLAS: {}\n", report.blas_threads, report.blas);
     println!("{:<24}{:<28}{:<28}ratio", "tokens per second", "exo-node", "mlx-lm");
+    let load = "load (seconds)".to_owned();
     let prefill = format!("prefill ({} tokens)", report.prefill_tokens);
     let decode = format!("decode ({} tokens)", report.decode_tokens);
-    for (what, sides) in
-        [(prefill, &report.prefill_tokens_per_s), (decode, &report.decode_tokens_per_s)]
-    {
+    for (what, sides) in [
+        (prefill, &report.prefill_tokens_per_s),
+        (decode, &report.decode_tokens_per_s),
+        (load, &report.load_s),
+    ] {
         let theirs = sides.mlx_lm.as_ref().map_or("–".into(), ToString::to_string);
         let ratio = sides.ratio.map_or("–".into(), |ratio| format!("{ratio:.2}"));
         println!("{what:<24}{:<28}{theirs:<28}{ratio}", sides.exo_node.to_string());
     }
+    let batch = format!("batch of {}", report.batch);
+    let ratio = report.batch_ratio;
+    println!("{batch:<24}{:<28}{ratio:.2} × one", report.batch_tokens_per_s.to_string());
+    if let Some(ours) = report.peak_bytes.exo_node {
+        let theirs = report.peak_bytes.mlx_lm;
+        let shown = theirs.map_or("–".into(), |theirs| (theirs >> 20).to_string());
+        let ratio =
+            theirs.map_or("–".into(), |theirs| format!("{:.2}", ours as f64 / theirs as f64));
+        println!("{:<24}{:<28}{shown:<28}{ratio}", "peak memory (MiB)", ours >> 20);
+    }
+    println!("{:<24}{:.1} % of a decode step", "host", report.host_percent);
     if report.prefill_tokens_per_s.mlx_lm.is_some() {
         println!("\nsame last token in {} of {} runs", report.same_last_token, report.repeats);
     }
@@ -168,6 +247,7 @@ impl Ours {
             peers: Vec::new(),
             discovery: false,
             memory_bytes: u64::MAX >> 1,
+            weights: WeightsChoice::Auto,
             model: Some(ModelChoice { name: "bench".into(), dir: model.to_path_buf() }),
             nodes: NodesWanted::Smallest,
             data: data.path().to_path_buf(),
@@ -217,6 +297,48 @@ impl Ours {
     }
 }
 
+impl Ours {
+    /// Tokens per second of `count` sequences that decode at once, while all of them do.
+    fn together(&self, count: usize, decode: usize) -> anyhow::Result<f64> {
+        let mut generations = Vec::with_capacity(count);
+        for number in 0..count as u32 {
+            generations.push(self.handle.generate(GenerateRequest {
+                prompt: (0..8 + number).map(|i| 1_000 + 37 * i + number).collect(),
+                sampling: Sampling { temperature: 0.0, ..Sampling::default() },
+                max_tokens: decode as u32,
+                stop_tokens: Vec::new(),
+            })?);
+        }
+        let tasks: Vec<_> = generations
+            .into_iter()
+            .map(|generation| {
+                self.runtime.spawn(async move {
+                    // All of it: what is dropped of it ends the request.
+                    let mut generation = generation;
+                    let mut tokens = Vec::new();
+                    while let Some(event) = generation.events.recv().await {
+                        match event {
+                            GenerateEvent::Token { .. } => tokens.push(Instant::now()),
+                            GenerateEvent::Finished(_) => return Ok(tokens),
+                            GenerateEvent::Failed(error) => return Err(error),
+                        }
+                    }
+                    Ok(tokens)
+                })
+            })
+            .collect();
+        let mut times = Vec::with_capacity(count);
+        for task in tasks {
+            times.push(self.runtime.block_on(task)??);
+        }
+        let begun = times.iter().filter_map(|own| own.first()).max().context("no token came")?;
+        let ended = times.iter().filter_map(|own| own.last()).min().context("no token came")?;
+        let counted = times.iter().flatten().filter(|at| *at > begun && *at <= ended).count();
+        ensure!(counted > 0, "the sequences did not run at the same time");
+        Ok(counted as f64 / (*ended - *begun).as_secs_f64())
+    }
+}
+
 fn write_key(path: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     let mut file =
@@ -253,6 +375,18 @@ impl Theirs {
         let said = side.line()?;
         ensure!(said.trim() == "ready", "mlx-lm said: {said}");
         Ok(side)
+    }
+
+    /// Seconds that loading the model took.
+    fn load(&mut self) -> anyhow::Result<f64> {
+        writeln!(self.to, "{}", serde_json::json!({ "load": true }))?;
+        Ok(serde_json::from_str(&self.line()?)?)
+    }
+
+    /// The most memory it has held, in bytes.
+    fn peak(&mut self) -> anyhow::Result<u64> {
+        writeln!(self.to, "{}", serde_json::json!({ "peak": true }))?;
+        Ok(serde_json::from_str(&self.line()?)?)
     }
 
     fn measure(&mut self, prompt: &[u32], decode: usize) -> anyhow::Result<Run> {

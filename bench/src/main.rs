@@ -3,6 +3,7 @@
 
 mod engine;
 mod figures;
+mod step;
 
 use clap::{Parser, Subcommand};
 
@@ -19,7 +20,8 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// One node against Python's mlx-lm: prefill and decode, same weights, same BLAS, same threads.
+    /// One node against Python's mlx-lm: load, memory, prefill, decode and a batch; same weights, same
+    /// BLAS, same threads.
     Engine(engine::Args),
 }
 

@@ -13,7 +13,7 @@ use exo_engine::{
     layers::LayerRange,
     node::{
         self, ClusterView, EncryptChoice, ModelChoice, NodeConfig, NodeHandle, NodesWanted,
-        TrustChoice,
+        TrustChoice, WeightsChoice,
     },
     request::{FinishReason, GenerateError, GenerateEvent, GenerateRequest, Generation, Sampling},
 };
@@ -61,6 +61,7 @@ impl Node {
             peers: peers.to_vec(),
             discovery: false,
             memory_bytes,
+            weights: WeightsChoice::Auto,
             model: model.map(|dir| ModelChoice { name: "tiny".into(), dir: dir.to_path_buf() }),
             nodes: NodesWanted::Exactly(count),
             data: data.path().to_path_buf(),

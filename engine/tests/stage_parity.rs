@@ -1,15 +1,16 @@
-//! A stage computes what the reference computes: mlx-lm in f32, on a tiny random Llama 3 (rope
-//! scaling, tied embeddings) and, where it is at hand, on SmolLM2.
+//! A stage computes what the reference computes: mlx-lm in f32, on tiny random checkpoints of every
+//! architecture and, where it is at hand, on SmolLM2. `fixtures/README.md` says how they were made.
 #![allow(clippy::unwrap_used, reason = "a test may end where it fails")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use exo_engine::{
     layers::LayerRange,
+    model::ModelConfig,
     request::Sampling,
     sampler,
     stage::{Rows, Stage, StageError, StageInput, StageOutput},
-    weights::ModelFolder,
+    weights::{ModelFolder, Precision, WeightsChoice},
 };
 use mlx_rs::Array;
 
@@ -20,14 +21,16 @@ struct Ring {
 }
 
 impl Ring {
-    fn load(dir: &Path, cuts: &[u32], layers: u32) -> Self {
+    fn load(dir: &Path, cuts: &[u32], choice: WeightsChoice) -> Self {
         let folder = ModelFolder::open(dir).unwrap();
+        let layers = ModelConfig::from_json(folder.config()).unwrap().layers;
+        let precision = Precision::of(folder.config(), choice, true);
         let mut bounds = vec![0];
         bounds.extend_from_slice(cuts);
         bounds.push(layers);
         let load = |pair: &[u32]| {
             let range = LayerRange::checked(pair[0], pair[1]).unwrap();
-            Stage::load(&folder, range, &|_| {}).unwrap()
+            Stage::load(&folder, range, precision, &|_| {}).unwrap()
         };
         let stages: Vec<Stage> = bounds.windows(2).map(load).collect();
         let bytes = stages.iter().map(Stage::bytes_read).collect();
@@ -80,8 +83,8 @@ fn pick(logits: &[f32]) -> u32 {
     sampler::choose(logits, &greedy, 0).unwrap().token
 }
 
-fn tiny() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tiny-llama3"))
+fn tiny(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(format!("tiny-{name}"))
 }
 
 fn ids(value: &serde_json::Value) -> Vec<u32> {
@@ -92,28 +95,144 @@ fn json(path: &Path) -> serde_json::Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
-#[test]
-fn tiny_llama3_equals_its_reference_at_every_cut() {
-    let reference = json(&tiny().join("reference.json"));
-    let prompt = ids(&reference["prompt_ids"]);
-    let greedy = ids(&reference["greedy_ids"]);
-    for cuts in [&[][..], &[1], &[2], &[3], &[1, 2], &[1, 2, 3]] {
-        let mut ring = Ring::load(tiny(), cuts, 4);
-        let logits = ring.step(&[rows(1, 0, prompt.len(), true)], &prompt).unwrap();
-        let expected = reference["last_logits"].as_array().unwrap();
-        for (ours, theirs) in logits.as_slice::<f32>().iter().zip(expected) {
-            let theirs = theirs.as_f64().unwrap() as f32;
-            assert!((ours - theirs).abs() < 1e-3, "cuts {cuts:?}: {ours} for {theirs}");
+/// A reference of mlx-lm: a prompt, the logits of its last row, and what follows it.
+struct Reference {
+    prompt: Vec<u32>,
+    logits: Vec<f32>,
+    greedy: Vec<u32>,
+}
+
+impl Reference {
+    fn of(dir: &Path) -> Self {
+        let reference = json(&dir.join("reference.json"));
+        let number = |value: &serde_json::Value| value.as_f64().unwrap() as f32;
+        Self {
+            prompt: ids(&reference["prompt_ids"]),
+            logits: reference["last_logits"].as_array().unwrap().iter().map(number).collect(),
+            greedy: ids(&reference["greedy_ids"]),
         }
-        assert_eq!(ring.greedy(2, &prompt, 20, greedy.len()), greedy, "cuts {cuts:?}");
+    }
+
+    /// Whole, and at every cut into two and three stages, and with a stage for every layer.
+    fn check(&self, dir: &Path, choice: WeightsChoice, tolerance: f32) {
+        let layers = json(&dir.join("config.json"))["num_hidden_layers"].as_u64().unwrap() as u32;
+        let mut all_cuts = vec![vec![], (1..layers).collect()];
+        for first in 1..layers {
+            all_cuts.push(vec![first]);
+            all_cuts.extend((first + 1..layers).map(|second| vec![first, second]));
+        }
+        for cuts in all_cuts {
+            let mut ring = Ring::load(dir, &cuts, choice);
+            let whole = rows(1, 0, self.prompt.len(), true);
+            let logits = ring.step(&[whole], &self.prompt).unwrap();
+            let ours = logits.as_slice::<f32>();
+            assert_eq!(ours.len(), self.logits.len());
+            for (ours, theirs) in ours.iter().zip(&self.logits) {
+                let apart = (ours - theirs).abs();
+                assert!(apart < tolerance, "{}, cuts {cuts:?}: {ours} for {theirs}", dir.display());
+            }
+            let greedy = ring.greedy(2, &self.prompt, 20, self.greedy.len());
+            assert_eq!(greedy, self.greedy, "{}, cuts {cuts:?}", dir.display());
+        }
+    }
+}
+
+fn equals_its_reference(name: &str) {
+    Reference::of(&tiny(name)).check(&tiny(name), WeightsChoice::Auto, 1e-3);
+}
+
+/// Of the same codes: computed with as they are, and as the floats they stand for.
+fn equals_its_reference_quantised(name: &str) {
+    for choice in [WeightsChoice::Stored, WeightsChoice::Dense] {
+        Reference::of(&tiny(name)).check(&tiny(name), choice, 1e-3);
     }
 }
 
 #[test]
+fn llama3() {
+    equals_its_reference("llama3");
+}
+
+#[test]
+fn mistral() {
+    equals_its_reference("mistral");
+}
+
+#[test]
+fn qwen2() {
+    equals_its_reference("qwen2");
+}
+
+#[test]
+fn qwen3() {
+    equals_its_reference("qwen3");
+}
+
+#[test]
+fn qwen3_moe() {
+    equals_its_reference("qwen3_moe");
+}
+
+#[test]
+fn deepseek_v2() {
+    equals_its_reference("deepseek_v2");
+}
+
+#[test]
+fn deepseek_v3() {
+    equals_its_reference("deepseek_v3");
+}
+
+#[test]
+fn llama2() {
+    equals_its_reference("llama2");
+}
+
+#[test]
+fn qwen3_with_tied_embeddings() {
+    equals_its_reference("qwen3-tied");
+}
+
+#[test]
+fn phi3() {
+    equals_its_reference("phi3");
+}
+
+#[test]
+fn gemma3() {
+    equals_its_reference("gemma3");
+}
+
+#[test]
+fn qwen3_of_mixed_bits() {
+    equals_its_reference_quantised("qwen3-tied-mlx-mixed");
+}
+
+#[test]
+fn llama3_of_4_bits() {
+    equals_its_reference_quantised("llama3-mlx-4bit");
+}
+
+#[test]
+fn qwen2_of_4_bits() {
+    equals_its_reference_quantised("qwen2-mlx-4bit");
+}
+
+#[test]
+fn qwen3_moe_of_4_bits() {
+    equals_its_reference_quantised("qwen3_moe-mlx-4bit");
+}
+
+#[test]
+fn deepseek_v3_of_4_bits() {
+    equals_its_reference_quantised("deepseek_v3-mlx-4bit");
+}
+
+#[test]
 fn sequences_in_one_step_do_not_disturb_each_other() {
-    let reference = json(&tiny().join("reference.json"));
+    let reference = json(&tiny("llama3").join("reference.json"));
     let prompt = ids(&reference["prompt_ids"]);
-    let mut ring = Ring::load(tiny(), &[2], 4);
+    let mut ring = Ring::load(&tiny("llama3"), &[2], WeightsChoice::Auto);
     let alone: Vec<Vec<f32>> = [&prompt[..], &prompt[5..20]]
         .iter()
         .zip(10..)
@@ -132,7 +251,7 @@ fn sequences_in_one_step_do_not_disturb_each_other() {
     // And they go on together, each at its own position.
     let step = [rows(1, prompt.len() as u32, 1, true), rows(2, 15, 1, true)];
     let next = ring.step(&step, &[prompt[0], prompt[20]]).unwrap();
-    let mut whole = Ring::load(tiny(), &[], 4);
+    let mut whole = Ring::load(&tiny("llama3"), &[], WeightsChoice::Auto);
     let longer = whole.step(&[rows(1, 0, 16, true)], &prompt[5..21]).unwrap();
     let row = &next.as_slice::<f32>()[next.dim(1) as usize..];
     for (ours, theirs) in row.iter().zip(longer.as_slice::<f32>()) {
@@ -142,8 +261,8 @@ fn sequences_in_one_step_do_not_disturb_each_other() {
 
 #[test]
 fn a_stage_reads_its_own_layers_and_no_others() {
-    let whole = Ring::load(tiny(), &[], 4);
-    let parts = Ring::load(tiny(), &[1, 2, 3], 4);
+    let whole = Ring::load(&tiny("llama3"), &[], WeightsChoice::Auto);
+    let parts = Ring::load(&tiny("llama3"), &[1, 2, 3], WeightsChoice::Auto);
     // Tied: the last stage reads the embedding again.
     let embedding = 320 * 128 * 2;
     assert_eq!(parts.bytes.iter().sum::<u64>(), whole.bytes[0] + embedding);
@@ -153,7 +272,7 @@ fn a_stage_reads_its_own_layers_and_no_others() {
 
 #[test]
 fn rows_that_do_not_continue_the_cache_are_refused() {
-    let mut ring = Ring::load(tiny(), &[], 4);
+    let mut ring = Ring::load(&tiny("llama3"), &[], WeightsChoice::Auto);
     ring.step(&[rows(1, 0, 3, false)], &[1, 2, 3]);
     let stage = &mut ring.stages[0];
     let error = |stage: &mut Stage, rows: &[Rows], tokens: &[u32]| {
@@ -187,7 +306,7 @@ fn smollm2_says_what_the_reference_says_whole_and_split() {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/smollm2_golden.json");
     let golden = json(&golden);
     for cuts in [&[][..], &[15], &[18, 24]] {
-        let mut ring = Ring::load(Path::new(&dir), cuts, 30);
+        let mut ring = Ring::load(Path::new(&dir), cuts, WeightsChoice::Auto);
         for (id, (name, case)) in golden.as_object().unwrap().iter().enumerate() {
             let (prompt, expected) = (ids(&case["prompt_ids"]), ids(&case["greedy_ids"]));
             let ours = ring.greedy(id as u64, &prompt, 512, expected.len());

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use exo_engine::{
     fabric::InterfaceChoice,
-    node::{EncryptChoice, LISTEN_PORT, TrustChoice},
+    node::{EncryptChoice, LISTEN_PORT, TrustChoice, WeightsChoice},
 };
 
 /// Run one large language model across the machines that are there.
@@ -104,6 +104,9 @@ pub(crate) struct NodeArgs {
     /// Memory to offer for weights and caches [default: three quarters of what is there]
     #[arg(long, value_name = "SIZE", value_parser = memory)]
     pub(crate) memory: Option<ByteSize>,
+    /// How quantised weights lie in memory; auto makes them dense on a CPU if they fit so
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) weights: WeightsChoice,
     /// Wait for exactly N nodes and lay the model over all of them
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..),
           conflicts_with = "all_nodes")]
@@ -176,6 +179,9 @@ pub(crate) struct PlanArgs {
     /// The machines and what each offers [default: this one]
     #[arg(long, value_name = "NAME:SIZE,…", value_delimiter = ',', value_parser = named_memory)]
     pub(crate) memory: Vec<(String, ByteSize)>,
+    /// How quantised weights lie in memory, as for `serve`
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) weights: WeightsChoice,
     /// Lay the model over all of them, not over the fewest that hold it
     #[arg(long)]
     pub(crate) all_nodes: bool,

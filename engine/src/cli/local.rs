@@ -113,6 +113,7 @@ fn config(
             Some(size) => size.as_u64(),
             None => host::memory_bytes()?,
         },
+        weights: args.weights,
         model,
         nodes,
         data,

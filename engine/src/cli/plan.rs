@@ -4,8 +4,9 @@ use anyhow::Result;
 use bytesize::ByteSize;
 use exo_engine::{
     cluster::{NodesWanted, Offer, Placement, needed_bytes, place},
-    model::{LlamaConfig, ModelShape},
-    weights::{ModelFolder, ModelLibrary},
+    layers::LayerRange,
+    model::{ModelConfig, ModelShape},
+    weights::{ModelFolder, ModelLibrary, Precision, WeightsChoice},
 };
 use exo_transport::NodeId;
 
@@ -17,12 +18,20 @@ use super::{
 
 pub(super) fn plan(args: PlanArgs) -> Result<()> {
     let model = ModelLibrary::new(&host::data_dir(args.data.data)?).find(&args.model)?;
-    let shape = ModelShape::from(&LlamaConfig::from_json(ModelFolder::open(&model.dir)?.config())?);
+    let folder = ModelFolder::open(&model.dir)?;
+    let config = ModelConfig::from_json(folder.config())?;
     let machines = match args.memory {
         named if named.is_empty() => vec![(host::name(), ByteSize(host::memory_bytes()?))],
         named => named,
     };
     let offers = offers(machines);
+    // As the node with most memory would see it.
+    let shape = |choice, dense_fits| {
+        ModelShape::of(&folder, &config, Precision::of(folder.config(), choice, dense_fits))
+    };
+    let all = LayerRange::checked(0, config.layers)?;
+    let dense = needed_bytes(all, &shape(WeightsChoice::Dense, true)?);
+    let shape = shape(args.weights, offers.iter().any(|offer| dense <= offer.memory))?;
     let wanted = if args.all_nodes { NodesWanted::All } else { NodesWanted::Smallest };
     let placement = place(&offers, &shape, wanted).map_err(|error| {
         anyhow::anyhow!("{}: {error}\nhint: offer more memory, or another machine", model.name)

@@ -35,21 +35,21 @@ fn bytes(array: &Array) -> &[u8] {
     unsafe { std::slice::from_raw_parts(data(array).as_ptr(), array.nbytes()) }
 }
 
-/// A new f32 array of `shape` whose numbers `fill` writes straight into MLX's memory.
+/// A new array of `shape` and `dtype` whose bytes `fill` writes straight into MLX's memory.
 ///
 /// # Errors
 /// The outer error is MLX's, the inner one that of `fill`.
-pub(crate) fn filled_f32<E>(
+pub(crate) fn filled<E>(
     shape: &[i32],
-    fill: impl FnOnce(&mut [f32]) -> Result<(), E>,
+    dtype: Dtype,
+    fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
 ) -> Result<Result<Array, E>, Exception> {
-    let array = ops::zeros_dtype(shape, Dtype::Float32)?;
+    let array = ops::zeros_dtype(shape, dtype)?;
     array.eval()?;
-    let numbers = array.size();
+    let bytes = array.nbytes();
     // SAFETY: `zeros` evaluated is a buffer of its own with one handle, ours, so this is the only
-    // reference; it is row-major and holds `numbers` f32; MLX aligns its buffers to 8 at least.
-    let memory =
-        unsafe { std::slice::from_raw_parts_mut(data(&array).as_ptr().cast::<f32>(), numbers) };
+    // reference; it is row-major and holds `bytes` bytes.
+    let memory = unsafe { std::slice::from_raw_parts_mut(data(&array).as_ptr(), bytes) };
     Ok(fill(memory).map(|()| array))
 }
 
@@ -117,8 +117,8 @@ mod tests {
 
     #[test]
     fn an_array_is_filled_and_read_where_it_lies() {
-        let array = filled_f32::<()>(&[2, 3], |out| {
-            out.copy_from_slice(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        let array = filled::<()>(&[2, 3], Dtype::Float32, |out| {
+            out.copy_from_slice(bytemuck::cast_slice(&[1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0]));
             Ok(())
         })
         .unwrap()

@@ -8,7 +8,7 @@
 
 mod memory;
 
-pub(crate) use memory::{ArrayRegion, filled_f32};
+pub(crate) use memory::{ArrayRegion, filled};
 
 use mlx_rs::{Array, error::Exception};
 

@@ -1,285 +1,229 @@
-//! What a model's `config.json` says, read strictly: a field that would change the answer and that
-//! we do not know how to honour is an error, not a guess.
+//! What a model's `config.json` says: the part that all architectures have in common, and which
+//! architecture it is.
 
-use serde::Deserialize;
+use std::sync::Arc;
+
 use serde_json::Value;
 
-use crate::nn::{AttentionArgs, Llama3Scaling};
+use super::{deepseek, fields::Fields, gemma3, llama, mistral, phi3, qwen2, qwen3, qwen3_moe};
+use crate::{
+    nn::{Block, Kernels, RmsNorm, Rope},
+    weights::{Pairing, ShardError, ShardReader},
+};
 
 /// A `config.json` that this program cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// Another architecture.
     #[error(
-        "model_type `{0}` is not an architecture this program runs (hint: it runs `llama`: Llama 2, \
-         3, 3.x, SmolLM2)"
+        "model_type `{0}` is not an architecture this program runs (hint: it runs {known})",
+        known = names()
     )]
     UnknownArchitecture(String),
     /// A field has a value that would change the answer.
     #[error("config.json: `{field}` = {value} is not supported{why}")]
     Unsupported {
         /// Its name.
-        field: &'static str,
+        field: String,
         /// Its value.
         value: String,
         /// What to do, or why.
         why: &'static str,
     },
     /// A field is missing or has the wrong type.
-    #[error("config.json: {0}")]
-    Invalid(#[from] serde_json::Error),
+    #[error("config.json: `{field}`: {problem}")]
+    Invalid {
+        /// Its name.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// Sizes that contradict each other.
     #[error("config.json: {0}")]
     Contradiction(String),
 }
 
-/// The Llama family's settings.
-#[derive(Debug, Clone)]
-pub struct LlamaConfig {
+type Read = fn(&Fields<'_>) -> Result<ModelConfig, ConfigError>;
+
+/// The architectures: `model_type`, and who reads the rest.
+const ARCHITECTURES: &[(&str, Read)] = &[
+    ("llama", llama::read),
+    ("mistral", mistral::read),
+    ("qwen2", qwen2::read),
+    ("qwen3", qwen3::read),
+    ("qwen3_moe", qwen3_moe::read),
+    ("deepseek_v2", deepseek::read_v2),
+    ("deepseek_v3", deepseek::read_v3),
+    ("gemma3_text", gemma3::read),
+    ("phi3", phi3::read),
+];
+
+fn names() -> String {
+    let names: Vec<String> = ARCHITECTURES.iter().map(|(name, _)| format!("`{name}`")).collect();
+    names.join(", ")
+}
+
+/// What an architecture adds to the frame that all share: its layers.
+pub(super) trait Architecture: Send + Sync {
+    /// Reads a layer, and nothing else.
+    fn block(&self, layer: u32, loader: &Loader<'_>) -> Result<Block, ShardError>;
+
+    /// Numbers of keys and values that a token takes in a layer.
+    fn cache_numbers(&self) -> usize;
+}
+
+/// A model's settings.
+#[derive(Clone)]
+pub struct ModelConfig {
     /// Width of the residual stream.
     pub hidden: usize,
-    /// Width inside the feed-forward block.
-    pub intermediate: usize,
     /// Layers.
     pub layers: u32,
-    /// Heads.
-    pub attention: AttentionArgs,
     /// Tokens of the vocabulary.
     pub vocabulary: usize,
-    /// Added to the mean square before its root.
-    pub norm_eps: f32,
-    /// Base of the rotary embedding.
-    pub rope_theta: f32,
-    /// Its scaling.
-    pub rope_scaling: Option<Llama3Scaling>,
-    /// Whether the output head is the embedding.
-    pub tied: bool,
     /// Longest sequence.
     pub context: usize,
+    /// Whether the output head is the embedding.
+    pub tied: bool,
+    /// Added to the mean square before its root.
+    pub(super) norm_eps: f32,
+    /// Whether the norms' weights are stored less one, as Gemma's are.
+    pub(super) norm_less_one: bool,
+    /// What the embedding is multiplied with.
+    pub(super) embedding_scale: Option<f32>,
+    /// The rotary embeddings of its layers, each with the width of a head.
+    pub(super) ropes: Vec<(Rope, i32)>,
+    pub(super) architecture: Arc<dyn Architecture>,
 }
 
-#[derive(Deserialize)]
-struct Raw {
-    model_type: String,
-    hidden_size: usize,
-    intermediate_size: usize,
-    num_hidden_layers: u32,
-    num_attention_heads: i32,
-    num_key_value_heads: Option<i32>,
-    head_dim: Option<i32>,
-    vocab_size: usize,
-    rms_norm_eps: f32,
-    rope_theta: Option<f32>,
-    rope_scaling: Option<Value>,
-    /// Newer files nest `rope_theta` and the scaling here.
-    rope_parameters: Option<Value>,
-    #[serde(default)]
-    tie_word_embeddings: bool,
-    max_position_embeddings: usize,
-    #[serde(default)]
-    attention_bias: bool,
-    #[serde(default)]
-    mlp_bias: bool,
-    hidden_act: Option<String>,
-    quantization: Option<Value>,
-    quantization_config: Option<Value>,
+impl std::fmt::Debug for ModelConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ModelConfig")
+            .field("hidden", &self.hidden)
+            .field("layers", &self.layers)
+            .field("vocabulary", &self.vocabulary)
+            .field("context", &self.context)
+            .field("tied", &self.tied)
+            .finish_non_exhaustive()
+    }
 }
 
-#[derive(Deserialize)]
-struct RawScaling {
-    #[serde(alias = "type")]
-    rope_type: Option<String>,
-    rope_theta: Option<f32>,
-    factor: Option<f64>,
-    low_freq_factor: Option<f64>,
-    high_freq_factor: Option<f64>,
-    original_max_position_embeddings: Option<f64>,
-}
-
-impl LlamaConfig {
+impl ModelConfig {
     /// Reads a parsed `config.json`.
     ///
     /// # Errors
     /// [`ConfigError`] names the field.
     pub fn from_json(config: &Value) -> Result<Self, ConfigError> {
         // The architecture first: of another one the fields need not make sense.
-        match config.get("model_type").and_then(Value::as_str) {
-            Some("llama") => {}
-            other => {
-                let named = other.unwrap_or("(none)").to_owned();
-                return Err(ConfigError::UnknownArchitecture(named));
-            }
-        }
-        let raw = Raw::deserialize(config)?;
-        debug_assert_eq!(raw.model_type, "llama");
-        for (field, value, why) in [
-            ("quantization", raw.quantization, " yet (hint: use dense weights)"),
-            ("quantization_config", raw.quantization_config, " yet (hint: use dense weights)"),
-        ] {
-            if let Some(value) = value.filter(|value| !value.is_null()) {
-                return Err(ConfigError::Unsupported { field, value: value.to_string(), why });
-            }
-        }
-        for (field, set) in [("attention_bias", raw.attention_bias), ("mlp_bias", raw.mlp_bias)] {
-            if set {
-                return Err(ConfigError::Unsupported { field, value: "true".into(), why: "" });
-            }
-        }
-        if let Some(act) = raw.hidden_act.filter(|act| act != "silu") {
-            return Err(ConfigError::Unsupported { field: "hidden_act", value: act, why: "" });
-        }
-        let heads = raw.num_attention_heads;
-        let kv_heads = raw.num_key_value_heads.unwrap_or(heads);
-        let contradiction = |what: String| Err(ConfigError::Contradiction(what));
-        if heads < 1 || kv_heads < 1 || heads % kv_heads != 0 {
-            return contradiction(format!("{heads} heads over {kv_heads} key-value heads"));
-        }
-        if raw.head_dim.is_none() && raw.hidden_size % heads as usize != 0 {
-            return contradiction(format!("{} numbers over {heads} heads", raw.hidden_size));
-        }
-        let head_dim = raw.head_dim.unwrap_or((raw.hidden_size / heads as usize) as i32);
-        let sizes = [raw.hidden_size, raw.intermediate_size, raw.vocab_size];
+        let named = config.get("model_type").and_then(Value::as_str).unwrap_or("(none)");
+        let known = ARCHITECTURES.iter().find(|(name, _)| *name == named);
+        let (Some((_, read)), Some(object)) = (known, config.as_object()) else {
+            return Err(ConfigError::UnknownArchitecture(named.to_owned()));
+        };
+        let fields = Fields::new(object);
+        let config = read(&fields)?;
+        fields.done()?;
+        Ok(config)
+    }
+
+    /// Reads what all architectures have in common.
+    pub(super) fn read(
+        fields: &Fields<'_>,
+        ropes: Vec<(Rope, i32)>,
+        architecture: impl Architecture + 'static,
+    ) -> Result<Self, ConfigError> {
+        let config = Self {
+            hidden: fields.need("hidden_size")?,
+            layers: fields.need("num_hidden_layers")?,
+            vocabulary: fields.need("vocab_size")?,
+            context: fields.need("max_position_embeddings")?,
+            tied: fields.or("tie_word_embeddings", false)?,
+            norm_eps: fields.need("rms_norm_eps")?,
+            norm_less_one: false,
+            embedding_scale: None,
+            ropes,
+            architecture: Arc::new(architecture),
+        };
+        let sizes = [config.hidden, config.vocabulary];
         if sizes.iter().any(|&size| size == 0 || size > 1 << 24)
-            || !(2..=1024).contains(&head_dim)
-            || head_dim % 2 != 0
-            || !(1..=10_000).contains(&raw.num_hidden_layers)
+            || !(1..=10_000).contains(&config.layers)
+            || !(1..=1 << 24).contains(&config.context)
+            || !(0.0..1.0).contains(&config.norm_eps)
         {
-            return contradiction("sizes that no model has".into());
+            return Err(ConfigError::Contradiction("sizes that no model has".into()));
         }
-        let nested =
-            raw.rope_parameters.map(|value| RawScaling::deserialize(&value)).transpose()?;
-        let flat = raw
-            .rope_scaling
-            .filter(|value| !value.is_null())
-            .map(|value| RawScaling::deserialize(&value))
-            .transpose()?;
-        let theta = raw.rope_theta.or(nested.as_ref().and_then(|rope| rope.rope_theta));
-        Ok(Self {
-            hidden: raw.hidden_size,
-            intermediate: raw.intermediate_size,
-            layers: raw.num_hidden_layers,
-            attention: AttentionArgs { heads, kv_heads, head_dim },
-            vocabulary: raw.vocab_size,
-            norm_eps: raw.rms_norm_eps,
-            rope_theta: theta.unwrap_or(10_000.0),
-            rope_scaling: flat.or(nested).map(scaling).transpose()?.flatten(),
-            tied: raw.tie_word_embeddings,
-            context: raw.max_position_embeddings,
-        })
+        Ok(config)
+    }
+
+    /// Numbers of keys and values that a token takes in a layer.
+    #[must_use]
+    pub fn cache_numbers(&self) -> usize {
+        self.architecture.cache_numbers()
     }
 }
 
-fn scaling(raw: RawScaling) -> Result<Option<Llama3Scaling>, ConfigError> {
-    match raw.rope_type.as_deref() {
-        None | Some("default") => Ok(None),
-        Some("llama3") => {
-            let needed = |value: Option<f64>, field: &'static str| {
-                value.ok_or_else(|| ConfigError::Contradiction(format!("llama3 without {field}")))
-            };
-            Ok(Some(Llama3Scaling {
-                factor: needed(raw.factor, "factor")?,
-                low_frequency_factor: needed(raw.low_freq_factor, "low_freq_factor")?,
-                high_frequency_factor: needed(raw.high_freq_factor, "high_freq_factor")?,
-                original_context: needed(
-                    raw.original_max_position_embeddings,
-                    "original_max_position_embeddings",
-                )?,
-            }))
-        }
-        Some(other) => Err(ConfigError::Unsupported {
-            field: "rope_scaling.rope_type",
-            value: other.to_owned(),
-            why: " (hint: `llama3` and `default` are)",
-        }),
+/// What an architecture reads its layers with.
+pub(super) struct Loader<'a> {
+    pub(super) reader: &'a ShardReader<'a>,
+    pub(super) config: &'a ModelConfig,
+    pub(super) kernels: Kernels,
+}
+
+impl Loader<'_> {
+    /// Reads the norm `name` (without `.weight`).
+    pub(super) fn norm(&self, name: &str, width: usize) -> Result<RmsNorm, ShardError> {
+        self.paired_norm(name, width, None)
     }
-}
 
-/// What placement needs to know of a model: bytes as they will lie in memory (f32 on the CPU).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ModelShape {
-    /// Layers.
-    pub layers: u32,
-    /// Bytes of one layer's weights.
-    pub layer_bytes: u64,
-    /// Bytes of the embedding: the first stage holds it.
-    pub embedding_bytes: u64,
-    /// Bytes of the final norm and the output head: the last stage holds them (a tied head is held
-    /// again unless both stages are one).
-    pub head_bytes: u64,
-    /// Whether the head is the embedding.
-    pub tied: bool,
-    /// Bytes of keys and values per token and layer.
-    pub kv_token_layer_bytes: u64,
-    /// Longest sequence.
-    pub context: u64,
-}
-
-impl From<&LlamaConfig> for ModelShape {
-    fn from(config: &LlamaConfig) -> Self {
-        const F32: u64 = 4;
-        let AttentionArgs { heads, kv_heads, head_dim } = config.attention;
-        let (hidden, intermediate) = (config.hidden as u64, config.intermediate as u64);
-        let query = heads as u64 * head_dim as u64;
-        let kv = kv_heads as u64 * head_dim as u64;
-        let numbers = hidden * (2 * query + 2 * kv) + 3 * hidden * intermediate + 2 * hidden;
-        let embedding = config.vocabulary as u64 * hidden;
-        Self {
-            layers: config.layers,
-            layer_bytes: F32 * numbers,
-            embedding_bytes: F32 * embedding,
-            head_bytes: F32 * (embedding + hidden),
-            tied: config.tied,
-            kv_token_layer_bytes: F32 * 2 * kv,
-            context: config.context as u64,
+    /// The same, of heads whose numbers are reordered.
+    pub(super) fn paired_norm(
+        &self,
+        name: &str,
+        width: usize,
+        pairing: Option<Pairing>,
+    ) -> Result<RmsNorm, ShardError> {
+        let mut weight = self.reader.vector(&format!("{name}.weight"), width, pairing)?;
+        if self.config.norm_less_one {
+            weight = weight.add(mlx_rs::Array::from_f32(1.0).as_dtype(weight.dtype())?)?;
         }
+        Ok(RmsNorm::new(&weight, self.config.norm_eps, self.kernels)?)
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use serde_json::json;
 
     use super::*;
 
-    fn smollm2() -> Value {
+    pub(in crate::model) fn smollm2() -> Value {
         json!({
             "model_type": "llama", "hidden_size": 576, "intermediate_size": 1536,
             "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3,
             "vocab_size": 49152, "rms_norm_eps": 1e-5, "rope_theta": 1e5,
-            "tie_word_embeddings": true, "max_position_embeddings": 8192
+            "tie_word_embeddings": true, "max_position_embeddings": 8192, "use_cache": true
         })
     }
 
     fn refusal(field: &str, value: Value) -> String {
         let mut config = smollm2();
         config[field] = value;
-        LlamaConfig::from_json(&config).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn smollm2_has_the_size_it_has() {
-        let shape = ModelShape::from(&LlamaConfig::from_json(&smollm2()).unwrap());
-        let all = 30 * shape.layer_bytes + shape.head_bytes;
-        assert_eq!(all, 4 * 134_515_008, "134,515,008 parameters, as published");
+        ModelConfig::from_json(&config).unwrap_err().to_string()
     }
 
     #[test]
     fn what_would_change_the_answer_is_refused_by_name() {
-        assert!(refusal("model_type", json!("mamba")).contains("`mamba`"));
-        assert!(refusal("attention_bias", json!(true)).contains("`attention_bias`"));
+        assert!(ModelConfig::from_json(&smollm2()).is_ok());
+        let unknown = refusal("model_type", json!("mamba"));
+        assert!(unknown.contains("`mamba`") && unknown.contains("`deepseek_v3`"), "{unknown}");
+        assert!(refusal("mlp_bias", json!(true)).contains("`mlp_bias`"));
         assert!(refusal("hidden_act", json!("gelu")).contains("`hidden_act` = gelu"));
-        assert!(refusal("quantization", json!({"bits": 4})).contains("`quantization`"));
-        assert!(refusal("rope_scaling", json!({"type": "yarn"})).contains("yarn"));
+        assert!(refusal("rope_scaling", json!({"type": "dynamic"})).contains("dynamic"));
         assert!(refusal("num_key_value_heads", json!(2)).contains("9 heads over 2"));
-        assert!(refusal("hidden_size", json!("wide")).contains("invalid type"));
-        assert!(refusal("head_dim", json!(-4)).contains("no model has"));
-    }
-
-    #[test]
-    fn newer_files_nest_the_rope() {
-        let mut config = smollm2();
-        config.as_object_mut().unwrap().remove("rope_theta");
-        config["rope_parameters"] = json!({"rope_theta": 5e5, "rope_type": "default"});
-        assert_eq!(LlamaConfig::from_json(&config).unwrap().rope_theta, 5e5);
+        assert!(refusal("hidden_size", json!("wide")).contains("`hidden_size`: invalid type"));
+        assert!(refusal("vocab_size", Value::Null).contains("`vocab_size`: it is missing"));
+        assert!(refusal("head_dim", json!(-4)).contains("`head_dim`"));
+        assert!(refusal("head_dim", json!(7)).contains("no model has"));
+        assert!(refusal("residual_multiplier", json!(0.22)).contains("`residual_multiplier`"));
     }
 }

@@ -1,10 +1,30 @@
-//! The architectures, one short file each.
+//! The architectures, one short file each: which tensors a layer is read from, and what of the
+//! shared blocks ([`nn`](crate::nn)) it is made of. `docs/adding-a-model.md` says how to add one.
 //!
-//! [`ModelShape`] is what placement and stages need to know of a model before any weight is read;
-//! [`Llama`] computes.
+//! | file | question |
+//! |---|---|
+//! | `config` | which architecture is it, and what have all in common? |
+//! | `fields` | is there a field in that `config.json` that nobody honours? |
+//! | `rope` | which rotary embedding does it ask for? |
+//! | `grouped` | how is grouped-query attention read? |
+//! | `transformer` | what runs, from token ids to logits? |
+//! | `shape` | how much memory does it take? |
 
 mod config;
+mod deepseek;
+mod fields;
+mod gemma3;
+mod grouped;
 mod llama;
+mod mistral;
+mod phi3;
+mod qwen2;
+mod qwen3;
+mod qwen3_moe;
+mod rope;
+mod shape;
+mod transformer;
 
-pub use config::{ConfigError, LlamaConfig, ModelShape};
-pub use llama::Llama;
+pub use config::{ConfigError, ModelConfig};
+pub use shape::ModelShape;
+pub use transformer::Transformer;

@@ -1,14 +1,8 @@
 //! Grouped-query attention over the cache of each sequence.
 
-use mlx_rs::{
-    Array,
-    error::Exception,
-    fast::{self, ScaledDotProductAttentionMask},
-    ops,
-    ops::indexing::TryIndexOp,
-};
+use mlx_rs::{Array, error::Exception, ops, ops::indexing::TryIndexOp};
 
-use super::{KvCache, Linear, Rope};
+use super::{Kernels, KvCache, Linear, RmsNorm, Step, kernels};
 
 /// Sizes of an attention block.
 #[derive(Debug, Clone, Copy)]
@@ -19,89 +13,107 @@ pub struct AttentionArgs {
     pub kv_heads: i32,
     /// Numbers per head.
     pub head_dim: i32,
+    /// What scores are multiplied with.
+    pub scale: f32,
+    /// Tokens that a row sees, itself included: all, unless there is a window.
+    pub window: Option<i32>,
+    /// Which of the model's rotary embeddings turns queries and keys.
+    pub rope: usize,
 }
 
 /// Attention with one product for queries, keys and values.
-pub struct Attention {
+pub struct GroupedAttention {
     args: AttentionArgs,
+    kernels: Kernels,
     /// Rows of the weight: all queries, then all keys, then all values.
     qkv: Linear,
-    output: Linear,
+    /// Of each head of queries and of keys, before they are turned.
+    norms: Option<[RmsNorm; 2]>,
 }
 
-impl Attention {
-    /// `qkv`: `hidden → (heads + 2 kv_heads) × head_dim`; `output`: `heads × head_dim → hidden`.
+impl GroupedAttention {
+    /// `qkv`: `hidden → (heads + 2 kv_heads) × head_dim`.
     #[must_use]
-    pub fn new(args: AttentionArgs, qkv: Linear, output: Linear) -> Self {
-        Self { args, qkv, output }
+    pub fn new(
+        args: AttentionArgs,
+        kernels: Kernels,
+        qkv: Linear,
+        norms: Option<[RmsNorm; 2]>,
+    ) -> Self {
+        Self { args, kernels, qkv, norms }
     }
 
-    /// `residual` plus the attention of `x` (both `[rows, hidden]`). The rows belong to sequences in
-    /// the order of `caches`: so many rows each, to be appended to that cache. With `wanted`, only
-    /// these rows come out.
+    /// An empty cache for one sequence.
+    #[must_use]
+    pub fn cache(&self) -> KvCache {
+        KvCache::new(self.args.window)
+    }
+
+    /// `[rows, hidden]` → `[rows, heads × head_dim]`. The rows belong to the step's sequences, in
+    /// the order of `caches`.
     ///
     /// # Errors
     /// What MLX says.
-    pub fn forward_add(
+    pub fn forward(
         &self,
         x: &Array,
-        residual: &Array,
-        rope: &Rope,
-        caches: &mut [(i32, &mut KvCache)],
-        wanted: Option<&[i32]>,
+        step: &Step,
+        caches: &mut [&mut KvCache],
     ) -> Result<Array, Exception> {
-        let qkv = self.qkv.forward(x)?;
-        let attended = if let [(_, cache)] = caches {
-            self.attend(&qkv, rope, cache)?
+        let AttentionArgs { heads, kv_heads, head_dim, .. } = self.args;
+        let qkv = self.qkv.forward(x)?.reshape(&[x.dim(0), heads + 2 * kv_heads, head_dim])?;
+        let values = qkv.try_index((.., heads + kv_heads.., ..))?;
+        let turns = step.turns(self.args.rope);
+        let (queries, keys) = if let Some([query_norm, key_norm]) = &self.norms {
+            let queries = query_norm.forward(&qkv.try_index((.., ..heads, ..))?)?;
+            let keys = key_norm.forward(&qkv.try_index((.., heads..heads + kv_heads, ..))?)?;
+            (turns.apply(&queries, step.sequences())?, turns.apply(&keys, step.sequences())?)
         } else {
-            let mut parts = Vec::with_capacity(caches.len());
-            let mut row = 0;
-            for (rows, cache) in caches {
-                let own = qkv.try_index((row..row + *rows, ..))?;
-                parts.push(self.attend(&own, rope, cache)?);
-                row += *rows;
-            }
-            ops::concatenate(&parts, 0)?
+            // They turn alike, so they turn together.
+            let both = qkv.try_index((.., ..heads + kv_heads, ..))?;
+            let both = turns.apply(&both, step.sequences())?;
+            (both.try_index((.., ..heads, ..))?, both.try_index((.., heads.., ..))?)
         };
-        match wanted {
-            None => self.output.forward_add(&attended, residual),
-            Some(wanted) => {
-                let wanted = Array::from_slice(wanted, &[wanted.len() as i32]);
-                let residual = residual.take_axis(&wanted, 0)?;
-                self.output.forward_add(&attended.take_axis(&wanted, 0)?, &residual)
-            }
+        if let [cache] = caches {
+            return self.attend([&queries, &keys, &values], step, cache);
         }
+        let mut parts = Vec::with_capacity(caches.len());
+        let mut row = 0;
+        for (sequence, cache) in step.sequences().iter().zip(caches) {
+            let own = |array: &Array| array.try_index((row..row + sequence.rows, .., ..));
+            parts.push(self.attend(
+                [&own(&queries)?, &own(&keys)?, &own(&values)?],
+                step,
+                cache,
+            )?);
+            row += sequence.rows;
+        }
+        ops::concatenate(&parts, 0)
     }
 
-    /// One sequence: `[rows, (heads + 2 kv_heads) × head_dim]` → `[rows, heads × head_dim]`.
-    fn attend(&self, qkv: &Array, rope: &Rope, cache: &mut KvCache) -> Result<Array, Exception> {
-        let AttentionArgs { heads, kv_heads, head_dim } = self.args;
-        let (rows, position) = (qkv.dim(0), cache.len());
-        // [1, heads, rows, head_dim]: for one row the transposition moves nothing.
-        let qkv = qkv.reshape(&[1, rows, heads + 2 * kv_heads, head_dim])?;
-        let qkv = qkv.transpose_axes(&[0, 2, 1, 3])?;
-        // Queries and keys turn alike, so they turn together.
-        let turned = qkv.try_index((.., ..heads + kv_heads, .., ..))?;
-        let turned = rope.forward(&turned, position)?;
-        let queries = turned.try_index((.., ..heads, .., ..))?;
-        let keys = turned.try_index((.., heads.., .., ..))?;
-        let values = qkv.try_index((.., heads + kv_heads.., .., ..))?;
-        let (keys, values) = cache.update(&keys, &values)?;
-        let scale = (head_dim as f32).sqrt().recip();
-        let mask = (rows > 1).then_some(ScaledDotProductAttentionMask::Causal);
-        let out = match mask {
-            Some(mask) => {
-                fast::scaled_dot_product_attention(&queries, &keys, &values, scale, mask, None)?
+    /// One sequence: `[rows, …heads, head_dim]` each → `[rows, heads × head_dim]`.
+    fn attend(
+        &self,
+        parts: [&Array; 3],
+        step: &Step,
+        cache: &mut KvCache,
+    ) -> Result<Array, Exception> {
+        let AttentionArgs { heads, head_dim, scale, window, .. } = self.args;
+        let rows = parts[0].dim(0);
+        // [1, heads, rows, head_dim]: for one row this moves nothing.
+        let [queries, keys, values] = parts.map(|part| {
+            if rows == 1 {
+                part.reshape(&[1, part.dim(1), 1, head_dim])
+            } else {
+                part.transpose_axes(&[1, 0, 2])?.expand_dims(0)
             }
-            None => fast::scaled_dot_product_attention(
-                &queries,
-                &keys,
-                &values,
-                scale,
-                None::<ScaledDotProductAttentionMask<'_>>,
-                None,
-            )?,
-        };
+        });
+        let [keys, values] = cache.update([&keys?, &values?])?;
+        let inputs = [&queries?, &keys, &values];
+        let out = kernels::attention(self.kernels, step, inputs, scale, window)?;
+        if rows == 1 {
+            return out.reshape(&[1, heads * head_dim]);
+        }
         out.transpose_axes(&[0, 2, 1, 3])?.reshape(&[rows, heads * head_dim])
     }
 }

@@ -1,7 +1,7 @@
 //! Keys and values of the tokens a sequence has seen, for one layer.
 
 use mlx_rs::{
-    Array, Dtype,
+    Array,
     error::Exception,
     ops,
     ops::indexing::{TryIndexOp, TryIndexUpdateOp, UpdateMode},
@@ -10,28 +10,27 @@ use mlx_rs::{
 /// Tokens by which a full cache grows.
 const GROW_TOKENS: i32 = 256;
 
-/// Keys and values of one sequence in one layer, `[1, kv_heads, capacity, head_dim]` each. Written
-/// in place: the old handle is gone before the step is evaluated, so MLX donates the buffer.
+/// Keys and values of one sequence in one layer, `[1, kv_heads, capacity, width]` each (or one such
+/// array, where both are of one latent). Written in place: the old handle is gone before the step is
+/// evaluated, so MLX donates the buffer.
 pub struct KvCache {
-    keys: Option<Array>,
-    values: Option<Array>,
+    stored: [Option<Array>; 2],
+    /// Tokens seen.
     len: i32,
-}
-
-impl Default for KvCache {
-    fn default() -> Self {
-        Self::new()
-    }
+    /// Of which so many are no longer stored.
+    dropped: i32,
+    window: Option<i32>,
 }
 
 impl KvCache {
-    /// An empty cache: it takes memory with the first token.
+    /// An empty cache: it takes memory with the first token. With a `window`, a row needs no more
+    /// than so many tokens, itself included, and older ones are let go now and then.
     #[must_use]
-    pub fn new() -> Self {
-        Self { keys: None, values: None, len: 0 }
+    pub fn new(window: Option<i32>) -> Self {
+        Self { stored: [None, None], len: 0, dropped: 0, window }
     }
 
-    /// How many tokens it holds.
+    /// How many tokens it has seen.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "nobody asks")]
     pub fn len(&self) -> i32 {
@@ -41,48 +40,50 @@ impl KvCache {
     /// Bytes of memory it holds.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        [&self.keys, &self.values].into_iter().flatten().map(Array::nbytes).sum()
+        self.stored.iter().flatten().map(Array::nbytes).sum()
     }
 
-    /// Appends `keys` and `values` (`[1, kv_heads, tokens, head_dim]`) and gives all of them back
-    /// (`[1, kv_heads, len, head_dim]`).
+    /// Appends `new` (`[1, kv_heads, tokens, width]` each) and gives back all that the new rows may
+    /// see: the last of it is their own.
     ///
     /// # Errors
     /// What MLX says.
-    pub fn update(&mut self, keys: &Array, values: &Array) -> Result<(Array, Array), Exception> {
-        let (start, end) = (self.len, self.len + keys.dim(2));
-        let stored_keys = append(self.keys.take(), keys, start, end)?;
-        let stored_values = append(self.values.take(), values, start, end)?;
-        let all_keys = stored_keys.try_index((.., .., ..end, ..))?;
-        let all_values = stored_values.try_index((.., .., ..end, ..))?;
-        (self.keys, self.values, self.len) = (Some(stored_keys), Some(stored_values), end);
-        Ok((all_keys, all_values))
-    }
-}
-
-/// Writes `new` at `start..end` of `stored`, which is made or grown if it is too short.
-fn append(stored: Option<Array>, new: &Array, start: i32, end: i32) -> Result<Array, Exception> {
-    let capacity = stored.as_ref().map_or(0, |array| array.dim(2));
-    let stored = if end > capacity {
-        let grown = (end + GROW_TOKENS - 1) / GROW_TOKENS * GROW_TOKENS;
-        let (heads, head_dim) = (new.dim(1), new.dim(3));
-        let room = zeros(&[1, heads, grown - start, head_dim], new.dtype())?;
-        match stored {
-            Some(stored) if start > 0 => {
-                let used = stored.try_index((.., .., ..start, ..))?;
-                ops::concatenate(&[used, room], 2)?
+    pub fn update<const N: usize>(&mut self, new: [&Array; N]) -> Result<[Array; N], Exception> {
+        let rows = new[0].dim(2);
+        let wanted = self.window.map_or(self.len, |window| self.len.min(window - 1));
+        let mut start = self.len - self.dropped;
+        let full = |stored: &Option<Array>| {
+            stored.as_ref().is_none_or(|stored| start + rows > stored.dim(2))
+        };
+        if full(&self.stored[0]) {
+            // Moved to a new buffer: without what nobody will see again.
+            let capacity = (wanted + rows + GROW_TOKENS - 1) / GROW_TOKENS * GROW_TOKENS;
+            for (stored, new) in self.stored.iter_mut().zip(new) {
+                let shape = [1, new.dim(1), capacity - wanted, new.dim(3)];
+                let room = ops::zeros_dtype(&shape, new.dtype())?;
+                *stored = Some(match stored.take() {
+                    Some(old) if wanted > 0 => {
+                        let kept = old.try_index((.., .., start - wanted..start, ..))?;
+                        ops::concatenate(&[kept, room], 2)?
+                    }
+                    _ => room,
+                });
             }
-            _ => room,
+            self.dropped = self.len - wanted;
+            start = wanted;
         }
-    } else {
-        stored.expect("a cache with capacity has an array")
-    };
-    let written = stored.try_index_update((.., .., start..end, ..), new, UpdateMode::Replace);
-    written.map_err(|error| Exception::custom(error.to_string()))
-}
-
-fn zeros(shape: &[i32], dtype: Dtype) -> Result<Array, Exception> {
-    ops::zeros_dtype(shape, dtype)
+        let (first, end) = (start - wanted, start + rows);
+        self.len += rows;
+        let mut seen = Vec::with_capacity(N);
+        for (stored, new) in self.stored.iter_mut().zip(new) {
+            let old = stored.take().ok_or_else(|| Exception::custom("a cache of fewer arrays"))?;
+            let written = old.try_index_update((.., .., start..end, ..), new, UpdateMode::Replace);
+            let written = written.map_err(|error| Exception::custom(error.to_string()))?;
+            seen.push(written.try_index((.., .., first..end, ..))?);
+            *stored = Some(written);
+        }
+        seen.try_into().map_err(|_| Exception::custom("a cache of fewer arrays"))
+    }
 }
 
 #[cfg(test)]
@@ -93,23 +94,42 @@ mod tests {
         ops::full::<f32>(&[1, 2, tokens, 4], Array::from_f32(value)).unwrap()
     }
 
+    fn row(array: &Array) -> Vec<f32> {
+        let row = array.try_index((0, 1, .., 0)).unwrap().contiguous().unwrap();
+        row.eval().unwrap();
+        row.as_slice::<f32>().to_vec()
+    }
+
     #[test]
     fn it_grows_and_keeps_what_it_had() {
-        let mut cache = KvCache::new();
+        let mut cache = KvCache::new(None);
         for (tokens, value) in [(3, 1.0), (1, 2.0), (GROW_TOKENS, 3.0), (1, 4.0)] {
             let new = block(tokens, value);
-            let (keys, values) = cache.update(&new, &new).unwrap();
+            let [keys, values] = cache.update([&new, &new]).unwrap();
             mlx_rs::transforms::eval([&keys, &values]).unwrap();
             assert_eq!(keys.shape(), &[1, 2, cache.len(), 4]);
             assert_eq!(values.shape(), keys.shape());
         }
-        let (keys, _) = cache.update(&block(1, 5.0), &block(1, 5.0)).unwrap();
-        let row = keys.try_index((0, 1, .., 0)).unwrap();
-        let row = row.contiguous().unwrap();
-        row.eval().unwrap();
-        let row = row.as_slice::<f32>().to_vec();
+        let [keys, _] = cache.update([&block(1, 5.0), &block(1, 5.0)]).unwrap();
+        let row = row(&keys);
         assert_eq!(row.len() as i32, GROW_TOKENS + 6);
         assert_eq!((row[0], row[2], row[3], row[4]), (1.0, 1.0, 2.0, 3.0));
         assert_eq!(row[row.len() - 2..], [4.0, 5.0]);
+    }
+
+    #[test]
+    fn with_a_window_it_keeps_no_more_than_it_needs() {
+        let window = 40;
+        let mut cache = KvCache::new(Some(window));
+        let mut seen = Vec::new();
+        for step in 0..1000 {
+            let rows = 1 + step % 3;
+            seen.extend((0..rows).map(|_| step as f32));
+            let [keys] = cache.update([&block(rows, step as f32)]).unwrap();
+            let wanted = seen.len().min((window - 1 + rows) as usize);
+            assert_eq!(row(&keys), seen[seen.len() - wanted..], "step {step}");
+        }
+        assert_eq!(cache.len() as usize, seen.len());
+        assert!(cache.bytes() <= 2 * 4 * 4 * 2 * GROW_TOKENS as usize, "{}", cache.bytes());
     }
 }

@@ -1,22 +1,111 @@
-//! `x → x Wᵀ`.
+//! `x → x Wᵀ + b`, of a dense or a quantised matrix.
 
-use mlx_rs::{Array, error::Exception};
+use mlx_rs::{Array, error::Exception, ops};
 
-/// A dense projection without bias.
+use crate::weights::{Matrix, Part, ShardError, ShardReader};
+
+/// A projection.
 pub struct Linear {
-    /// `[inputs, outputs]`: the view that the product wants.
-    transposed: Array,
+    /// One, unless matrices that are quantised in several ways are computed together.
+    parts: Vec<Weight>,
+    /// `[outputs]`.
+    bias: Option<Array>,
+}
+
+/// A matrix, ready to be multiplied with.
+pub(super) enum Weight {
+    /// `[…, inputs, outputs]`: the view that the product wants.
+    Dense(Array),
+    /// As it lies in memory.
+    Quantised { weight: Array, scales: Array, biases: Array, group_size: i32, bits: i32 },
+}
+
+impl Weight {
+    pub(super) fn new(matrix: &Matrix) -> Result<Self, Exception> {
+        Ok(match matrix {
+            Matrix::Dense(matrix) => {
+                let transposed = matrix.swap_axes(-1, -2)?;
+                transposed.eval()?;
+                Self::Dense(transposed)
+            }
+            Matrix::Quantised { weight, scales, biases, quantisation } => Self::Quantised {
+                weight: weight.clone(),
+                scales: scales.clone(),
+                biases: biases.clone(),
+                group_size: quantisation.group_size as i32,
+                bits: quantisation.bits as i32,
+            },
+        })
+    }
+
+    /// `x Wᵀ`; leading axes of both are matched.
+    pub(super) fn apply(&self, x: &Array) -> Result<Array, Exception> {
+        match self {
+            Self::Dense(transposed) => x.matmul(transposed),
+            Self::Quantised { weight, scales, biases, group_size, bits } => {
+                ops::quantized_matmul(x, weight, scales, biases, true, *group_size, *bits)
+            }
+        }
+    }
+
+    /// `x Wᵀ` by the matrix that `experts` names for each row of `x` (`[…, 1, inputs]`).
+    pub(super) fn gather(
+        &self,
+        x: &Array,
+        experts: &Array,
+        sorted: bool,
+    ) -> Result<Array, Exception> {
+        match self {
+            Self::Dense(transposed) => ops::gather_mm(x, transposed, None, experts, sorted),
+            Self::Quantised { weight, scales, biases, group_size, bits } => ops::gather_qmm(
+                x,
+                weight,
+                scales,
+                biases,
+                None,
+                experts,
+                true,
+                *group_size,
+                *bits,
+                sorted,
+            ),
+        }
+    }
+
+    /// `x W`: from outputs back to inputs.
+    pub(super) fn apply_back(&self, x: &Array) -> Result<Array, Exception> {
+        match self {
+            Self::Dense(transposed) => x.matmul(transposed.swap_axes(-1, -2)?),
+            Self::Quantised { weight, scales, biases, group_size, bits } => {
+                ops::quantized_matmul(x, weight, scales, biases, false, *group_size, *bits)
+            }
+        }
+    }
 }
 
 impl Linear {
-    /// A projection by `weight`, shape `[outputs, inputs]`.
+    /// A projection by matrices below each other.
     ///
     /// # Errors
     /// What MLX says.
-    pub fn new(weight: &Array) -> Result<Self, Exception> {
-        let transposed = weight.transpose()?;
-        transposed.eval()?;
-        Ok(Self { transposed })
+    pub fn new(matrices: &[Matrix], bias: Option<Array>) -> Result<Self, Exception> {
+        let parts = matrices.iter().map(Weight::new).collect::<Result<_, _>>()?;
+        Ok(Self { parts, bias })
+    }
+
+    /// Reads it: the outputs of all `parts`, behind each other; with their biases if the checkpoint
+    /// has them and the architecture does (`biased`).
+    ///
+    /// # Errors
+    /// What the reader says.
+    pub fn load(
+        reader: &ShardReader<'_>,
+        parts: &[Part],
+        inputs: usize,
+        biased: bool,
+    ) -> Result<Self, ShardError> {
+        let bias = biased.then(|| reader.biases(parts)).transpose()?;
+        Ok(Self::new(&reader.matrices(parts, inputs)?, bias)?)
     }
 
     /// `x`: `[rows, inputs]` → `[rows, outputs]`.
@@ -24,14 +113,25 @@ impl Linear {
     /// # Errors
     /// What MLX says.
     pub fn forward(&self, x: &Array) -> Result<Array, Exception> {
-        x.matmul(&self.transposed)
+        match (self.parts.as_slice(), &self.bias) {
+            ([Weight::Dense(transposed)], Some(bias)) => ops::addmm(bias, x, transposed, 1.0, 1.0),
+            ([part], None) => part.apply(x),
+            (parts, bias) => {
+                let outputs = parts.iter().map(|part| part.apply(x)).collect::<Result<Vec<_>, _>>();
+                let joined = ops::concatenate(&outputs?, -1)?;
+                bias.as_ref().map_or(Ok(joined.clone()), |bias| joined.add(bias))
+            }
+        }
     }
 
-    /// `residual + x Wᵀ` in one operation.
+    /// `residual + x Wᵀ + b`.
     ///
     /// # Errors
     /// What MLX says.
     pub fn forward_add(&self, x: &Array, residual: &Array) -> Result<Array, Exception> {
-        mlx_rs::ops::addmm(residual, x, &self.transposed, 1.0, 1.0)
+        match (self.parts.as_slice(), &self.bias) {
+            ([Weight::Dense(transposed)], None) => ops::addmm(residual, x, transposed, 1.0, 1.0),
+            _ => residual.add(self.forward(x)?),
+        }
     }
 }

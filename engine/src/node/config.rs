@@ -6,6 +6,7 @@ use clap::ValueEnum;
 
 use super::ModelChoice;
 use crate::fabric::InterfaceChoice;
+pub use crate::weights::WeightsChoice;
 
 /// The port that nodes listen on for each other, unless told otherwise.
 pub const LISTEN_PORT: u16 = 52416;
@@ -25,6 +26,8 @@ pub struct NodeConfig {
     pub discovery: bool,
     /// Memory offered for weights and caches, in bytes. At least 1.
     pub memory_bytes: u64,
+    /// How quantised weights lie in memory.
+    pub weights: WeightsChoice,
     /// The model to place, once `nodes` are there.
     pub model: Option<ModelChoice>,
     /// Over how many nodes it is placed.

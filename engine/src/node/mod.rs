@@ -10,13 +10,17 @@ mod view;
 
 use std::path::PathBuf;
 
-pub use config::{EncryptChoice, LISTEN_PORT, NodeConfig, NodesWanted, TrustChoice};
+pub use config::{EncryptChoice, LISTEN_PORT, NodeConfig, NodesWanted, TrustChoice, WeightsChoice};
 pub use handle::{
     ClusterView, Command, HopView, LinkView, ModelChoice, NodeHandle, NodePort, NodeView, Shared,
 };
 pub use run::start;
 
-use crate::{fabric::FabricError, model::ConfigError, weights::WeightsError};
+use crate::{
+    fabric::FabricError,
+    model::ConfigError,
+    weights::{ShardError, WeightsError},
+};
 
 /// Why a node was not started.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +34,9 @@ pub enum StartError {
     /// The model's files.
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    /// How its weights are stored.
+    #[error(transparent)]
+    Shard(#[from] ShardError),
     /// The data folder.
     #[error("{}: {source} (hint: choose another folder with --data)", .dir.display())]
     Data {

@@ -18,7 +18,7 @@ use crossbeam::{
 use super::{
     Command, EncryptChoice, NodeConfig, NodeHandle, NodePort, Shared, StartError, TrustChoice,
     entry::Entry,
-    models::{Model, Models},
+    models::{Model, Models, WeightsPolicy},
     stage0::Stage0,
     view,
 };
@@ -55,8 +55,9 @@ pub fn start(config: NodeConfig) -> Result<(NodeHandle, thread::JoinHandle<()>),
     let data = &config.data;
     std::fs::create_dir_all(data)
         .map_err(|source| StartError::Data { dir: data.clone(), source })?;
+    let policy = WeightsPolicy { choice: config.weights, memory_bytes: config.memory_bytes };
     // A model that cannot run is said at once, before anything listens.
-    let wanted = config.model.as_ref().map(Model::open).transpose()?;
+    let wanted = config.model.as_ref().map(|model| Model::open(model, policy)).transpose()?;
     let fabric = Fabric::open(&FabricConfig {
         interface: &config.interface,
         listen: config.listen,
@@ -109,7 +110,7 @@ pub fn start(config: NodeConfig) -> Result<(NodeHandle, thread::JoinHandle<()>),
     let mut node = Node {
         node,
         name: config.name.clone(),
-        models: Models::new(&config.data),
+        models: Models::new(&config.data, policy),
         cluster: Cluster::new(record, wanted_nodes),
         fabric,
         jobs,
@@ -243,7 +244,7 @@ impl Node {
                 }
             }
             Command::Cancel(id) => self.cancel(id),
-            Command::Place(choice) => match Model::open(&choice) {
+            Command::Place(choice) => match Model::open(&choice, self.models.policy()) {
                 Ok(model) => {
                     self.want(model);
                     self.publish();
@@ -544,16 +545,18 @@ impl Node {
             self.pending = Some((placed.clone(), Instant::now()));
             return;
         }
+        let range = placement.assignments()[position].range;
+        let policy = self.models.policy();
         let found = self.models.find(placed).map(|model| {
             let Model { folder, config, .. } = model;
-            (folder.clone(), config.hidden, config.vocabulary, config.context)
+            let sizes = (config.hidden, config.vocabulary, config.context);
+            (folder.clone(), model.precision(range, policy), sizes)
         });
-        let range = placement.assignments()[position].range;
         tracing::info!(epoch = placed.epoch, model = placed.name, %range, "loading layers");
         let [before, after] =
             neighbours.map(|node| node.and_then(|node| self.fabric.peer(node)).cloned());
         match found {
-            Ok((folder, hidden, vocabulary, context)) => {
+            Ok((folder, precision, (hidden, vocabulary, context))) => {
                 let route = Route { before, after };
                 if placement.first() == self.node {
                     let stages = placement.assignments().len();
@@ -567,7 +570,7 @@ impl Node {
                         context,
                     });
                 }
-                self.job(Job::Load { epoch: placed.epoch, folder, range, route });
+                self.job(Job::Load { epoch: placed.epoch, folder, range, precision, route });
             }
             Err(cause) => {
                 tracing::error!(cause, "cannot load");

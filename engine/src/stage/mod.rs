@@ -7,14 +7,14 @@ pub mod worker;
 
 use std::collections::HashMap;
 
-use mlx_rs::{Array, error::Exception};
+use mlx_rs::{Array, Dtype, error::Exception};
 
 use crate::{
     layers::LayerRange,
     mlx,
-    model::{ConfigError, Llama, LlamaConfig},
-    nn::KvCache,
-    weights::{ModelFolder, ShardError, ShardReader, TensorReader},
+    model::{ConfigError, ModelConfig, Transformer},
+    nn::{KvCache, Sequence},
+    weights::{ModelFolder, Precision, ShardError, ShardReader, TensorReader},
 };
 
 /// Rows of one sequence in a step.
@@ -114,26 +114,30 @@ struct SequenceCache {
 
 /// Layers of a model, and the caches of the sequences that run through them.
 pub struct Stage {
-    model: Llama,
+    model: Transformer,
+    precision: Precision,
     sequences: HashMap<u64, SequenceCache>,
     bytes_read: u64,
 }
 
 impl Stage {
-    /// Reads the tensors of `range` from `folder`, and of no other layer. `progress` hears bytes
-    /// read so far.
+    /// Reads the tensors of `range` from `folder`, and of no other layer, and holds them with
+    /// `precision`. `progress` hears bytes read so far.
     ///
     /// # Errors
     /// [`LoadError`] names the field or the tensor.
     pub fn load(
         folder: &ModelFolder,
         range: LayerRange,
+        precision: Precision,
         progress: &dyn Fn(u64),
     ) -> Result<Self, LoadError> {
-        let config = LlamaConfig::from_json(folder.config())?;
+        let config = ModelConfig::from_json(folder.config())?;
         let reader = TensorReader::new();
-        let model = Llama::load(&config, range, &ShardReader::new(folder, &reader, progress))?;
-        Ok(Self { model, sequences: HashMap::new(), bytes_read: reader.bytes_read() })
+        let tensors = ShardReader::new(folder, &reader, precision, progress)?;
+        let model = Transformer::load(&config, range, &tensors)?;
+        let bytes_read = reader.bytes_read();
+        Ok(Self { model, precision, sequences: HashMap::new(), bytes_read })
     }
 
     /// Bytes of tensors read from disk.
@@ -187,39 +191,39 @@ impl Stage {
         rows: &[Rows],
     ) -> Result<StageOutput, StageError> {
         self.check(&input, rows)?;
-        let layers = self.range().count() as usize;
         // The caches leave the map for the step: an error on the way leaves none half written.
         let mut caches: Vec<(&Rows, SequenceCache)> = Vec::with_capacity(rows.len());
         for own in rows {
-            let fresh = || SequenceCache {
-                attempt: own.attempt,
-                layers: (0..layers).map(|_| KvCache::new()).collect(),
-            };
+            let fresh = || SequenceCache { attempt: own.attempt, layers: self.model.caches() };
             let cache = self.sequences.remove(&own.sequence);
             let cache = cache.filter(|cache| cache.attempt == own.attempt && own.start > 0);
             caches.push((own, cache.unwrap_or_else(fresh)));
         }
         let hidden = match input {
             StageInput::Tokens(tokens) => self.model.embed(tokens)?,
-            StageInput::Hidden(hidden) => hidden,
+            // Of another machine, which may compute in another type.
+            StageInput::Hidden(hidden) => hidden.as_dtype(self.precision.compute)?,
         };
-        let mut views: Vec<(i32, &mut [KvCache])> = caches
-            .iter_mut()
-            .map(|(own, cache)| (own.count as i32, cache.layers.as_mut_slice()))
+        let sequences = rows
+            .iter()
+            .map(|own| Sequence { rows: own.count as i32, position: own.start as i32 })
             .collect();
+        let mut views: Vec<&mut [KvCache]> =
+            caches.iter_mut().map(|(_, cache)| cache.layers.as_mut_slice()).collect();
         let wanted = wanted_rows(rows);
         let output = if !self.is_last() {
-            let hidden = self.model.forward(hidden, &mut views, None)?;
+            let hidden = self.model.forward(hidden, sequences, &mut views, None)?;
             StageOutput::Hidden(mlx::evaluated(hidden)?)
         } else if wanted.is_empty() {
             // Nothing comes out, but the caches must be filled.
-            self.model.forward(hidden, &mut views, None)?.eval()?;
+            self.model.forward(hidden, sequences, &mut views, None)?.eval()?;
             StageOutput::Logits(None)
         } else {
             let all = wanted.len() == rows.iter().map(|own| own.count as usize).sum::<usize>();
             let wanted = (!all).then_some(wanted.as_slice());
-            let hidden = self.model.forward(hidden, &mut views, wanted)?;
-            StageOutput::Logits(Some(mlx::evaluated(self.model.logits(&hidden)?)?))
+            let hidden = self.model.forward(hidden, sequences, &mut views, wanted)?;
+            let logits = self.model.logits(&hidden)?.as_dtype(Dtype::Float32)?;
+            StageOutput::Logits(Some(mlx::evaluated(logits)?))
         };
         for (own, cache) in caches {
             self.sequences.insert(own.sequence, cache);

@@ -30,7 +30,7 @@ use crate::{
     request::{Sampling, TokenLogprobs},
     sampler,
     scheduler::Step,
-    weights::ModelFolder,
+    weights::{ModelFolder, Precision},
 };
 
 /// Longest bulk of an activation: a prompt's chunk is cut so that it fits.
@@ -63,6 +63,8 @@ pub enum Job {
         folder: Arc<ModelFolder>,
         /// Which.
         range: LayerRange,
+        /// How they are held.
+        precision: Precision,
         /// Its neighbours on the ring.
         route: Route,
     },
@@ -199,7 +201,9 @@ impl Worker {
 
     fn handle_job(&mut self, job: Job) {
         match job {
-            Job::Load { epoch, folder, range, route } => self.load(epoch, &folder, range, route),
+            Job::Load { epoch, folder, range, precision, route } => {
+                self.load(epoch, &folder, range, precision, route);
+            }
             Job::Unload => self.unload(),
             Job::Open(open) => self.handle_open(open),
             Job::Close(sequence) => self.handle_close(sequence),
@@ -225,7 +229,14 @@ impl Worker {
         }
     }
 
-    fn load(&mut self, epoch: u64, folder: &ModelFolder, range: LayerRange, route: Route) {
+    fn load(
+        &mut self,
+        epoch: u64,
+        folder: &ModelFolder,
+        range: LayerRange,
+        precision: Precision,
+        route: Route,
+    ) {
         self.unload();
         let events = self.events.clone();
         let told = std::cell::Cell::new(Instant::now());
@@ -235,7 +246,8 @@ impl Worker {
                 let _ = events.try_send(WorkerEvent::Loading { epoch, bytes_read });
             }
         };
-        let result = Stage::load(folder, range, &progress).map_err(|error| error.to_string());
+        let result = Stage::load(folder, range, precision, &progress);
+        let result = result.map_err(|error| error.to_string());
         let result = result.and_then(|stage| {
             if let Some(before) = &route.before {
                 self.post_receives(before)?;
@@ -398,9 +410,6 @@ impl Worker {
             );
             return Ok(());
         }
-        if message.dtype() != Dtype::F32 {
-            return Err(format!("an activation of {}: this node computes in f32", message.dtype()));
-        }
         let rows: Vec<Rows> = message
             .sequences()
             .filter(|rows| rows.tokens > 0)
@@ -415,7 +424,9 @@ impl Worker {
         let (tokens, hidden) = (message.tokens() as i32, message.hidden() as i32);
         let memory = region.backing::<ArrayRegion>().ok_or("not a region of this worker")?;
         // A view of the region's first numbers: nothing is copied.
-        let view = memory.array().try_index(..tokens * hidden);
+        let dtype = mlx_dtype(message.dtype());
+        let view = memory.array().view_dtype(dtype);
+        let view = view.and_then(|view| view.try_index(..tokens * hidden));
         let view = view.and_then(|view| view.reshape(&[tokens, hidden]));
         let view = view.map_err(|error| error.to_string())?;
         self.step(StageInput::Hidden(view), &rows, message.step());
@@ -455,7 +466,11 @@ impl Worker {
         let meta = ActivationMeta {
             placement_epoch: epoch,
             step,
-            dtype: Dtype::F32,
+            dtype: match hidden.dtype() {
+                mlx_rs::Dtype::Float16 => Dtype::F16,
+                mlx_rs::Dtype::Bfloat16 => Dtype::Bf16,
+                _ => Dtype::F32,
+            },
             tokens: hidden.dim(0) as u32,
             hidden: hidden.dim(1) as u32,
             sequences: &sequences,
@@ -527,6 +542,14 @@ impl Worker {
     fn report(&self, event: WorkerEvent) {
         // The node loop outlives the worker's jobs; at the very end nobody listens any more.
         let _ = self.events.send(event);
+    }
+}
+
+fn mlx_dtype(dtype: Dtype) -> mlx_rs::Dtype {
+    match dtype {
+        Dtype::F32 => mlx_rs::Dtype::Float32,
+        Dtype::F16 => mlx_rs::Dtype::Float16,
+        Dtype::Bf16 => mlx_rs::Dtype::Bfloat16,
     }
 }
 

@@ -10,6 +10,8 @@
 //! | `header` | is that safetensors header true? |
 //! | `read` | how does a tensor get into memory? |
 //! | `shard` | how do a stage's tensors get into MLX's memory? |
+//! | `quantisation` | how are this folder's weights quantised? |
+//! | `precision` | in which type does this machine compute? |
 //! | `write` | how does a safetensors file come to be, tensor by tensor? |
 //! | `library` | which models does this node have, and what are they called? |
 //! | [`gguf`] | how does a GGUF file become such a folder? |
@@ -19,6 +21,8 @@ mod folder;
 pub mod gguf;
 mod header;
 mod library;
+mod precision;
+mod quantisation;
 mod read;
 mod shard;
 mod write;
@@ -29,6 +33,8 @@ pub use gguf::import::{
     ImportDtype, ImportError, ImportOptions, ImportProgress, ImportReport, import_gguf,
 };
 pub use library::{LibraryError, ModelEntry, ModelLibrary};
+pub use precision::{Precision, WeightsChoice, is_cpu};
+pub use quantisation::{Quantisation, QuantisationConfig, UnsupportedQuantisation};
 pub use read::TensorReader;
 pub use safetensors::Dtype;
-pub use shard::{ShardError, ShardReader};
+pub use shard::{Matrix, Pairing, Part, ShardError, ShardReader};

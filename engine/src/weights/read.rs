@@ -70,16 +70,12 @@ impl TensorReader {
     }
 
     /// Fills `out`, which has as many numbers as the tensor, with its f32, f16 or bf16 numbers as
-    /// f32. One pass: f32 goes straight into `out`, the others over a buffer of 256 KiB.
+    /// f32.
     ///
     /// # Errors
     /// [`WeightsError::NotFloat`], [`WeightsError::OutOfRange`] if `out` has another length,
     /// [`WeightsError::Io`].
     pub fn read_f32_into(&self, tensor: &TensorInfo, out: &mut [f32]) -> Result<(), WeightsError> {
-        if !matches!(tensor.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-            let (tensor, dtype) = (tensor.name.clone(), tensor.dtype);
-            return Err(WeightsError::NotFloat { tensor, dtype });
-        }
         if out.len() != tensor.elements() {
             return Err(WeightsError::OutOfRange {
                 tensor: tensor.name.clone(),
@@ -88,11 +84,30 @@ impl TensorReader {
                 end: out.len().saturating_mul(tensor.dtype.bitsize() / 8),
             });
         }
+        self.read_f32_from(tensor, 0, out)
+    }
+
+    /// Fills `out` with the tensor's f32, f16 or bf16 numbers from the `first` on, as f32. One pass:
+    /// f32 goes straight into `out`, the others over a buffer of 256 KiB.
+    ///
+    /// # Errors
+    /// [`WeightsError::NotFloat`], [`WeightsError::OutOfRange`] if the tensor has not that many,
+    /// [`WeightsError::Io`].
+    pub fn read_f32_from(
+        &self,
+        tensor: &TensorInfo,
+        first: usize,
+        out: &mut [f32],
+    ) -> Result<(), WeightsError> {
+        if !matches!(tensor.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+            let (tensor, dtype) = (tensor.name.clone(), tensor.dtype);
+            return Err(WeightsError::NotFloat { tensor, dtype });
+        }
+        let mut offset = first.saturating_mul(tensor.dtype.bitsize() / 8);
         if tensor.dtype == Dtype::F32 {
-            return self.read_into(tensor, 0, bytemuck::cast_slice_mut(out));
+            return self.read_into(tensor, offset, bytemuck::cast_slice_mut(out));
         }
         let mut buffer = vec![0_u16; CHUNK_ELEMENTS.min(out.len())];
-        let mut offset = 0;
         for chunk in out.chunks_mut(CHUNK_ELEMENTS) {
             let halves = &mut buffer[..chunk.len()];
             self.read_into(tensor, offset, bytemuck::cast_slice_mut(halves))?;
@@ -144,6 +159,10 @@ mod tests {
             assert!(matches!(past, WeightsError::OutOfRange { .. }));
             let short = reader.read_f32_into(tensor, &mut out[1..]).unwrap_err();
             assert!(matches!(short, WeightsError::OutOfRange { .. }));
+            reader.read_f32_from(tensor, numbers.len() - 3, &mut out[..3]).unwrap();
+            assert_eq!(out[..3], expected[numbers.len() - 3..]);
+            let past = reader.read_f32_from(tensor, 1, &mut out).unwrap_err();
+            assert!(matches!(past, WeightsError::OutOfRange { .. }));
         }
     }
 

@@ -1,0 +1,161 @@
+//! The operations whose best form depends on the device.
+//!
+//! On a GPU MLX has one kernel each for a norm, a rotary embedding and attention. On the CPU device
+//! it takes them apart into some 10, 20 and 12 operations, each with its own pass and dispatch;
+//! composed here of what the CPU does have, they are 4, 1 and 3.
+
+use mlx_rs::{
+    Array, Dtype,
+    error::Exception,
+    fast::{self, ScaledDotProductAttentionMask},
+    ops,
+    ops::indexing::TryIndexOp,
+};
+
+use super::Step;
+use crate::weights;
+
+/// Which form is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kernels {
+    /// MLX's own kernels: a GPU has them.
+    Fused,
+    /// Composed of few operations, for the CPU device.
+    Composed,
+}
+
+impl Kernels {
+    /// What is quicker on MLX's default device.
+    #[must_use]
+    pub fn of_device() -> Self {
+        if weights::is_cpu() { Self::Composed } else { Self::Fused }
+    }
+}
+
+/// Root mean square norm over the last axis.
+pub struct RmsNorm {
+    kernels: Kernels,
+    /// Composed: times the root of the width.
+    weight: Array,
+    eps: f32,
+    /// Composed: the width times eps, `[1, 1]`.
+    eps_sum: Array,
+}
+
+impl RmsNorm {
+    /// `weight`: `[width]`.
+    ///
+    /// # Errors
+    /// What MLX says.
+    pub fn new(weight: &Array, eps: f32, kernels: Kernels) -> Result<Self, Exception> {
+        let width = weight.size() as f32;
+        let weight = match kernels {
+            Kernels::Fused => weight.clone(),
+            // x / sqrt(Σx²/n + eps) = x √n / sqrt(Σx² + n eps): one operation less.
+            Kernels::Composed => weight.multiply(Array::from_f32(width.sqrt()))?,
+        };
+        weight.eval()?;
+        Ok(Self { kernels, weight, eps, eps_sum: Array::from_slice(&[width * eps], &[1, 1]) })
+    }
+
+    /// `[…, width]` → the same shape.
+    ///
+    /// # Errors
+    /// What MLX says.
+    pub fn forward(&self, x: &Array) -> Result<Array, Exception> {
+        if self.kernels == Kernels::Fused || x.dtype() != Dtype::Float32 {
+            return fast::rms_norm(x, Some(&self.weight), self.eps);
+        }
+        let (rows, width) = ((x.size() / self.weight.size()) as i32, self.weight.dim(0));
+        let row = x.reshape(&[rows, 1, width])?;
+        let column = x.reshape(&[rows, width, 1])?;
+        // Each row times itself: its sum of squares, without a pass of its own for the squares.
+        let squares = ops::addmm(&self.eps_sum, &row, &column, 1.0, 1.0)?;
+        let normed = row.multiply(squares.rsqrt()?)?.multiply(&self.weight)?;
+        normed.reshape(x.shape())
+    }
+}
+
+/// Rows of queries that are computed at a time on the CPU device: they need no keys behind the last
+/// of them, and their scores stay small.
+const QUERY_ROWS: i32 = 128;
+
+/// Softmax attention. `queries`: `[1, heads, rows, key width]`; `keys`, `values`:
+/// `[1, kv_heads, tokens, …]`, the rows' own tokens last. A row sees its own token and those before
+/// it, `window` of them if there is one. → `[1, heads, rows, value width]`.
+///
+/// # Errors
+/// What MLX says.
+pub fn attention(
+    kernels: Kernels,
+    step: &Step,
+    [queries, keys, values]: [&Array; 3],
+    scale: f32,
+    window: Option<i32>,
+) -> Result<Array, Exception> {
+    let (heads, rows) = (queries.dim(1), queries.dim(2));
+    let (kv_heads, tokens) = (keys.dim(1), keys.dim(2));
+    let fused = |queries: &Array, keys: &Array, values: &Array, mask: Option<&Array>| {
+        let mask = match mask {
+            Some(mask) => Some(ScaledDotProductAttentionMask::Array(mask)),
+            None => (queries.dim(2) > 1).then_some(ScaledDotProductAttentionMask::Causal),
+        };
+        fast::scaled_dot_product_attention(queries, keys, values, scale, mask, None)
+    };
+    let sees_all = window.is_none_or(|window| tokens <= window);
+    if kernels == Kernels::Fused {
+        let masked = rows > 1 && !sees_all;
+        let mask = masked.then(|| step.mask(rows, tokens, window.unwrap_or(i32::MAX)));
+        return fused(queries, keys, values, mask.as_ref());
+    }
+    if rows == 1 {
+        // The queries that share keys are rows of one product, which reads the keys once.
+        let grouped = queries.reshape(&[1, kv_heads, heads / kv_heads, queries.dim(3)])?;
+        let scores = grouped.multiply(Array::from_f32(scale))?.matmul(keys.swap_axes(2, 3)?)?;
+        let scores = ops::softmax_axis(&scores, -1, true)?;
+        return scores.matmul(values)?.reshape(&[1, heads, 1, values.dim(3)]);
+    }
+    let mut parts = Vec::with_capacity((rows / QUERY_ROWS + 1) as usize);
+    for start in (0..rows).step_by(QUERY_ROWS as usize) {
+        let end = rows.min(start + QUERY_ROWS);
+        let last = tokens - rows + end;
+        let first = window.map_or(0, |window| (last - (end - start) - window + 1).max(0));
+        let mask = step.mask(end - start, last - first, window.unwrap_or(i32::MAX));
+        let queries = queries.try_index((.., .., start..end, ..))?;
+        let keys = keys.try_index((.., .., first..last, ..))?;
+        let values = values.try_index((.., .., first..last, ..))?;
+        parts.push(fused(&queries, &keys, &values, Some(&mask))?);
+    }
+    if parts.len() == 1 { Ok(parts.remove(0)) } else { ops::concatenate(&parts, 2) }
+}
+
+/// What a gate is passed through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// `x sigmoid(x)`.
+    Silu,
+    /// The tanh approximation of GELU.
+    GeluTanh,
+}
+
+/// `activation(gate) × up`, of `[…, 2 width]`: the gate, then up. → `[…, width]`.
+///
+/// # Errors
+/// What MLX says.
+pub fn gated(both: &Array, activation: Activation) -> Result<Array, Exception> {
+    let halves = both.split_equal(2, -1)?;
+    let [gate, up] = halves.as_slice() else {
+        return Err(Exception::custom("gate and up do not split in two"));
+    };
+    let passed = match activation {
+        Activation::Silu => ops::sigmoid(gate)?,
+        Activation::GeluTanh => {
+            // (1 + tanh z) / 2 = sigmoid(2z), with z = √(2/π) (x + 0.044715 x³).
+            let double = 2.0 * (2.0 / std::f32::consts::PI).sqrt();
+            let number = |number: f32| Array::from_f32(number).as_dtype(gate.dtype());
+            let cubic = gate.multiply(gate)?.multiply(number(0.044_715 * double)?)?;
+            ops::sigmoid(&cubic.add(number(double)?)?.multiply(gate)?)?
+        }
+    };
+    gate.multiply(passed)?.multiply(up)
+}

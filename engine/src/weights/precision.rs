@@ -1,0 +1,63 @@
+//! In which type does this machine compute, and how do the weights lie in its memory?
+//!
+//! On a GPU: as the checkpoint has them. On the CPU device MLX accumulates halves in halves, which
+//! costs accuracy and an order of magnitude of speed, and multiplies codes several times slower than
+//! floats. So there everything is computed in f32, and codes become f32 where memory allows.
+
+use mlx_rs::{Device, DeviceType, Dtype};
+use serde_json::Value;
+
+/// How quantised weights lie in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum WeightsChoice {
+    /// On a GPU as stored; on the CPU dense if they fit so, as stored if not.
+    #[default]
+    Auto,
+    /// As floats.
+    Dense,
+    /// As the folder has them.
+    Stored,
+}
+
+/// How a stage holds its weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Precision {
+    /// The type of activations, scales and dense weights.
+    pub compute: Dtype,
+    /// Whether quantised weights become dense.
+    pub dense: bool,
+}
+
+impl Precision {
+    /// Bytes of a number that is computed with.
+    #[must_use]
+    pub fn number_bytes(self) -> u64 {
+        if self.compute == Dtype::Float32 { 4 } else { 2 }
+    }
+
+    /// Of a model of this configuration on this machine; `dense_fits` says whether its weights fit
+    /// in memory as floats.
+    #[must_use]
+    pub fn of(config: &Value, choice: WeightsChoice, dense_fits: bool) -> Self {
+        let cpu = is_cpu();
+        let stored = ["torch_dtype", "dtype"].into_iter().find_map(|name| config.get(name));
+        let compute = match stored.and_then(Value::as_str) {
+            _ if cpu => Dtype::Float32,
+            Some("float16") => Dtype::Float16,
+            Some("float32") => Dtype::Float32,
+            _ => Dtype::Bfloat16,
+        };
+        let dense = match choice {
+            WeightsChoice::Auto => cpu && dense_fits,
+            WeightsChoice::Dense => true,
+            WeightsChoice::Stored => false,
+        };
+        Self { compute, dense }
+    }
+}
+
+/// Whether MLX computes on the CPU here.
+#[must_use]
+pub fn is_cpu() -> bool {
+    Device::default().get_type().is_ok_and(|device| matches!(device, DeviceType::Cpu))
+}
