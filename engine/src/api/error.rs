@@ -39,7 +39,7 @@ pub(super) enum ApiError {
     #[error("the prompt is empty: there is nothing to continue")]
     EmptyPrompt,
     #[error("token {id} is not in the vocabulary, which has {vocabulary} tokens")]
-    UnknownToken { id: u64, vocabulary: usize },
+    UnknownToken { id: u64, vocabulary: usize, param: &'static str },
     #[error(transparent)]
     Prompt(#[from] PromptError),
     #[error(
@@ -151,10 +151,12 @@ impl ApiError {
             | Self::Invalid { param, .. }
             | Self::Unsupported { param }
             | Self::UnknownParameter { param } => Some(param),
-            Self::Contradiction { param, .. } | Self::ContextLength { param, .. } => Some(param),
+            Self::Contradiction { param, .. }
+            | Self::ContextLength { param, .. }
+            | Self::UnknownToken { param, .. } => Some(param),
             Self::ModelNotFound { .. } => Some("model"),
             Self::Prompt(error) if error.is_clients_fault() => Some("messages"),
-            Self::UnknownToken { .. } | Self::EmptyPrompt => Some("prompt"),
+            Self::EmptyPrompt => Some("prompt"),
             _ => None,
         }
     }

@@ -30,7 +30,8 @@ use crate::{
         messages::{self, ClusterMessage, OpenSequence, Record, Submit, TokenMessage},
     },
     prompt::PromptModel,
-    request::{GenerateError, GenerateRequest, RequestId, Sampling},
+    request::{GenerateError, GenerateRequest, RequestId},
+    sampler,
     scheduler::Scheduler,
     stage::worker::{self, Job, Route, WorkerEvent},
 };
@@ -348,7 +349,7 @@ impl Node {
     }
 
     fn handle_submit(&mut self, from: NodeId, submit: Submit) {
-        let Submit { open, prompt } = submit;
+        let Submit { mut open, prompt } = submit;
         let sequence = RequestId(open.sequence);
         if NodeId::from_bytes(open.entry) != from {
             return self.cut_off(from, "a request in another node's name");
@@ -366,6 +367,7 @@ impl Node {
                 if let Some(stage0) = &mut self.stage0 {
                     stage0.entries.insert(sequence, NodeId::from_bytes(open.entry));
                 }
+                open.prompt_tokens = sampler::prompt_tokens(&open.sampling, &prompt);
                 self.job(Job::Open(open));
                 self.pump();
             }
@@ -671,15 +673,12 @@ impl Node {
 
 fn submit(id: RequestId, placement_epoch: u64, entry: NodeId, request: GenerateRequest) -> Submit {
     let GenerateRequest { prompt, sampling, max_tokens, stop_tokens } = request;
-    let Sampling { temperature, top_p, seed, logprobs } = sampling;
     let open = OpenSequence {
         placement_epoch,
         sequence: id.0,
         attempt: 0,
-        temperature,
-        top_p,
-        seed,
-        logprobs: logprobs.unwrap_or(worker::NO_LOGPROBS),
+        sampling,
+        prompt_tokens: Vec::new(),
         max_tokens,
         stop_tokens,
         entry: *entry.as_bytes(),

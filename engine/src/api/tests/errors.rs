@@ -25,6 +25,13 @@ fn what_the_client_got_wrong_is_named() {
         (TEXT, text(json!({ "prompt": null })), 400, "missing_required_parameter", json!("prompt")),
         (TEXT, text(json!({ "prompt": "" })), 400, "empty_prompt", json!("prompt")),
         (TEXT, text(json!({ "prompt": [5, 259] })), 400, "invalid_value", json!("prompt")),
+        (
+            TEXT,
+            text(json!({ "logit_bias": { "259": 1 } })),
+            400,
+            "invalid_value",
+            json!("logit_bias"),
+        ),
         (TEXT, text(json!({ "model": "gpt-4" })), 404, "model_not_found", json!("model")),
         (TEXT, text(json!({ "model": null })), 400, "missing_required_parameter", json!("model")),
         (CHAT, chat(json!({ "tools": [{}] })), 400, "unsupported_parameter", json!("tools")),
