@@ -152,6 +152,9 @@ pub enum GenerateError {
         /// What the node is waiting for.
         why: String,
     },
+    /// The node that holds layer 0 has as many requests as it takes, from all nodes together.
+    #[error("the cluster runs as many requests as it takes")]
+    Busy,
     /// This node is stopping.
     #[error("this node is shutting down")]
     ShuttingDown,

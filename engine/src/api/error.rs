@@ -89,7 +89,9 @@ impl ApiError {
             Self::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodySlow { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Submit(SubmitError::Full { .. }) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Submit(SubmitError::Full { .. }) | Self::Generate(GenerateError::Busy) => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Self::Submit(SubmitError::NotReady { .. } | SubmitError::ShuttingDown)
             | Self::Generate(GenerateError::NotReady { .. } | GenerateError::ShuttingDown) => {
                 StatusCode::SERVICE_UNAVAILABLE
@@ -136,7 +138,9 @@ impl ApiError {
             Self::WrongMethod { .. } => "method_not_allowed",
             Self::Submit(SubmitError::NotReady { .. })
             | Self::Generate(GenerateError::NotReady { .. }) => "model_not_ready",
-            Self::Submit(SubmitError::Full { .. }) => "rate_limit_exceeded",
+            Self::Submit(SubmitError::Full { .. }) | Self::Generate(GenerateError::Busy) => {
+                "rate_limit_exceeded"
+            }
             Self::Submit(SubmitError::ShuttingDown)
             | Self::Generate(GenerateError::ShuttingDown) => "shutting_down",
             Self::Generate(GenerateError::NodeLost { .. }) => "node_lost",
@@ -166,7 +170,7 @@ impl ApiError {
         match self {
             Self::Submit(SubmitError::NotReady { .. })
             | Self::Generate(GenerateError::NotReady { .. }) => Some(5),
-            Self::Submit(SubmitError::Full { .. }) => Some(1),
+            Self::Submit(SubmitError::Full { .. }) | Self::Generate(GenerateError::Busy) => Some(1),
             _ => None,
         }
     }

@@ -78,6 +78,11 @@ pub enum TokenMessage {
         /// Why.
         cause: String,
     },
+    /// Stage 0 has as many sequences as it takes: this one was not begun.
+    Busy {
+        /// Which.
+        sequence: u64,
+    },
 }
 
 /// Between all nodes.

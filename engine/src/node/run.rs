@@ -296,7 +296,9 @@ impl Node {
                 let last = self.cluster.placed().map(|placed| placed.placement.last());
                 let believed = match message {
                     TokenMessage::Token { .. } => last == Some(from),
-                    TokenMessage::Failed { .. } => self.cluster.holds_layers(from),
+                    TokenMessage::Failed { .. } | TokenMessage::Busy { .. } => {
+                        self.cluster.holds_layers(from)
+                    }
                 };
                 if believed {
                     self.handle_token(message);
@@ -355,12 +357,16 @@ impl Node {
             return self.cut_off(from, "a request in another node's name");
         }
         let stage0 = self.stage0.as_mut().filter(|stage0| stage0.epoch == open.placement_epoch);
+        let failed = |cause| {
+            let node = self.name.clone();
+            TokenMessage::Failed { sequence: sequence.0, node, cause }
+        };
         let taken = match stage0 {
-            Some(stage0) => stage0.check(&open, &prompt).and_then(|()| {
+            Some(stage0) => stage0.check(&open, &prompt).map_err(failed).and_then(|()| {
                 let taken = stage0.scheduler.handle_submit(sequence, open.attempt, &prompt);
-                taken.map_err(|full| full.to_string())
+                taken.map_err(|_full| TokenMessage::Busy { sequence: sequence.0 })
             }),
-            None => Err("the model has been placed anew meanwhile".into()),
+            None => Err(failed("the model has been placed anew meanwhile".into())),
         };
         match taken {
             Ok(()) => {
@@ -371,11 +377,7 @@ impl Node {
                 self.job(Job::Open(open));
                 self.pump();
             }
-            Err(cause) => {
-                let node = self.name.clone();
-                let message = TokenMessage::Failed { sequence: sequence.0, node, cause };
-                self.deliver(NodeId::from_bytes(open.entry), message);
-            }
+            Err(message) => self.deliver(NodeId::from_bytes(open.entry), message),
         }
     }
 
@@ -461,7 +463,9 @@ impl Node {
                 }
                 self.pump();
             }
-            TokenMessage::Token { sequence, .. } | TokenMessage::Failed { sequence, .. } => {
+            TokenMessage::Token { sequence, .. }
+            | TokenMessage::Failed { sequence, .. }
+            | TokenMessage::Busy { sequence } => {
                 self.end_sequence(RequestId(*sequence));
             }
         }

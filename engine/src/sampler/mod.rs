@@ -147,8 +147,7 @@ mod tests {
     #[test]
     fn draws_follow_the_probabilities_and_repeat_by_seed() {
         let logits = [0.0f32, (2.0f32).ln(), f32::NEG_INFINITY];
-        let draws =
-            |seed| tokens(&Sampling { seed, ..Sampling::default() }, &[], &logits, 6000);
+        let draws = |seed| tokens(&Sampling { seed, ..Sampling::default() }, &[], &logits, 6000);
         let ones = draws(7).iter().filter(|&&token| token == 1).count();
         assert!((3850..=4150).contains(&ones), "two thirds of 6000, got {ones}");
         assert!(!draws(7).contains(&2));

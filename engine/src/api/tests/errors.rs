@@ -121,6 +121,13 @@ fn a_node_that_takes_no_more_says_when_to_come_back() {
     assert_eq!(reply.error(), (429, "rate_limit_exceeded".into(), Value::Null));
     assert_eq!(reply.json()["error"]["type"], "rate_limit_error");
     assert!(reply.head.contains("retry-after: 1"), "{reply:?}");
+    // The node took it, but the one that holds layer 0 did not.
+    let busy = World::new(|_, events| {
+        let _ = events.blocking_send(GenerateEvent::Failed(GenerateError::Busy));
+    });
+    let reply = busy.post(TEXT, &text(json!({})));
+    assert_eq!(reply.error(), (429, "rate_limit_exceeded".into(), Value::Null));
+    assert!(reply.head.contains("retry-after: 1"), "{reply:?}");
     drop(port);
     let reply = world.post(TEXT, &text(json!({})));
     assert_eq!(reply.error(), (503, "shutting_down".into(), Value::Null));
