@@ -78,6 +78,25 @@ pub enum Meaning {
     },
 }
 
+impl Meaning {
+    /// What the model is called here.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Known { name, .. } | Self::Repository { name, .. } => name,
+        }
+    }
+
+    /// Where it is on the hub.
+    #[must_use]
+    pub fn repository(&self) -> &str {
+        match self {
+            Self::Known { variant, .. } => &variant.repository,
+            Self::Repository { repository, .. } => repository,
+        }
+    }
+}
+
 /// A name that means nothing.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("no model is known as {name}{}\nhint: `exo-node models ls --known` lists names; OWNER/NAME means a repository of the hub", did_you_mean(.near))]
