@@ -13,21 +13,70 @@ use tokio::sync::mpsc;
 pub struct RequestId(pub u64);
 
 /// How the next token is chosen from the logits.
-#[derive(Debug, Clone, PartialEq)]
+///
+/// In this order: bias, penalties, temperature, min-p, top-k, top-p, draw.
+#[derive(Debug, Clone, PartialEq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 pub struct Sampling {
     /// 0 takes the likeliest token; above, logits are divided by it first. At least 0.
     pub temperature: f32,
+    /// Only so many of the likeliest tokens are drawn from; 0 for all.
+    pub top_k: u32,
     /// Only the likeliest tokens that together reach this probability are drawn from. In (0, 1].
     pub top_p: f32,
+    /// Only tokens at least so likely, as a share of the likeliest one's probability, are drawn
+    /// from. In [0, 1].
+    pub min_p: f32,
+    /// Positive logits of tokens that the prompt or the answer has are divided by it, negative ones
+    /// multiplied. Above 0; 1 changes nothing.
+    pub repetition_penalty: f32,
+    /// Taken off the logits of tokens that the answer has.
+    pub presence_penalty: f32,
+    /// Taken off the logits of tokens that the answer has, once for each time.
+    pub frequency_penalty: f32,
+    /// Added to the logits of these tokens.
+    pub logit_bias: Vec<(u32, f32)>,
     /// Draws are a function of this seed and the token's position alone.
     pub seed: u64,
     /// `Some(n)`: report the chosen token's log-probability and those of the `n` likeliest (≤ 20).
     pub logprobs: Option<u8>,
 }
 
+/// Tokens whose logits one request may bias.
+pub const LOGIT_BIAS_MAX: usize = 1024;
+
 impl Default for Sampling {
     fn default() -> Self {
-        Self { temperature: 1.0, top_p: 1.0, seed: 0, logprobs: None }
+        Self {
+            temperature: 1.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            logit_bias: Vec::new(),
+            seed: 0,
+            logprobs: None,
+        }
+    }
+}
+
+impl Sampling {
+    /// Whether every number is one that a token can be chosen by.
+    #[must_use]
+    pub fn is_possible(&self) -> bool {
+        let finite = |number: f32| number.is_finite();
+        finite(self.temperature)
+            && self.temperature >= 0.0
+            && self.top_p > 0.0
+            && self.top_p <= 1.0
+            && (0.0..=1.0).contains(&self.min_p)
+            && finite(self.repetition_penalty)
+            && self.repetition_penalty > 0.0
+            && finite(self.presence_penalty)
+            && finite(self.frequency_penalty)
+            && self.logit_bias.len() <= LOGIT_BIAS_MAX
+            && self.logit_bias.iter().all(|&(_, bias)| finite(bias))
     }
 }
 
@@ -47,7 +96,7 @@ pub struct GenerateRequest {
 /// A token's log-probability beside those of the likeliest others.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TokenLogprobs {
-    /// Natural logarithm of the chosen token's probability (before temperature and top-p).
+    /// Natural logarithm of the chosen token's probability (before bias, penalties and temperature).
     pub chosen: f32,
     /// The likeliest tokens, likeliest first.
     pub top: Vec<(u32, f32)>,
@@ -103,6 +152,9 @@ pub enum GenerateError {
         /// What the node is waiting for.
         why: String,
     },
+    /// The node that holds layer 0 has as many requests as it takes, from all nodes together.
+    #[error("the cluster runs as many requests as it takes")]
+    Busy,
     /// This node is stopping.
     #[error("this node is shutting down")]
     ShuttingDown,

@@ -70,6 +70,58 @@ fn a_library_without_models_says_how_to_get_one() {
 }
 
 #[test]
+fn names_are_known_and_what_does_not_fit_is_said_before_anybody_is_asked() {
+    let known = prints(&["models", "ls", "--known"]);
+    for word in ["qwen2.5-coder:32b-4bit", "Apache-2.0", "deepseek-r1:671b-4bit", "GiB"] {
+        assert!(known.contains(word), "{word}:\n{known}");
+    }
+    let pull = ["models", "pull", "deepseek-r1", "--memory", "16GiB"];
+    let said = fails(&pull, 1);
+    assert!(said.contains("GiB are missing") && said.contains("would fit"), "{said}");
+    let said = fails(&["models", "pull", "llama9"], 1);
+    assert!(said.contains("no model is known as llama9"), "{said}");
+}
+
+#[test]
+fn offline_never_touches_the_network() {
+    let hub = TcpListener::bind("127.0.0.1:0").unwrap();
+    hub.set_nonblocking(true).unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let endpoint = format!("http://{}", hub.local_addr().unwrap());
+    let run = |arguments: &[&str]| {
+        let ran = Command::new(env!("CARGO_BIN_EXE_exo-node"))
+            .args(arguments)
+            .env("EXO_DATA", home.path())
+            .env("HF_ENDPOINT", &endpoint)
+            .output()
+            .unwrap();
+        assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+        String::from_utf8(ran.stderr).unwrap()
+    };
+    for arguments in [
+        &["models", "pull", "smollm2:135m", "--offline"][..],
+        &["models", "pull", "org/name", "--offline"],
+        &["serve", "--interface", "lo", "--api", "127.0.0.1:0", "--model", "smollm2", "--offline"],
+    ] {
+        let said = run(arguments);
+        assert!(said.contains("--offline keeps the hub from being asked\nhint: "), "{said}");
+    }
+    let asked = hub.accept().unwrap_err();
+    assert_eq!(asked.kind(), std::io::ErrorKind::WouldBlock, "somebody asked the hub");
+    // The same without --offline does ask it.
+    hub.set_nonblocking(false).unwrap();
+    let mut asking = Command::new(env!("CARGO_BIN_EXE_exo-node"))
+        .args(["models", "pull", "smollm2:135m"])
+        .env("EXO_DATA", home.path())
+        .env("HF_ENDPOINT", &endpoint)
+        .spawn()
+        .unwrap();
+    hub.accept().unwrap();
+    asking.kill().unwrap();
+    asking.wait().unwrap();
+}
+
+#[test]
 fn an_api_that_cannot_open_ends_serve_before_anything_starts() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

@@ -8,7 +8,7 @@ use exo_engine::{
     layers::LayerRange,
     model::ModelConfig,
     request::Sampling,
-    sampler,
+    sampler::{Sampler, Scratch},
     stage::{Rows, Stage, StageError, StageInput, StageOutput},
     weights::{ModelFolder, Precision, WeightsChoice},
 };
@@ -80,7 +80,7 @@ fn rows(sequence: u64, start: u32, count: usize, wants_token: bool) -> Rows {
 
 fn pick(logits: &[f32]) -> u32 {
     let greedy = Sampling { temperature: 0.0, ..Sampling::default() };
-    sampler::choose(logits, &greedy, 0).unwrap().token
+    Sampler::new(greedy, &[], &[]).choose(logits, &mut Scratch::default()).unwrap().token
 }
 
 fn tiny(name: &str) -> PathBuf {

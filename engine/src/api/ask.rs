@@ -9,6 +9,7 @@ use super::{
     answer::{Answer, AnswerOptions},
     error::ApiError,
     params::Params,
+    sampling,
 };
 use crate::{
     prompt::PromptModel,
@@ -39,11 +40,6 @@ pub(super) struct Ask {
 
 impl Ask {
     pub(super) fn take(params: &mut Params) -> Result<Self, ApiError> {
-        let temperature = params.number("temperature", "a number from 0 to 2", 0.0..=2.0)?;
-        let top_p = params.number("top_p", "a number from 0 to 1", 0.0..=1.0)?;
-        let seed = params.take("seed", "an integer of 64 bits", |value| {
-            value.as_u64().or_else(|| value.as_i64().map(i64::cast_unsigned))
-        })?;
         let stream = params.flag("stream")?;
         let (max_tokens_param, max_tokens) = max_tokens(params)?;
         Ok(Self {
@@ -51,16 +47,7 @@ impl Ask {
             stream,
             include_usage: include_usage(params, stream)?,
             return_token_ids: params.flag("return_token_ids")?,
-            sampling: Sampling {
-                temperature: temperature.unwrap_or(1.0) as f32,
-                // 0 asks for the likeliest token alone.
-                top_p: (top_p.unwrap_or(1.0) as f32).max(f32::MIN_POSITIVE),
-                seed: match seed {
-                    Some(seed) => seed,
-                    None => random(),
-                },
-                logprobs: None,
-            },
+            sampling: sampling::take(params)?,
             max_tokens,
             max_tokens_param,
             stop_strings: params
@@ -90,6 +77,11 @@ impl Ask {
     ) -> Result<Answer, ApiError> {
         if prompt.is_empty() {
             return Err(ApiError::EmptyPrompt);
+        }
+        let vocabulary = model.vocab_size();
+        let mut biased = self.sampling.logit_bias.iter().map(|&(id, _)| id);
+        if let Some(id) = biased.find(|&id| id as usize >= vocabulary) {
+            return Err(ApiError::UnknownToken { id: id.into(), vocabulary, param: "logit_bias" });
         }
         let max_tokens = self.room(model.context_length(), prompt.len(), default_max_tokens)?;
         let mut stop_tokens = self.stop_token_ids;

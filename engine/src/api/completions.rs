@@ -92,7 +92,7 @@ pub(super) async fn create(
 
 fn checked(ids: Vec<u32>, vocabulary: usize) -> Result<Vec<u32>, ApiError> {
     match ids.iter().find(|&&id| id as usize >= vocabulary) {
-        Some(&id) => Err(ApiError::UnknownToken { id: id.into(), vocabulary }),
+        Some(&id) => Err(ApiError::UnknownToken { id: id.into(), vocabulary, param: "prompt" }),
         None => Ok(ids),
     }
 }

@@ -39,7 +39,7 @@ pub(super) enum ApiError {
     #[error("the prompt is empty: there is nothing to continue")]
     EmptyPrompt,
     #[error("token {id} is not in the vocabulary, which has {vocabulary} tokens")]
-    UnknownToken { id: u64, vocabulary: usize },
+    UnknownToken { id: u64, vocabulary: usize, param: &'static str },
     #[error(transparent)]
     Prompt(#[from] PromptError),
     #[error(
@@ -89,7 +89,9 @@ impl ApiError {
             Self::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodySlow { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Submit(SubmitError::Full { .. }) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Submit(SubmitError::Full { .. }) | Self::Generate(GenerateError::Busy) => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Self::Submit(SubmitError::NotReady { .. } | SubmitError::ShuttingDown)
             | Self::Generate(GenerateError::NotReady { .. } | GenerateError::ShuttingDown) => {
                 StatusCode::SERVICE_UNAVAILABLE
@@ -136,7 +138,9 @@ impl ApiError {
             Self::WrongMethod { .. } => "method_not_allowed",
             Self::Submit(SubmitError::NotReady { .. })
             | Self::Generate(GenerateError::NotReady { .. }) => "model_not_ready",
-            Self::Submit(SubmitError::Full { .. }) => "rate_limit_exceeded",
+            Self::Submit(SubmitError::Full { .. }) | Self::Generate(GenerateError::Busy) => {
+                "rate_limit_exceeded"
+            }
             Self::Submit(SubmitError::ShuttingDown)
             | Self::Generate(GenerateError::ShuttingDown) => "shutting_down",
             Self::Generate(GenerateError::NodeLost { .. }) => "node_lost",
@@ -151,10 +155,12 @@ impl ApiError {
             | Self::Invalid { param, .. }
             | Self::Unsupported { param }
             | Self::UnknownParameter { param } => Some(param),
-            Self::Contradiction { param, .. } | Self::ContextLength { param, .. } => Some(param),
+            Self::Contradiction { param, .. }
+            | Self::ContextLength { param, .. }
+            | Self::UnknownToken { param, .. } => Some(param),
             Self::ModelNotFound { .. } => Some("model"),
             Self::Prompt(error) if error.is_clients_fault() => Some("messages"),
-            Self::UnknownToken { .. } | Self::EmptyPrompt => Some("prompt"),
+            Self::EmptyPrompt => Some("prompt"),
             _ => None,
         }
     }
@@ -164,7 +170,7 @@ impl ApiError {
         match self {
             Self::Submit(SubmitError::NotReady { .. })
             | Self::Generate(GenerateError::NotReady { .. }) => Some(5),
-            Self::Submit(SubmitError::Full { .. }) => Some(1),
+            Self::Submit(SubmitError::Full { .. }) | Self::Generate(GenerateError::Busy) => Some(1),
             _ => None,
         }
     }

@@ -5,7 +5,7 @@
 //! | module | question |
 //! |---|---|
 //! | `guard` | may this client ask at all? |
-//! | `body`, `params`, `ask`, `messages` | what is asked for, and is all of it understood? |
+//! | `body`, `params`, `ask`, `sampling`, `messages` | what is asked for, and is all of it understood? |
 //! | `chat`, `completions`, `look` | one per kind of endpoint |
 //! | `answer` | the generation loop: tokens to text, stop strings, usage |
 //! | `respond`, `logprobs` | the answer in JSON, whole or as server-sent events |
@@ -23,6 +23,7 @@ mod look;
 mod messages;
 mod params;
 mod respond;
+mod sampling;
 #[cfg(test)]
 mod tests;
 

@@ -106,12 +106,6 @@ pub(super) const HARMLESS: &[&str] = &[
 pub(super) const NEUTRAL: &[Neutral] = &[
     ("n", |v| v.as_u64() == Some(1)),
     ("store", is_false),
-    ("logit_bias", is_empty),
-    ("frequency_penalty", is_zero),
-    ("presence_penalty", is_zero),
-    ("repetition_penalty", |v| v.as_f64() == Some(1.0)),
-    ("top_k", |v| matches!(v.as_i64(), Some(0 | -1))),
-    ("min_p", is_zero),
     ("min_tokens", is_zero),
     ("bad_words", is_empty),
     ("use_beam_search", is_false),
@@ -159,9 +153,9 @@ mod tests {
     #[test]
     fn what_changes_nothing_is_accepted() {
         finish(
-            r#"{"user": "me", "metadata": {}, "store": false, "n": 1, "tools": [], "logit_bias": {},
-                "presence_penalty": 0, "response_format": {"type": "text"}, "whatever": null,
-                "tool_choice": "auto", "modalities": ["text"], "top_k": -1, "best_of": 1}"#,
+            r#"{"user": "me", "metadata": {}, "store": false, "n": 1, "tools": [],
+                "response_format": {"type": "text"}, "whatever": null,
+                "tool_choice": "auto", "modalities": ["text"], "best_of": 1}"#,
         )
         .unwrap();
     }
@@ -171,10 +165,6 @@ mod tests {
         for (name, value) in [
             ("n", "2"),
             ("store", "true"),
-            ("logit_bias", r#"{"5": 1}"#),
-            ("frequency_penalty", "0.5"),
-            ("presence_penalty", r#""0""#),
-            ("top_k", "40"),
             ("response_format", r#"{"type": "json_object"}"#),
             ("tools", r#"[{"type": "function"}]"#),
             ("tool_choice", r#""required""#),

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use exo_engine::{
     fabric::InterfaceChoice,
+    layers::LayerRange,
     node::{EncryptChoice, LISTEN_PORT, TrustChoice, WeightsChoice},
 };
 
@@ -58,7 +59,7 @@ Examples:
   exo-node plan smollm2 --memory mini:64GiB,air:16GiB
   exo-node plan smollm2 --memory mini:64GiB,air:16GiB --all-nodes")]
     Plan(PlanArgs),
-    /// List, import and remove models on this machine
+    /// List, fetch, import and remove models on this machine
     #[command(subcommand)]
     Models(ModelsCommand),
     /// Print the completion script of a shell
@@ -70,7 +71,7 @@ Example:
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// The model to serve: a name from `models ls`, or a folder
+    /// The model to serve: a name from `models ls`, a folder, or what `models pull` takes
     #[arg(long, value_name = "NAME|DIR")]
     pub(crate) model: Option<String>,
     #[command(flatten)]
@@ -123,6 +124,9 @@ pub(crate) struct NodeArgs {
     /// Whether frames between nodes are encrypted; auto does so off the cable
     #[arg(long, value_enum, default_value_t)]
     pub(crate) encrypt: EncryptChoice,
+    /// Never ask the hub: a model that is not on this machine is an error
+    #[arg(long)]
+    pub(crate) offline: bool,
     #[command(flatten)]
     pub(crate) data: DataArgs,
 }
@@ -147,7 +151,7 @@ pub(crate) struct ApiArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// The model: a name from `models ls`, or a folder
+    /// The model: a name from `models ls`, a folder, or what `models pull` takes
     pub(crate) model: String,
     /// What to ask; without it, a chat begins
     pub(crate) prompt: Option<String>,
@@ -196,9 +200,22 @@ pub(crate) enum ModelsCommand {
         /// Print them as a JSON array
         #[arg(long)]
         json: bool,
+        /// List the models that are known by name, and what they need, instead
+        #[arg(long, conflicts_with = "json")]
+        known: bool,
         #[command(flatten)]
         data: DataArgs,
     },
+    /// Fetch a model from the hub
+    #[command(after_help = "\
+Goes on where an earlier try was cut off. HF_ENDPOINT names another hub, HF_TOKEN an access token.
+
+Examples:
+  exo-node models pull llama3.2:3b
+  exo-node models pull mlx-community/Qwen3-8B-4bit
+  exo-node models pull llama3.3:70b --layers 0..40       only what a node with these layers needs
+  exo-node models pull llama3.3:70b --memory 80GiB       several machines offer that together")]
+    Pull(PullArgs),
     /// Turn a GGUF file into a model folder
     #[command(after_help = "\
 Example:
@@ -211,6 +228,32 @@ Example:
         #[command(flatten)]
         data: DataArgs,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PullArgs {
+    /// A name from `models ls --known`, or a repository of the hub as OWNER/NAME
+    pub(crate) model: String,
+    /// What to call it [default: its name, or OWNER--NAME]
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Only the tensors that a node with these layers needs
+    #[arg(long, value_name = "START..END", value_parser = layers)]
+    pub(crate) layers: Option<LayerRange>,
+    /// Memory that it has to fit into [default: what this machine offers]
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    pub(crate) memory: Option<ByteSize>,
+    /// Branch, tag or commit
+    #[arg(long, value_name = "REVISION", default_value = "main")]
+    pub(crate) revision: String,
+    /// Replace a model of the same name
+    #[arg(long)]
+    pub(crate) replace: bool,
+    /// Never ask the hub: only say whether the model is on this machine
+    #[arg(long)]
+    pub(crate) offline: bool,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
 }
 
 #[derive(Debug, Args)]
@@ -254,6 +297,16 @@ fn memory(text: &str) -> Result<ByteSize, String> {
         Ok(ByteSize(0)) => Err("a node has to offer some memory".to_owned()),
         Ok(size) => Ok(size),
         Err(_) => Err("a size is a number and a unit, such as 8GiB or 512MiB".to_owned()),
+    }
+}
+
+fn layers(text: &str) -> Result<LayerRange, String> {
+    let ends = text
+        .split_once("..")
+        .and_then(|(start, end)| Some((start.parse().ok()?, end.parse().ok()?)));
+    match ends {
+        Some((start, end)) => LayerRange::checked(start, end).map_err(|error| error.to_string()),
+        None => Err("layers are START..END, such as 0..14: the end is not one of them".to_owned()),
     }
 }
 
@@ -326,6 +379,8 @@ mod tests {
             &["exo-node", "serve", "--memory", "lots"],
             &["exo-node", "serve", "--api", "localhost"],
             &["exo-node", "plan", "m", "--memory", "64GiB"],
+            &["exo-node", "models", "pull", "m", "--layers", "3..3"],
+            &["exo-node", "models", "pull", "m", "--layers", "3"],
         ] {
             assert!(Cli::try_parse_from(bad).is_err(), "{bad:?}");
         }

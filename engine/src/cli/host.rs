@@ -1,10 +1,10 @@
 //! What this machine says where the command line says nothing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use directories::ProjectDirs;
-use sysinfo::{MemoryRefreshKind, RefreshKind, System};
+use sysinfo::{Disks, MemoryRefreshKind, RefreshKind, System};
 
 /// The share of memory a node offers by default: the rest is the system's, and other programs'.
 const OFFERED: f64 = 0.75;
@@ -43,6 +43,15 @@ pub(super) fn memory_bytes() -> Result<u64> {
         ),
         bytes => Ok(bytes),
     }
+}
+
+/// What there is room for on the disk that `dir` is on, or will be, if the system says.
+pub(super) fn free_bytes(dir: &Path) -> Option<u64> {
+    let there = dir.ancestors().find_map(|dir| dir.canonicalize().ok())?;
+    let disks = Disks::new_with_refreshed_list().ok()?;
+    let holding = (&disks).into_iter().filter(|disk| there.starts_with(disk.mount_point()));
+    let nearest = holding.max_by_key(|disk| disk.mount_point().as_os_str().len())?;
+    Some(nearest.available_space())
 }
 
 #[cfg(test)]

@@ -6,11 +6,10 @@ use anyhow::{Context, Result};
 use exo_engine::{
     api::{self, ApiConfig, ApiStartError, BoundApi},
     node::{self, ModelChoice, NodeConfig, NodeHandle, NodesWanted},
-    weights::ModelLibrary,
 };
 use tokio::{runtime::Runtime, sync::oneshot};
 
-use super::{args::NodeArgs, host};
+use super::{args::NodeArgs, host, pull::find_or_pull};
 
 /// A node that runs until this is dropped.
 pub(super) struct LocalNode {
@@ -33,7 +32,7 @@ impl LocalNode {
         key: Option<String>,
     ) -> Result<Self> {
         let data = host::data_dir(args.data.data.clone())?;
-        let model = model.map(|named| find(&data, &named)).transpose()?;
+        let model = model.map(|named| find(&data, &named, args.offline)).transpose()?;
         let bound = bind(&ApiConfig { listen, key })?;
         let address = bound.address();
         let config = config(args, model, data, address)?;
@@ -87,8 +86,8 @@ fn bind(config: &ApiConfig) -> Result<BoundApi> {
     })
 }
 
-fn find(data: &std::path::Path, named: &str) -> Result<ModelChoice> {
-    let model = ModelLibrary::new(data).find(named)?;
+fn find(data: &std::path::Path, named: &str, offline: bool) -> Result<ModelChoice> {
+    let model = find_or_pull(data, named, offline)?;
     Ok(ModelChoice { name: model.name, dir: model.dir })
 }
 

@@ -6,6 +6,7 @@
 //! | `host` | what does this machine say where nothing was typed? |
 //! | `local` | a node and its API in this process |
 //! | `client` | the API of a node, asked over HTTP |
+//! | `pull` | a model that is not on this machine |
 //! | `report` | what does a person see: tables, errors with their hints |
 //! | `serve`, `run`, `status`, `plan`, `models`, `completions` | the commands |
 
@@ -16,6 +17,7 @@ mod host;
 mod local;
 mod models;
 mod plan;
+mod pull;
 mod report;
 mod run;
 mod serve;

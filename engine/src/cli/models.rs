@@ -1,11 +1,12 @@
-//! `exo-node models ls | import | rm`.
+//! `exo-node models ls | pull | import | rm`.
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use bytesize::ByteSize;
 use exo_engine::weights::{
-    ImportDtype, ImportOptions, ImportReport, ModelEntry, ModelLibrary, import_gguf,
+    ImportDtype, ImportOptions, ImportReport, ModelEntry, ModelLibrary, catalogue::Catalogue,
+    import_gguf,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
@@ -13,12 +14,15 @@ use serde_json::{Value, json};
 use super::{
     args::{DataArgs, DtypeChoice, ImportArgs, ModelsCommand},
     host,
+    pull::pull,
     report::{print, table},
 };
 
 pub(super) fn models(command: ModelsCommand) -> Result<()> {
     match command {
-        ModelsCommand::Ls { json, data } => ls(json, data),
+        ModelsCommand::Ls { known: true, .. } => known(),
+        ModelsCommand::Ls { json, data, .. } => ls(json, data),
+        ModelsCommand::Pull(args) => pull(args),
         ModelsCommand::Import(args) => import(args),
         ModelsCommand::Rm { name, data } => {
             library(data)?.remove(&name)?;
@@ -39,8 +43,8 @@ fn ls(json: bool, data: DataArgs) -> Result<()> {
     }
     if models.is_empty() {
         return print(
-            "no models yet\nhint: `exo-node models import FILE.gguf --name NAME` makes one from a \
-             GGUF file\n",
+            "no models yet\nhint: `exo-node models pull llama3.2:3b` fetches one, `exo-node models \
+             import FILE.gguf --name NAME` makes one from a GGUF file\n",
         );
     }
     let rows: Vec<_> = models
@@ -51,6 +55,26 @@ fn ls(json: bool, data: DataArgs) -> Result<()> {
         })
         .collect();
     print(&table(["NAME", "ARCHITECTURE", "LAYERS", "SIZE"], &rows))
+}
+
+/// What can be had by name.
+fn known() -> Result<()> {
+    let rows: Vec<_> = Catalogue::built_in()
+        .models()
+        .iter()
+        .flat_map(|model| model.variants.iter().map(move |variant| (model, variant)))
+        .map(|(model, variant)| {
+            [
+                model.name_of(variant),
+                size(model.memory_bytes(variant)),
+                format!("{} bit", variant.bits),
+                model.layers.to_string(),
+                model.licence.clone(),
+                variant.repository.clone(),
+            ]
+        })
+        .collect();
+    print(&table(["NAME", "NEEDS", "WEIGHTS", "LAYERS", "LICENCE", "REPOSITORY"], &rows))
 }
 
 fn described(model: &ModelEntry) -> Value {
@@ -103,12 +127,12 @@ fn name_of(file: &Path) -> String {
     stem.chars().map(|c| if fits(c) { c.to_ascii_lowercase() } else { '-' }).collect()
 }
 
-fn style() -> Result<ProgressStyle> {
+pub(super) fn style() -> Result<ProgressStyle> {
     let template = "{bar:30} {bytes} of {total_bytes}, {eta} to go  {msg}";
     Ok(ProgressStyle::with_template(template)?)
 }
 
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     ByteSize(bytes).display().iec().to_string()
 }
 

@@ -5,6 +5,8 @@
 
 use rkyv::{Archive, Deserialize, Serialize, api::high, rancor, util::AlignedVec};
 
+use crate::request::Sampling;
+
 /// `immediate` of an activation, on lane 1.
 pub const ACTIVATION: u32 = 1;
 /// `immediate` of a [`StageMessage`], on lane 1.
@@ -37,14 +39,10 @@ pub struct OpenSequence {
     pub sequence: u64,
     /// Which start of it.
     pub attempt: u32,
-    /// Sampling: temperature.
-    pub temperature: f32,
-    /// Sampling: top-p.
-    pub top_p: f32,
-    /// Sampling: seed.
-    pub seed: u64,
-    /// Sampling: how many log-probabilities, 255 for none.
-    pub logprobs: u8,
+    /// How its tokens are chosen.
+    pub sampling: Sampling,
+    /// The prompt's tokens, each once, if choosing looks at them. Stage 0 fills it in.
+    pub prompt_tokens: Vec<u32>,
     /// Tokens to generate at most.
     pub max_tokens: u32,
     /// Tokens that end it.
@@ -79,6 +77,11 @@ pub enum TokenMessage {
         node: String,
         /// Why.
         cause: String,
+    },
+    /// Stage 0 has as many sequences as it takes: this one was not begun.
+    Busy {
+        /// Which.
+        sequence: u64,
     },
 }
 
@@ -231,10 +234,14 @@ mod tests {
             placement_epoch: 3,
             sequence: 7,
             attempt: 1,
-            temperature: 0.5,
-            top_p: 0.9,
-            seed: 11,
-            logprobs: 255,
+            sampling: Sampling {
+                temperature: 0.5,
+                top_p: 0.9,
+                seed: 11,
+                logit_bias: vec![(5, -1.5)],
+                ..Sampling::default()
+            },
+            prompt_tokens: vec![1],
             max_tokens: 64,
             stop_tokens: vec![2, 3],
             entry: [9; 16],

@@ -76,13 +76,17 @@ impl Entry {
                 self.requests.remove(&id);
             }
             TokenMessage::Failed { sequence, node, cause } => {
-                if let Some(waiting) = self.requests.remove(&RequestId(sequence)) {
-                    let error = GenerateError::Stage { node, cause };
-                    let _ = waiting.events.try_send(GenerateEvent::Failed(error));
-                }
+                self.fail(RequestId(sequence), GenerateError::Stage { node, cause });
             }
+            TokenMessage::Busy { sequence } => self.fail(RequestId(sequence), GenerateError::Busy),
         }
         None
+    }
+
+    fn fail(&mut self, id: RequestId, error: GenerateError) {
+        if let Some(waiting) = self.requests.remove(&id) {
+            let _ = waiting.events.try_send(GenerateEvent::Failed(error));
+        }
     }
 }
 
@@ -117,6 +121,12 @@ mod tests {
         }
         let said = |id| GenerateEvent::Token { id, logprobs: None };
         assert_eq!(heard, [said(100), said(101), GenerateEvent::Finished(FinishReason::Stop)]);
+        assert_eq!(entry.running(), 0);
+
+        let (sender, mut events) = mpsc::channel(8);
+        entry.insert(RequestId(5), sender);
+        assert_eq!(entry.handle_token(TokenMessage::Busy { sequence: 5 }), None);
+        assert_eq!(events.try_recv().unwrap(), GenerateEvent::Failed(GenerateError::Busy));
         assert_eq!(entry.running(), 0);
     }
 

@@ -30,7 +30,8 @@ use crate::{
         messages::{self, ClusterMessage, OpenSequence, Record, Submit, TokenMessage},
     },
     prompt::PromptModel,
-    request::{GenerateError, GenerateRequest, RequestId, Sampling},
+    request::{GenerateError, GenerateRequest, RequestId},
+    sampler,
     scheduler::Scheduler,
     stage::worker::{self, Job, Route, WorkerEvent},
 };
@@ -296,7 +297,9 @@ impl Node {
                 let last = self.cluster.placed().map(|placed| placed.placement.last());
                 let believed = match message {
                     TokenMessage::Token { .. } => last == Some(from),
-                    TokenMessage::Failed { .. } => self.cluster.holds_layers(from),
+                    TokenMessage::Failed { .. } | TokenMessage::Busy { .. } => {
+                        self.cluster.holds_layers(from)
+                    }
                 };
                 if believed {
                     self.handle_token(message);
@@ -349,32 +352,33 @@ impl Node {
     }
 
     fn handle_submit(&mut self, from: NodeId, submit: Submit) {
-        let Submit { open, prompt } = submit;
+        let Submit { mut open, prompt } = submit;
         let sequence = RequestId(open.sequence);
         if NodeId::from_bytes(open.entry) != from {
             return self.cut_off(from, "a request in another node's name");
         }
         let stage0 = self.stage0.as_mut().filter(|stage0| stage0.epoch == open.placement_epoch);
+        let failed = |cause| {
+            let node = self.name.clone();
+            TokenMessage::Failed { sequence: sequence.0, node, cause }
+        };
         let taken = match stage0 {
-            Some(stage0) => stage0.check(&open, &prompt).and_then(|()| {
+            Some(stage0) => stage0.check(&open, &prompt).map_err(failed).and_then(|()| {
                 let taken = stage0.scheduler.handle_submit(sequence, open.attempt, &prompt);
-                taken.map_err(|full| full.to_string())
+                taken.map_err(|_full| TokenMessage::Busy { sequence: sequence.0 })
             }),
-            None => Err("the model has been placed anew meanwhile".into()),
+            None => Err(failed("the model has been placed anew meanwhile".into())),
         };
         match taken {
             Ok(()) => {
                 if let Some(stage0) = &mut self.stage0 {
                     stage0.entries.insert(sequence, NodeId::from_bytes(open.entry));
                 }
+                open.prompt_tokens = sampler::prompt_tokens(&open.sampling, &prompt);
                 self.job(Job::Open(open));
                 self.pump();
             }
-            Err(cause) => {
-                let node = self.name.clone();
-                let message = TokenMessage::Failed { sequence: sequence.0, node, cause };
-                self.deliver(NodeId::from_bytes(open.entry), message);
-            }
+            Err(message) => self.deliver(NodeId::from_bytes(open.entry), message),
         }
     }
 
@@ -460,7 +464,9 @@ impl Node {
                 }
                 self.pump();
             }
-            TokenMessage::Token { sequence, .. } | TokenMessage::Failed { sequence, .. } => {
+            TokenMessage::Token { sequence, .. }
+            | TokenMessage::Failed { sequence, .. }
+            | TokenMessage::Busy { sequence } => {
                 self.end_sequence(RequestId(*sequence));
             }
         }
@@ -674,15 +680,12 @@ impl Node {
 
 fn submit(id: RequestId, placement_epoch: u64, entry: NodeId, request: GenerateRequest) -> Submit {
     let GenerateRequest { prompt, sampling, max_tokens, stop_tokens } = request;
-    let Sampling { temperature, top_p, seed, logprobs } = sampling;
     let open = OpenSequence {
         placement_epoch,
         sequence: id.0,
         attempt: 0,
-        temperature,
-        top_p,
-        seed,
-        logprobs: logprobs.unwrap_or(worker::NO_LOGPROBS),
+        sampling,
+        prompt_tokens: Vec::new(),
         max_tokens,
         stop_tokens,
         entry: *entry.as_bytes(),

@@ -29,8 +29,7 @@ impl Stage0 {
     /// Whether the ring can run this: an entry node is believed no more than a client is.
     pub(super) fn check(&self, open: &OpenSequence, prompt: &[u32]) -> Result<(), String> {
         let wanted = prompt.len() as u64 + u64::from(open.max_tokens);
-        let finite = open.temperature.is_finite() && open.top_p.is_finite();
-        if prompt.is_empty() || open.max_tokens == 0 || !finite || open.top_p <= 0.0 {
+        if prompt.is_empty() || open.max_tokens == 0 || !open.sampling.is_possible() {
             Err("a request without a prompt, tokens to generate, or a way to choose them".into())
         } else if wanted > self.context as u64 {
             Err(format!("{wanted} tokens for a context of {}", self.context))

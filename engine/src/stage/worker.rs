@@ -27,8 +27,8 @@ use crate::{
     },
     layers::LayerRange,
     mlx::ArrayRegion,
-    request::{Sampling, TokenLogprobs},
-    sampler,
+    request::TokenLogprobs,
+    sampler::{Sampler, Scratch},
     scheduler::Step,
     weights::{ModelFolder, Precision},
 };
@@ -43,8 +43,6 @@ const RECEIVE_REGIONS: usize = 4;
 const SENDS_OUTSTANDING_MAX: usize = 4;
 /// After this long without an acknowledgement an activation is given up.
 const ACTIVATION_DEADLINE: Duration = Duration::from_secs(60);
-/// `logprobs` of a request that wants none.
-pub const NO_LOGPROBS: u8 = u8::MAX;
 
 /// Tokens of a prompt that go in one step, for a model of this width.
 #[must_use]
@@ -132,8 +130,7 @@ pub enum WorkerEvent {
 
 struct Open {
     about: OpenSequence,
-    sampling: Sampling,
-    generated: u32,
+    sampler: Sampler,
 }
 
 struct Worker {
@@ -143,6 +140,7 @@ struct Worker {
     sent: CompletionQueue,
     outstanding: usize,
     tails: RegionPool,
+    scratch: Scratch,
     /// Connections on which receive regions are posted.
     receiving: HashMap<NodeId, QueuePair>,
     loaded: Option<Loaded>,
@@ -172,6 +170,7 @@ pub fn start(
             sent: CompletionQueue::with_capacity(64),
             outstanding: 0,
             tails: RegionPool::new(SENDS_OUTSTANDING_MAX * 2, ACTIVATION_TAIL_BYTES),
+            scratch: Scratch::default(),
             receiving: HashMap::new(),
             loaded: None,
         };
@@ -287,18 +286,13 @@ impl Worker {
         let Some(loaded) = self.loaded.as_mut().filter(|l| l.epoch == about.placement_epoch) else {
             return;
         };
-        let sampling = Sampling {
-            temperature: about.temperature,
-            top_p: about.top_p,
-            seed: about.seed,
-            logprobs: (about.logprobs != NO_LOGPROBS).then_some(about.logprobs),
-        };
+        let sampler = Sampler::new(about.sampling.clone(), &about.prompt_tokens, &[]);
         let sequence = about.sequence;
         if let Some(after) = loaded.route.after.clone() {
             self.send_stage_message(&after, &StageMessage::Open(about.clone()));
         }
         if let Some(loaded) = &mut self.loaded {
-            loaded.open.insert(sequence, Open { about, sampling, generated: 0 });
+            loaded.open.insert(sequence, Open { about, sampler });
         }
     }
 
@@ -495,21 +489,16 @@ impl Worker {
         let mut events = Vec::new();
         for (own, logits) in wanting.zip(numbers.chunks_exact(vocabulary)) {
             let Some(open) = loaded.open.get_mut(&own.sequence) else { continue };
-            let (sequence, attempt, index) = (own.sequence, own.attempt, open.generated);
-            let message = match sampler::choose(logits, &open.sampling, index) {
-                Ok(chosen) => {
-                    open.generated += 1;
-                    TokenMessage::Token {
-                        sequence,
-                        attempt,
-                        index,
-                        token: chosen.token,
-                        logprobs: chosen
-                            .logprobs
-                            .map(|TokenLogprobs { chosen, top }| (chosen, top)),
-                        finish: finish(&open.about, chosen.token, open.generated),
-                    }
-                }
+            let (sequence, attempt, index) = (own.sequence, own.attempt, open.sampler.index());
+            let message = match open.sampler.choose(logits, &mut self.scratch) {
+                Ok(chosen) => TokenMessage::Token {
+                    sequence,
+                    attempt,
+                    index,
+                    token: chosen.token,
+                    logprobs: chosen.logprobs.map(|TokenLogprobs { chosen, top }| (chosen, top)),
+                    finish: finish(&open.about, chosen.token, index + 1),
+                },
                 Err(error) => failed(&self.name, sequence, error.to_string()),
             };
             events

@@ -10,6 +10,11 @@ use std::{
 
 use serde_json::Value;
 
+use super::{
+    catalogue::{self, Catalogue},
+    hub,
+};
+
 const NAME_CHARACTERS_MAX: usize = 128;
 
 /// The models under a data folder.
@@ -37,7 +42,7 @@ pub struct ModelEntry {
 #[derive(Debug, thiserror::Error)]
 pub enum LibraryError {
     /// No model of that name.
-    #[error("there is no model {name}{}\nhint: `exo-node models import FILE.gguf --name {name}` makes one from a GGUF file; a path to a Hugging Face folder works as well", what_is_there(.known))]
+    #[error("there is no model {name} here{}\nhint: `exo-node models pull {name}` fetches one, `exo-node models import FILE.gguf --name NAME` makes one from a GGUF file; a path to a Hugging Face folder works as well", what_is_there(.known))]
     Unknown {
         /// The name.
         name: String,
@@ -112,24 +117,34 @@ impl ModelLibrary {
         Ok(models)
     }
 
-    /// The model of that name, or in that folder if it has a path's look (a separator, or `.`).
+    /// The model of that name, or in that folder if it has a path's look (see
+    /// [`is_path`](catalogue::is_path)). A name of the catalogue may be said in any of its ways, and
+    /// a repository as `OWNER/NAME`.
     ///
     /// # Errors
     /// [`LibraryError`]: unknown (the error lists the names there are), not a model, not readable.
     pub fn find(&self, name_or_dir: &str) -> Result<ModelEntry, LibraryError> {
-        if name_or_dir.contains('/') || matches!(name_or_dir, "." | "..") {
+        if catalogue::is_path(name_or_dir) {
             let given = Path::new(name_or_dir);
             let io = |source| LibraryError::Io { path: given.to_owned(), source };
             let dir = fs::canonicalize(given).map_err(io)?;
             let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
             return describe(name, &dir);
         }
-        let dir = self.dir_for(name_or_dir)?;
-        if !dir.is_dir() {
-            let known = self.list()?.into_iter().map(|model| model.name).collect();
-            return Err(LibraryError::Unknown { name: name_or_dir.to_owned(), known });
+        let (own, meant) = (name_or_dir.to_owned(), Catalogue::built_in().resolve(name_or_dir));
+        for name in
+            [Some(own), meant.ok().map(|meant| meant.name().to_owned())].into_iter().flatten()
+        {
+            if is_name(&name) && self.models.join(&name).is_dir() {
+                let dir = self.models.join(&name);
+                return describe(name, &dir);
+            }
         }
-        describe(name_or_dir.to_owned(), &dir)
+        if !is_name(name_or_dir) && !hub::is_repo(name_or_dir) {
+            return Err(LibraryError::Name { name: name_or_dir.to_owned() });
+        }
+        let known = self.list()?.into_iter().map(|model| model.name).collect();
+        Err(LibraryError::Unknown { name: name_or_dir.to_owned(), known })
     }
 
     /// Where a model of that name is, or would be.
@@ -240,10 +255,18 @@ mod tests {
         library.remove("b-model").unwrap();
         assert!(!model.dir.exists());
         let unknown = library.find("b-model").unwrap_err().to_string();
-        assert!(unknown.contains("there is no model b-model; there are: a:7b"), "{unknown}");
+        assert!(unknown.contains("no model b-model here; there are: a:7b"), "{unknown}");
         assert!(matches!(library.find("broken"), Err(LibraryError::NoModel { .. })));
         assert!(matches!(library.find("./nowhere"), Err(LibraryError::Io { .. })));
         assert!(ModelLibrary::new(&data.path().join("none")).list().unwrap().is_empty());
+
+        for (name, typed) in [("llama3.2:3b", "Llama3.2"), ("Qwen--Qwen3-8B", "Qwen/Qwen3-8B")] {
+            assert!(matches!(library.find(typed), Err(LibraryError::Unknown { .. })));
+            let (from, to) =
+                (data.path().join("models/a:7b"), data.path().join("models").join(name));
+            std::os::unix::fs::symlink(from, to).unwrap();
+            assert_eq!(library.find(typed).unwrap().name, name);
+        }
     }
 
     #[test]

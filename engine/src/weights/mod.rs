@@ -14,17 +14,25 @@
 //! | `precision` | in which type does this machine compute? |
 //! | `write` | how does a safetensors file come to be, tensor by tensor? |
 //! | `library` | which models does this node have, and what are they called? |
+//! | [`catalogue`] | which models do people ask for, where are they, and what do they need? |
+//! | [`hub`] | how does a model come from the Hugging Face hub? |
+//! | [`manifest`] | which bytes should a tensor have, and who can give them? |
+//! | `staging` | how does a folder come to be whole or not at all? |
 //! | [`gguf`] | how does a GGUF file become such a folder? |
 
+pub mod catalogue;
 mod error;
 mod folder;
 pub mod gguf;
 mod header;
+pub mod hub;
 mod library;
+pub mod manifest;
 mod precision;
 mod quantisation;
 mod read;
 mod shard;
+mod staging;
 mod write;
 
 pub use error::WeightsError;
@@ -38,3 +46,4 @@ pub use quantisation::{Quantisation, QuantisationConfig, UnsupportedQuantisation
 pub use read::TensorReader;
 pub use safetensors::Dtype;
 pub use shard::{Matrix, Pairing, Part, ShardError, ShardReader};
+pub use staging::StagingError;

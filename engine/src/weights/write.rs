@@ -29,26 +29,15 @@ impl SafetensorsWriter {
         path: &Path,
         tensors: impl IntoIterator<Item = (String, Dtype, Vec<usize>)>,
     ) -> io::Result<Self> {
-        let mut end = 0;
-        let entries: Vec<(String, Entry)> = tensors
-            .into_iter()
-            .map(|(name, dtype, shape)| {
-                let start = end;
-                end += shape.iter().product::<usize>() * dtype.bitsize() / 8;
-                (name, Entry { dtype, shape, data_offsets: (start, end) })
-            })
-            .collect();
-        let about = HashMap::from([("format".to_owned(), "mlx".to_owned())]);
-        let invalid = |error: SafeTensorError| io::Error::other(error.to_string());
-        let metadata = Metadata::new(Some(about), entries).map_err(invalid)?;
-        let mut header = serde_json::to_vec(&metadata)?;
-        // So that the tensors begin at a multiple of 8.
-        header.resize(header.len().next_multiple_of(8), b' ');
+        let mut expected = 0;
+        let tensors = tensors.into_iter().inspect(|(_, dtype, shape)| {
+            expected += (shape.iter().product::<usize>() * dtype.bitsize() / 8) as u64;
+        });
+        let beginning = header_bytes(tensors)?;
 
         let mut out = BufWriter::with_capacity(BUFFER_BYTES, File::create_new(path)?);
-        out.write_all(&(header.len() as u64).to_le_bytes())?;
-        out.write_all(&header)?;
-        Ok(Self { out, written: 0, expected: end as u64 })
+        out.write_all(&beginning)?;
+        Ok(Self { out, written: 0, expected })
     }
 
     /// How many bytes of tensors the file will have.
@@ -70,6 +59,28 @@ impl SafetensorsWriter {
         }
         self.out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
     }
+}
+
+/// The beginning of a file with these tensors, one after the other: length and header.
+pub(super) fn header_bytes(
+    tensors: impl IntoIterator<Item = (String, Dtype, Vec<usize>)>,
+) -> io::Result<Vec<u8>> {
+    let mut end = 0;
+    let entries: Vec<(String, Entry)> = tensors
+        .into_iter()
+        .map(|(name, dtype, shape)| {
+            let start = end;
+            end += shape.iter().product::<usize>() * dtype.bitsize() / 8;
+            (name, Entry { dtype, shape, data_offsets: (start, end) })
+        })
+        .collect();
+    let about = HashMap::from([("format".to_owned(), "mlx".to_owned())]);
+    let invalid = |error: SafeTensorError| io::Error::other(error.to_string());
+    let metadata = Metadata::new(Some(about), entries).map_err(invalid)?;
+    let mut header = serde_json::to_vec(&metadata)?;
+    // So that the tensors begin at a multiple of 8.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    Ok([&(header.len() as u64).to_le_bytes()[..], &header].concat())
 }
 
 #[cfg(test)]

@@ -25,6 +25,13 @@ fn what_the_client_got_wrong_is_named() {
         (TEXT, text(json!({ "prompt": null })), 400, "missing_required_parameter", json!("prompt")),
         (TEXT, text(json!({ "prompt": "" })), 400, "empty_prompt", json!("prompt")),
         (TEXT, text(json!({ "prompt": [5, 259] })), 400, "invalid_value", json!("prompt")),
+        (
+            TEXT,
+            text(json!({ "logit_bias": { "259": 1 } })),
+            400,
+            "invalid_value",
+            json!("logit_bias"),
+        ),
         (TEXT, text(json!({ "model": "gpt-4" })), 404, "model_not_found", json!("model")),
         (TEXT, text(json!({ "model": null })), 400, "missing_required_parameter", json!("model")),
         (CHAT, chat(json!({ "tools": [{}] })), 400, "unsupported_parameter", json!("tools")),
@@ -113,6 +120,13 @@ fn a_node_that_takes_no_more_says_when_to_come_back() {
     let reply = world.post(TEXT, &text(json!({})));
     assert_eq!(reply.error(), (429, "rate_limit_exceeded".into(), Value::Null));
     assert_eq!(reply.json()["error"]["type"], "rate_limit_error");
+    assert!(reply.head.contains("retry-after: 1"), "{reply:?}");
+    // The node took it, but the one that holds layer 0 did not.
+    let busy = World::new(|_, events| {
+        let _ = events.blocking_send(GenerateEvent::Failed(GenerateError::Busy));
+    });
+    let reply = busy.post(TEXT, &text(json!({})));
+    assert_eq!(reply.error(), (429, "rate_limit_exceeded".into(), Value::Null));
     assert!(reply.head.contains("retry-after: 1"), "{reply:?}");
     drop(port);
     let reply = world.post(TEXT, &text(json!({})));

@@ -1,13 +1,10 @@
 //! The folder, whole or not at all.
 //!
-//! Everything is written into a hidden folder beside the one that is wanted, flushed to the disk,
-//! opened once as a reader would, and renamed. What interrupts that leaves at most the hidden
-//! folder, which the next import of the same name clears away.
+//! Everything is written into a staging folder, opened once as a reader would, and only then put
+//! where it is wanted.
 
 use std::{
-    fmt,
-    fs::{self, File},
-    io,
+    fmt, io,
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -24,7 +21,11 @@ use super::{
     llama::{self, PlannedTensor},
     tokenizer,
 };
-use crate::weights::{ModelFolder, WeightsError, write::SafetensorsWriter};
+use crate::weights::{
+    ModelFolder, WeightsError,
+    staging::{Leftovers, Staging, StagingError},
+    write::SafetensorsWriter,
+};
 
 /// Numbers converted at a time, unless a row (or a head of permuted rows) has more: 1 MiB of f32.
 const CHUNK_ELEMENTS: usize = 256 << 10;
@@ -74,25 +75,10 @@ pub enum ImportError {
         /// The tensor.
         tensor: String,
     },
-    /// There is a model of that name already.
-    #[error("{} is there already\nhint: say --replace, or give another name with --name", .dir.display())]
-    Exists {
-        /// The folder.
-        dir: PathBuf,
-    },
-    /// What would be replaced is not a model.
-    #[error("{} is not a model's folder, and is not replaced", .dir.display())]
-    NotAModel {
-        /// The folder.
-        dir: PathBuf,
-    },
-    /// Another process is importing to the same folder.
-    #[error("another import to {} is running", .dir.display())]
-    Busy {
-        /// The folder.
-        dir: PathBuf,
-    },
-    /// The folder cannot be written.
+    /// The folder cannot be made.
+    #[error(transparent)]
+    Staging(#[from] StagingError),
+    /// The weights cannot be written.
     #[error("cannot write {}: {source}", .file.display())]
     Write {
         /// The file.
@@ -172,7 +158,7 @@ pub fn import_gguf(
     tokenizers::Tokenizer::from_bytes(&tokenizer_json)
         .map_err(|source| ImportError::Vocabulary { source })?;
 
-    let staging = Staging::begin(out_dir, options.replace)?;
+    let staging = Staging::begin(out_dir, "importing", options.replace, Leftovers::Clear)?;
     for (name, content) in [
         ("config.json", pretty(&plan.config)),
         ("tokenizer.json", tokenizer_json),
@@ -321,107 +307,5 @@ impl FromStr for ImportDtype {
             "bf16" => Ok(Self::Bf16),
             other => Err(format!("{other:?} is none of f32, f16, bf16")),
         }
-    }
-}
-
-/// The hidden folder, locked as long as this lives, and removed unless it was committed.
-struct Staging {
-    dir: PathBuf,
-    target: PathBuf,
-    parent: PathBuf,
-    replace: bool,
-    lock: File,
-    committed: bool,
-}
-
-impl Staging {
-    fn begin(target: &Path, replace: bool) -> Result<Self, ImportError> {
-        check_target(target, replace)?;
-        let failed = |file: &Path| {
-            let file = file.to_owned();
-            move |source| ImportError::Write { file, source }
-        };
-        let Some(name) = target.file_name() else {
-            return Err(failed(target)(io::Error::other("not a name for a folder")));
-        };
-        let parent = match target.parent() {
-            Some(parent) if parent != Path::new("") => parent.to_owned(),
-            _ => PathBuf::from("."),
-        };
-        fs::create_dir_all(&parent).map_err(failed(&parent))?;
-        let dir = parent.join(format!(".{}.importing", name.to_string_lossy()));
-        match fs::create_dir(&dir) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(failed(&dir)(error));
-            }
-            _ => {}
-        }
-        let lock = File::open(&dir).map_err(failed(&dir))?;
-        if lock.try_lock().is_err() {
-            return Err(ImportError::Busy { dir: target.to_owned() });
-        }
-        let target = target.to_owned();
-        let staging = Self { dir, target, parent, replace, lock, committed: false };
-        // What is in it now is what an interrupted import left.
-        let entries = fs::read_dir(&staging.dir).map_err(failed(&staging.dir))?;
-        for entry in entries.filter_map(Result::ok) {
-            fs::remove_file(entry.path()).map_err(failed(&entry.path()))?;
-        }
-        Ok(staging)
-    }
-
-    fn write(&self, name: &str, content: &[u8]) -> Result<(), ImportError> {
-        let path = self.dir.join(name);
-        let write = || {
-            let mut file = File::create_new(&path)?;
-            io::Write::write_all(&mut file, content)?;
-            file.sync_all()
-        };
-        write().map_err(|source| ImportError::Write { file: path.clone(), source })
-    }
-
-    fn commit(mut self) -> Result<(), ImportError> {
-        check_target(&self.target, self.replace)?;
-        let failed = |source| ImportError::Write { file: self.target.clone(), source };
-        self.lock.sync_all().map_err(failed)?;
-        let name = self.target.file_name().unwrap_or_default().to_string_lossy();
-        let old = self.parent.join(format!(".{name}.replaced"));
-        if self.target.exists() {
-            if old.exists() {
-                fs::remove_dir_all(&old).map_err(failed)?;
-            }
-            fs::rename(&self.target, &old).map_err(failed)?;
-        }
-        if let Err(error) = fs::rename(&self.dir, &self.target) {
-            let _ = fs::rename(&old, &self.target);
-            return Err(failed(error));
-        }
-        self.committed = true;
-        // The model is there; what follows only tidies up and makes the rename outlast a crash.
-        let _ = fs::remove_dir_all(&old);
-        let _ = File::open(&self.parent).and_then(|parent| parent.sync_all());
-        Ok(())
-    }
-}
-
-impl Drop for Staging {
-    fn drop(&mut self) {
-        if !self.committed {
-            let _ = fs::remove_dir_all(&self.dir);
-        }
-    }
-}
-
-/// Whether something may be put there: nothing is, or a model that may be replaced.
-fn check_target(target: &Path, replace: bool) -> Result<(), ImportError> {
-    let dir = || target.to_owned();
-    match fs::symlink_metadata(target) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(source) => Err(ImportError::Write { file: dir(), source }),
-        Ok(_) if !replace => Err(ImportError::Exists { dir: dir() }),
-        Ok(metadata) if !metadata.is_dir() || !target.join("config.json").is_file() => {
-            Err(ImportError::NotAModel { dir: dir() })
-        }
-        Ok(_) => Ok(()),
     }
 }

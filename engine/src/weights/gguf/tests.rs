@@ -11,7 +11,7 @@ use super::{
     import::{ImportDtype, ImportError, ImportOptions, ImportReport, import_gguf},
     testing::{Builder, HEAD_DIM, HIDDEN, VOCAB, llama},
 };
-use crate::weights::{ModelFolder, TensorReader};
+use crate::weights::{ModelFolder, TensorReader, staging::StagingError};
 
 const BLOCKS: &str = include_str!("../../../tests/fixtures/ggml_blocks.json");
 
@@ -164,7 +164,7 @@ fn a_model_that_is_there_stays_unless_it_may_be_replaced() {
     let mut other = llama();
     other.tensors[0].data[0] ^= 1;
     let exists = import(&other.bytes(), dir.path(), &ImportOptions::default()).unwrap_err();
-    assert!(matches!(exists, ImportError::Exists { .. }));
+    assert!(matches!(exists, ImportError::Staging(StagingError::Exists { .. })));
     // A failure in the middle of a replacement leaves the old one.
     other.tensor("output_norm.weight").data[..4].copy_from_slice(&f32::NAN.to_le_bytes());
     let damaged = import(&other.bytes(), dir.path(), &again).unwrap_err();
@@ -181,14 +181,17 @@ fn a_model_that_is_there_stays_unless_it_may_be_replaced() {
     let lock = fs::File::open(&staging).unwrap();
     lock.lock().unwrap();
     let busy = import(&llama().bytes(), dir.path(), &again).unwrap_err();
-    assert!(matches!(busy, ImportError::Busy { .. }) && staging.join("model.safetensors").exists());
+    assert!(
+        matches!(busy, ImportError::Staging(StagingError::Busy { .. }))
+            && staging.join("model.safetensors").exists()
+    );
     drop(lock);
     import(&llama().bytes(), dir.path(), &again).unwrap();
     assert_eq!(listing(dir.path()), ["model.gguf", "out"]);
 
     fs::remove_file(dir.path().join("out/config.json")).unwrap();
     let not_mine = import(&llama().bytes(), dir.path(), &again).unwrap_err();
-    assert!(matches!(not_mine, ImportError::NotAModel { .. }));
+    assert!(matches!(not_mine, ImportError::Staging(StagingError::NotAModel { .. })));
 }
 
 #[test]
@@ -198,7 +201,7 @@ fn what_cannot_be_written_is_named() {
     fs::write(&file, llama().bytes()).unwrap();
     let inside_a_file = file.join("models/out");
     let error = import_gguf(&file, &inside_a_file, &ImportOptions::default(), &mut |_| {});
-    assert!(matches!(error, Err(ImportError::Write { .. })), "{error:?}");
+    assert!(matches!(error, Err(ImportError::Staging(StagingError::Write { .. }))), "{error:?}");
     let missing =
         import_gguf(Path::new("/no/such.gguf"), dir.path(), &ImportOptions::default(), &mut |_| {});
     assert!(matches!(missing, Err(ImportError::Gguf(_))));
