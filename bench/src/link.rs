@@ -139,10 +139,9 @@ impl std::str::FromStr for Peer {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let alone = |_| text.parse().map(|ip: IpAddr| SocketAddr::new(ip, LISTEN_PORT));
-        text.parse()
-            .or_else(alone)
-            .map(Self)
-            .map_err(|_| format!("{text} is no address; hint: 192.168.2.2 or 192.168.2.2:{LISTEN_PORT}"))
+        text.parse().or_else(alone).map(Self).map_err(|_| {
+            format!("{text} is no address; hint: 192.168.2.2 or 192.168.2.2:{LISTEN_PORT}")
+        })
     }
 }
 

@@ -7,6 +7,8 @@
 //! | `exercise` | what do the two sides do with each other for that? |
 //! | `link` | which endpoint is measured? |
 //! | `floor` | what would bare TCP do? |
+//! | `peers` | how do we stand beside others, in one run? |
+//! | `namespace` | where is that measured? |
 //! | `engine` | one node against mlx-lm? |
 //! | `figures`, `histogram`, `process` | how are values kept and told? |
 
@@ -18,6 +20,10 @@ mod figures;
 mod floor;
 mod histogram;
 mod link;
+#[cfg(target_os = "linux")]
+mod namespace;
+#[cfg(target_os = "linux")]
+mod peers;
 mod process;
 
 use std::process::ExitCode;
@@ -32,6 +38,7 @@ use clap::{Parser, Subcommand};
         tbbench serve                                     on one machine\n  \
         tbbench pingpong 192.168.2.1 --mode spin          on the other\n  \
         tbbench stream 192.168.2.1 --size 4MiB --json\n  \
+        sudo tbbench peers --repeats 10                   the transport beside its peers\n  \
         tbbench engine --model .exo/data/models/smollm2-135m-instruct"
 )]
 struct Args {
@@ -53,6 +60,10 @@ enum Command {
     Urgent(commands::urgent::Args),
     /// Bare TCP with the same buffers: what the transport is held against.
     Floor(floor::Args),
+    /// The transport beside bare TCP and its peers, in network namespaces of this machine (Linux,
+    /// root).
+    #[cfg(target_os = "linux")]
+    Peers(peers::Args),
     /// One node against Python's mlx-lm: prefill and decode, same weights, same BLAS, same threads.
     #[cfg(feature = "engine")]
     Engine(engine::Args),
@@ -76,6 +87,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Burst(args) => commands::burst::run(&args),
         Command::Urgent(args) => commands::urgent::run(&args),
         Command::Floor(args) => floor::run(&args),
+        #[cfg(target_os = "linux")]
+        Command::Peers(args) => peers::run(&args),
         #[cfg(feature = "engine")]
         Command::Engine(args) => engine::run(&args),
     }

@@ -21,8 +21,7 @@ pub(crate) fn allocations() -> u64 {
 /// Processor time so far, user and system, in seconds.
 pub(crate) fn cpu_s() -> f64 {
     getrusage(UsageWho::RUSAGE_SELF).map_or(f64::NAN, |usage| {
-        let micros =
-            usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+        let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
         micros as f64 / 1e6
     })
 }

@@ -38,7 +38,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
                 let addr = queue_pair.peer().addr;
                 let served = Side::new(&node.endpoint, queue_pair.clone())
                     .and_then(|mut side| side.serve(PATIENCE));
-                let_go(&queue_pair);
+                if served.is_ok() {
+                    let_go(&queue_pair);
+                }
                 match served {
                     Ok(exercise) => eprintln!("{addr}: {exercise:?} done"),
                     Err(error) if error.is::<ServedError>() && !args.once => {}
@@ -61,5 +63,4 @@ fn let_go(pair: &QueuePair) {
     while pair.is_open() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(1));
     }
-    pair.close();
 }

@@ -1,12 +1,6 @@
 //! One message there, one of the same size back.
 
-use std::{
-    io,
-    net::TcpStream,
-    os::fd::AsRawFd as _,
-    thread,
-    time::Instant,
-};
+use std::{io, net::TcpStream, os::fd::AsRawFd as _, thread, time::Instant};
 
 use anyhow::Context as _;
 use crossbeam::channel::{Receiver, Sender, bounded};
@@ -87,7 +81,7 @@ enum Ear {
 
 impl Ear {
     fn new(socket: &TcpStream, plan: Plan) -> anyhow::Result<Self> {
-        let mut reader = Reader::new(socket.try_clone()?, plan.mode)?;
+        let mut reader = Reader::new(socket.try_clone()?, plan)?;
         if plan.threads == Threads::One {
             return Ok(Self::Here(reader, Message::new(plan.size)));
         }
@@ -124,12 +118,19 @@ impl Ear {
 struct Reader {
     socket: TcpStream,
     sleep: Option<(Poll, Events)>,
+    /// Between two looks. A thread that shares its processor with the one it hands over to has to
+    /// make way for it.
+    between: fn(),
 }
 
 impl Reader {
-    fn new(socket: TcpStream, mode: Mode) -> io::Result<Self> {
+    fn new(socket: TcpStream, plan: Plan) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        let sleep = match mode {
+        let between = match plan.threads {
+            Threads::One => std::hint::spin_loop,
+            Threads::Two => thread::yield_now,
+        };
+        let sleep = match plan.mode {
             Mode::Spin => None,
             Mode::Wait => {
                 let poll = Poll::new()?;
@@ -138,12 +139,12 @@ impl Reader {
                 Some((poll, Events::with_capacity(4)))
             }
         };
-        Ok(Self { socket, sleep })
+        Ok(Self { socket, sleep, between })
     }
 
     fn read(&mut self, message: &mut Message) -> io::Result<()> {
         let Some((poll, events)) = &mut self.sleep else {
-            return message.read_spinning(&mut self.socket);
+            return message.read_spinning(&mut self.socket, self.between);
         };
         let mut done = 0;
         loop {

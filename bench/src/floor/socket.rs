@@ -105,12 +105,16 @@ impl Message {
         Ok(Moved::Whole)
     }
 
-    /// Reads all of it, looking again and again.
-    pub(super) fn read_spinning(&mut self, socket: &mut TcpStream) -> io::Result<()> {
+    /// Reads all of it, looking again and again, and doing `between` between two looks.
+    pub(super) fn read_spinning(
+        &mut self,
+        socket: &mut TcpStream,
+        between: fn(),
+    ) -> io::Result<()> {
         let mut done = 0;
         while let Moved::Part(more) = self.read(socket, done)? {
             done = more;
-            std::hint::spin_loop();
+            between();
         }
         Ok(())
     }

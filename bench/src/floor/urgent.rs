@@ -94,41 +94,46 @@ fn under(socket: &mut TcpStream, count: u64, durations: &mut Durations) -> anyho
     let mut asked: Option<Instant> = None;
     let mut ask_at = began + PAUSE;
     loop {
-        loop {
-            match socket.write(&now.0[now.1..]) {
-                Ok(len) => now.1 += len,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error.into()),
+        // One write, then one look for the echo: neither side starves the other.
+        let full = match socket.write(&now.0[now.1..]) {
+            Ok(len) => {
+                now.1 += len;
+                false
             }
-            if now.1 == now.0.len() {
-                bulk += if now.0.len() > SMALL { now.0.len() as u64 } else { 0 };
-                let due = asked.is_none() && Instant::now() >= ask_at;
-                // The small frame's time began when its sender wanted to write it.
-                now = if due { (&urgent, 0) } else { (&chunk, 0) };
-                if due {
-                    asked = Some(ask_at.max(began));
-                }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => true,
+            Err(error) => return Err(error.into()),
+        };
+        if now.1 == now.0.len() {
+            bulk += if now.0.len() > SMALL { now.0.len() as u64 } else { 0 };
+            let due = asked.is_none() && Instant::now() >= ask_at;
+            now = if due { (&urgent, 0) } else { (&chunk, 0) };
+            if due {
+                // Its time began when its sender wanted to write it.
+                asked = Some(ask_at);
             }
         }
-        loop {
-            match socket.read(&mut echo[heard..]) {
-                Ok(0) => return Err(io::Error::from(ErrorKind::UnexpectedEof).into()),
-                Ok(len) => heard += len,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error.into()),
+        let quiet = match asked.map(|_| socket.read(&mut echo[heard..])) {
+            Some(Ok(0)) => return Err(io::Error::from(ErrorKind::UnexpectedEof).into()),
+            Some(Ok(len)) => {
+                heard += len;
+                false
             }
-            if heard == SMALL {
-                heard = 0;
-                echoes += 1;
-                durations.record(asked.take().map_or(Duration::ZERO, |at| at.elapsed()));
-                ask_at = Instant::now() + PAUSE;
-            }
+            Some(Err(error)) if error.kind() != ErrorKind::WouldBlock => return Err(error.into()),
+            Some(Err(_)) | None => true,
+        };
+        if heard == SMALL {
+            heard = 0;
+            echoes += 1;
+            durations.record(asked.take().map_or(Duration::ZERO, |at| at.elapsed()));
+            ask_at = Instant::now() + PAUSE;
         }
         if echoes == count {
             break;
         }
-        poll.poll(&mut events, Some(PATIENCE))?;
-        ensure!(!events.is_empty(), "the other side is silent");
+        if full && quiet {
+            poll.poll(&mut events, Some(PATIENCE))?;
+            ensure!(!events.is_empty(), "the other side is silent");
+        }
     }
     let rate = bulk as f64 / began.elapsed().as_secs_f64();
     socket.set_nonblocking(false)?;
