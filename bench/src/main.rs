@@ -1,17 +1,47 @@
 //! `tbbench`: how fast, against what? Everything that is compared is measured in the same run, in
 //! turns, and given as a ratio.
+//!
+//! | module | question |
+//! |---|---|
+//! | `commands` | what does the transport do between two machines? |
+//! | `exercise` | what do the two sides do with each other for that? |
+//! | `link` | which endpoint is measured? |
+//! | `floor` | what would bare TCP do? |
+//! | `peers` | how do we stand beside others, in one run? |
+//! | `namespace` | where is that measured? |
+//! | `engine`, `step` | one node against mlx-lm, and one stage by itself? |
+//! | `figures`, `histogram`, `process` | how are values kept and told? |
 
+mod commands;
+#[cfg(feature = "engine")]
 mod engine;
+mod exercise;
 mod figures;
+mod floor;
+mod histogram;
+mod link;
+#[cfg(target_os = "linux")]
+mod namespace;
+#[cfg(target_os = "linux")]
+mod peers;
+mod process;
+#[cfg(feature = "engine")]
 mod step;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Measures exo-node beside its peers, in one run.
+/// Measures exo-node and its transport, beside its peers, in one run.
 #[derive(Parser)]
 #[command(
     version,
-    after_help = "Examples:\n  tbbench engine --model .exo/data/models/smollm2-135m-instruct\n  tbbench engine --model DIR --python .exo/venv-bench/bin/python --repeats 5 --json"
+    after_help = "Examples:\n  \
+        tbbench serve                                     on one machine\n  \
+        tbbench pingpong 192.168.2.1 --mode spin          on the other\n  \
+        tbbench stream 192.168.2.1 --size 4MiB --json\n  \
+        sudo tbbench peers --repeats 10                   the transport beside its peers\n  \
+        tbbench engine --model .exo/data/models/smollm2-135m-instruct"
 )]
 struct Args {
     #[command(subcommand)]
@@ -20,13 +50,49 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
+    /// The other end of pingpong, stream, burst and urgent.
+    Serve(commands::serve::Args),
+    /// How long a message takes there and back.
+    Pingpong(commands::pingpong::Args),
+    /// How much goes one way, and what it costs.
+    Stream(commands::stream::Args),
+    /// How many small frames share a system call.
+    Burst(commands::burst::Args),
+    /// How long a small frame takes while bulk is in flight.
+    Urgent(commands::urgent::Args),
+    /// Bare TCP with the same buffers: what the transport is held against.
+    Floor(floor::Args),
+    /// The transport beside bare TCP and its peers, in network namespaces of this machine (Linux,
+    /// root).
+    #[cfg(target_os = "linux")]
+    Peers(peers::Args),
     /// One node against Python's mlx-lm: load, memory, prefill, decode and a batch; same weights, same
     /// BLAS, same threads.
+    #[cfg(feature = "engine")]
     Engine(engine::Args),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Args::parse().command {
+fn main() -> ExitCode {
+    match run(Args::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Serve(args) => commands::serve::run(&args),
+        Command::Pingpong(args) => commands::pingpong::run(&args),
+        Command::Stream(args) => commands::stream::run(&args),
+        Command::Burst(args) => commands::burst::run(&args),
+        Command::Urgent(args) => commands::urgent::run(&args),
+        Command::Floor(args) => floor::run(&args),
+        #[cfg(target_os = "linux")]
+        Command::Peers(args) => peers::run(&args),
+        #[cfg(feature = "engine")]
         Command::Engine(args) => engine::run(&args),
     }
 }

@@ -1,0 +1,54 @@
+//! Many small frames at once: how many share a system call?
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Exercise, Side, Spent,
+    traffic::{Incoming, Outgoing, check_size, lane_of},
+};
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Plan {
+    pub(crate) size: usize,
+    /// Messages of all bursts.
+    pub(crate) count: u64,
+    /// Messages in flight at once.
+    pub(crate) window: usize,
+}
+
+/// What the sender and the receiver have spent.
+pub(crate) fn client(side: &mut Side<'_>, plan: Plan) -> anyhow::Result<[Spent; 2]> {
+    check_size(plan.size)?;
+    let mut outgoing = Outgoing::new(&side.pair, lane_of(plan.size), plan.size, plan.window)?;
+    side.ask(Exercise::Burst(plan))?;
+    for _ in 0..plan.window {
+        outgoing.post()?;
+    }
+    outgoing.drain()?;
+    let before = side.spent();
+    for _ in 0..plan.count {
+        outgoing.post()?;
+    }
+    outgoing.drain()?;
+    let ours = side.spent() - before;
+    Ok([ours, side.hear_spent()?])
+}
+
+pub(super) fn server(side: &mut Side<'_>, plan: Plan) -> anyhow::Result<()> {
+    check_size(plan.size)?;
+    let incoming = Incoming::new(&side.pair);
+    // Twice as many regions as the sender has in flight: room is never what it waits for.
+    incoming.post(lane_of(plan.size), plan.size, 2 * plan.window)?;
+    side.ready()?;
+    let warmup = plan.window as u64;
+    let mut before = side.spent();
+    for at in 0..warmup + plan.count {
+        if at == warmup {
+            before = side.spent();
+        }
+        let (lane, region) = incoming.next()?;
+        incoming.recycle(lane, region)?;
+    }
+    let spent = side.spent() - before;
+    side.control.say(&spent)
+}

@@ -1,0 +1,91 @@
+//! `tbbench peers`: the transport beside bare TCP and beside others who do its job, all in one run,
+//! in turns, in two network namespaces that this program makes and removes.
+//!
+//! Each peer is one file: what it needs, how its two programs are started, and how what they print
+//! is read.
+//!
+//! | file | question |
+//! |---|---|
+//! | `sections` | what is asked, of whom, and what has to hold? |
+//! | `section` | how is one question measured and judged? |
+//! | `job` | how are two programs run against each other? |
+//! | `latency` | in which columns are round trips told? |
+//! | `facts`, `report` | what is shown? |
+//! | `floor`, `transport` | bare TCP and ourselves |
+//! | `aead` | how fast is the cipher? |
+
+mod aead;
+mod facts;
+mod floor;
+mod job;
+mod latency;
+mod report;
+mod section;
+mod sections;
+mod transport;
+
+use anyhow::ensure;
+
+use self::{facts::Facts, report::Report, section::Section, sections::Amount};
+use crate::namespace::Lab;
+
+/// What `tbbench peers` is told.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Args {
+    /// How often each contestant is measured, in turns with the others.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    repeats: u64,
+    /// Only these questions, by their ids: spin, wait, stream-65518, …
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    only: Vec<String>,
+    /// A tenth of the round trips and messages: shows that all run, not how fast they are.
+    #[arg(long)]
+    quick: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let less = if args.quick { 10 } else { 1 };
+    let amount = Amount {
+        round_trips: 20_000 / less,
+        messages: 500 / less,
+        small_frames: 2_000 / less,
+        burst: 200_000 / less,
+    };
+    let sections = chosen(sections(amount), &args.only)?;
+    let facts = Facts::now();
+    job::catch_interrupts()?;
+    let lab = Lab::new()?;
+    let mut answers = Vec::new();
+    for section in sections {
+        if job::interrupted() {
+            break;
+        }
+        answers.push(section.measure(&lab, args.repeats as usize)?);
+    }
+    let report = Report { facts, answers, interrupted: job::interrupted() };
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        report.print();
+    }
+    Ok(())
+}
+
+fn sections(amount: Amount) -> Vec<Section> {
+    let mut all = vec![sections::spin(amount, Vec::new()), sections::wait(amount, Vec::new())];
+    all.extend([1500, 9000, sections::MTU].map(|mtu| sections::stream(mtu, amount, Vec::new())));
+    all.extend([sections::encrypted(amount), sections::urgent(amount)]);
+    all
+}
+
+fn chosen(all: Vec<Section>, only: &[String]) -> anyhow::Result<Vec<Section>> {
+    let ids: Vec<_> = all.iter().map(|section| section.id).collect();
+    for id in only {
+        ensure!(ids.contains(&id.as_str()), "--only {id}: there are {}", ids.join(", "));
+    }
+    let wanted = |section: &Section| only.is_empty() || only.iter().any(|id| id == section.id);
+    Ok(all.into_iter().filter(wanted).collect())
+}
