@@ -6,11 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::ValueEnum;
 use exo_netconfig::{InterfaceChoice, Link};
 use exo_transport::{
-    ClusterKey, Encrypt, Endpoint, EndpointConfig, Event, Identity, QueuePair, Trust,
+    ClusterKey, Drive, Encrypt, Endpoint, EndpointConfig, Event, Identity, QueuePair, Trust,
 };
 use serde::{Deserialize, Serialize};
 
@@ -85,12 +85,6 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn open(args: &LinkArgs, listen: u16) -> anyhow::Result<Self> {
-        if args.arrangement == Arrangement::Inline {
-            bail!(
-                "this transport has no inline progress yet: its own thread reads; \
-                 hint: --arrangement engine"
-            );
-        }
         let link = Link::open(&args.interface)?;
         let store = tempfile::tempdir().context("a folder for the peer's key")?;
         let trust = match &args.cluster_key_file {
@@ -103,6 +97,10 @@ impl Node {
                 EncryptChoice::Auto => Encrypt::Auto,
                 EncryptChoice::On => Encrypt::On,
                 EncryptChoice::Off => Encrypt::Off,
+            },
+            drive: match args.arrangement {
+                Arrangement::Engine => Drive::Background,
+                Arrangement::Inline => Drive::Inline,
             },
             spin_us: if args.mode == Mode::Spin { args.spin_us } else { 0 },
             software: concat!("tbbench/", env!("CARGO_PKG_VERSION")).into(),

@@ -19,7 +19,7 @@ pub(crate) struct Plan {
 /// What the sender and the receiver have spent.
 pub(crate) fn client(side: &mut Side<'_>, plan: Plan) -> anyhow::Result<[Spent; 2]> {
     check_size(plan.size)?;
-    let mut outgoing = Outgoing::new(&side.pair, lane_of(plan.size), plan.size, plan.window)?;
+    let mut outgoing = Outgoing::new(side.endpoint, &side.pair, lane_of(plan.size), plan.size, plan.window)?;
     side.ask(Exercise::Burst(plan))?;
     for _ in 0..plan.window {
         outgoing.post()?;
@@ -36,7 +36,7 @@ pub(crate) fn client(side: &mut Side<'_>, plan: Plan) -> anyhow::Result<[Spent; 
 
 pub(super) fn server(side: &mut Side<'_>, plan: Plan) -> anyhow::Result<()> {
     check_size(plan.size)?;
-    let incoming = Incoming::new(&side.pair);
+    let incoming = Incoming::new(side.endpoint, &side.pair);
     // Twice as many regions as the sender has in flight: room is never what it waits for.
     incoming.post(lane_of(plan.size), plan.size, 2 * plan.window)?;
     side.ready()?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, ensure};
-use exo_transport::{CompletionQueue, Lane, Payload, QueuePair, Region, Send, WorkError};
+use exo_transport::{CompletionQueue, Endpoint, Lane, Payload, QueuePair, Region, Send, WorkError};
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 
@@ -17,18 +17,20 @@ const REGIONS: usize = 2;
 pub(crate) struct ServedError;
 
 pub(super) struct Control {
+    endpoint: Endpoint,
     pair: QueuePair,
     sent: CompletionQueue,
     received: CompletionQueue,
 }
 
 impl Control {
-    pub(super) fn open(pair: &QueuePair) -> anyhow::Result<Self> {
+    pub(super) fn open(endpoint: &Endpoint, pair: &QueuePair) -> anyhow::Result<Self> {
         let received = CompletionQueue::with_capacity(REGIONS);
         for _ in 0..REGIONS {
             post(pair, Region::pages(MESSAGE_BYTES_MAX), &received)?;
         }
-        Ok(Self { pair: pair.clone(), sent: CompletionQueue::with_capacity(4), received })
+        let (endpoint, pair) = (endpoint.clone(), pair.clone());
+        Ok(Self { endpoint, pair, sent: CompletionQueue::with_capacity(4), received })
     }
 
     /// Sends `what`, and waits until the other side has it.
@@ -44,13 +46,13 @@ impl Control {
             deadline: Some(super::PATIENCE),
         };
         self.pair.post_send(send, &self.sent).map_err(|(error, _)| error)?;
-        self.sent.wait(super::PATIENCE)?.status?;
+        self.endpoint.wait(&self.sent, super::PATIENCE)?.status?;
         Ok(())
     }
 
     /// What the other side says next.
     pub(super) fn hear<T: DeserializeOwned>(&mut self, patience: Duration) -> anyhow::Result<T> {
-        let heard = self.received.wait(patience).context("the other side says nothing")?;
+        let heard = self.endpoint.wait(&self.received, patience).context("the other side says nothing")?;
         match heard.status {
             Ok(()) => {}
             Err(WorkError::PeerLost(_)) => return Err(ServedError.into()),

@@ -45,7 +45,7 @@ pub(crate) struct Side<'a> {
 
 impl<'a> Side<'a> {
     pub(crate) fn new(endpoint: &'a Endpoint, pair: QueuePair) -> anyhow::Result<Self> {
-        let control = Control::open(&pair)?;
+        let control = Control::open(endpoint, &pair)?;
         Ok(Self { endpoint, pair, control })
     }
 

@@ -33,9 +33,9 @@ pub(crate) struct Outcome {
 pub(crate) fn client(side: &mut Side<'_>, plan: Plan) -> anyhow::Result<Outcome> {
     check_size(plan.size)?;
     let lane = lane_of(plan.size);
-    let incoming = Incoming::new(&side.pair);
+    let incoming = Incoming::new(side.endpoint, &side.pair);
     incoming.post(lane, plan.size, BUFFERS)?;
-    let mut outgoing = Outgoing::new(&side.pair, lane, plan.size, BUFFERS)?;
+    let mut outgoing = Outgoing::new(side.endpoint, &side.pair, lane, plan.size, BUFFERS)?;
     let mut durations = Durations::new()?;
     side.ask(Exercise::PingPong(plan))?;
 
@@ -62,9 +62,9 @@ pub(crate) fn client(side: &mut Side<'_>, plan: Plan) -> anyhow::Result<Outcome>
 pub(super) fn server(side: &mut Side<'_>, plan: Plan) -> anyhow::Result<()> {
     check_size(plan.size)?;
     let lane = lane_of(plan.size);
-    let incoming = Incoming::new(&side.pair);
+    let incoming = Incoming::new(side.endpoint, &side.pair);
     incoming.post(lane, plan.size, BUFFERS)?;
-    let mut outgoing = Outgoing::new(&side.pair, lane, plan.size, BUFFERS)?;
+    let mut outgoing = Outgoing::new(side.endpoint, &side.pair, lane, plan.size, BUFFERS)?;
     side.ready()?;
 
     let mut before = side.spent();

@@ -30,7 +30,7 @@ pub(crate) struct Outcome {
 
 pub(crate) fn client(side: &mut Side<'_>, plan: Plan) -> anyhow::Result<Outcome> {
     check_size(plan.size)?;
-    let mut outgoing = Outgoing::new(&side.pair, lane_of(plan.size), plan.size, plan.buffers)?;
+    let mut outgoing = Outgoing::new(side.endpoint, &side.pair, lane_of(plan.size), plan.size, plan.buffers)?;
     side.ask(Exercise::Stream(plan))?;
     for _ in 0..plan.warmup {
         outgoing.post()?;
@@ -48,7 +48,7 @@ pub(crate) fn client(side: &mut Side<'_>, plan: Plan) -> anyhow::Result<Outcome>
 
 pub(super) fn server(side: &mut Side<'_>, plan: Plan) -> anyhow::Result<()> {
     check_size(plan.size)?;
-    let incoming = Incoming::new(&side.pair);
+    let incoming = Incoming::new(side.endpoint, &side.pair);
     incoming.post(lane_of(plan.size), plan.size, plan.buffers)?;
     side.ready()?;
     let mut before = side.spent();

@@ -5,7 +5,7 @@
 
 use anyhow::{Context as _, ensure};
 use exo_transport::{
-    Completion, CompletionQueue, Lane, Payload, QueuePair, Region, RegionPool, RegionSlice, Send,
+    Completion, CompletionQueue, Endpoint, Lane, Payload, QueuePair, Region, RegionPool, RegionSlice, Send,
     limits::{INLINE_BYTES_BELOW, MESSAGE_BYTES_MAX, WORK_REQUESTS_MAX},
     wire::activation::{self, ActivationMeta, Dtype, Phase, SequenceRows},
 };
@@ -15,9 +15,10 @@ use super::PATIENCE;
 /// Numbers in a row of the activations, if their size allows it: as in a 32B model's neighbourhood.
 const HIDDEN: usize = 4096;
 
-/// The next completion, which must be of work that was done.
-fn next(queue: &CompletionQueue) -> anyhow::Result<Completion> {
-    let completion = queue.wait(PATIENCE).context("the other side does not go on")?;
+/// The next completion, which must be of work that was done. An endpoint that is driven inline moves
+/// its bytes here.
+fn next(endpoint: &Endpoint, queue: &CompletionQueue) -> anyhow::Result<Completion> {
+    let completion = endpoint.wait(queue, PATIENCE).context("the other side does not go on")?;
     completion.status.clone()?;
     Ok(completion)
 }
@@ -49,6 +50,7 @@ pub(super) fn check_size(size: usize) -> anyhow::Result<()> {
 
 /// The sending half.
 pub(super) struct Outgoing {
+    endpoint: Endpoint,
     pair: QueuePair,
     lane: Lane,
     size: usize,
@@ -63,6 +65,7 @@ pub(super) struct Outgoing {
 impl Outgoing {
     /// Sends from `buffers` buffers in turn, each used again when its message has completed.
     pub(super) fn new(
+        endpoint: &Endpoint,
         pair: &QueuePair,
         lane: Lane,
         size: usize,
@@ -71,6 +74,7 @@ impl Outgoing {
         ensure!((1..WORK_REQUESTS_MAX).contains(&buffers), "{buffers} buffers");
         let bulks = (0..buffers).map(|at| filled(size, at as u8).freeze()).collect();
         Ok(Self {
+            endpoint: endpoint.clone(),
             pair: pair.clone(),
             lane,
             size,
@@ -90,7 +94,7 @@ impl Outgoing {
             self.in_flight -= 1;
         }
         if self.in_flight == self.bulks.len() {
-            next(&self.sent)?;
+            next(&self.endpoint, &self.sent)?;
             self.in_flight -= 1;
         }
         let mut payload =
@@ -142,7 +146,7 @@ impl Outgoing {
     /// Waits until the other side has acknowledged everything.
     pub(super) fn drain(&mut self) -> anyhow::Result<()> {
         while self.in_flight > 0 {
-            next(&self.sent)?;
+            next(&self.endpoint, &self.sent)?;
             self.in_flight -= 1;
         }
         Ok(())
@@ -159,13 +163,15 @@ fn filled(len: usize, seed: u8) -> Region {
 
 /// The receiving half. Several lanes may share one.
 pub(super) struct Incoming {
+    endpoint: Endpoint,
     pair: QueuePair,
     queue: CompletionQueue,
 }
 
 impl Incoming {
-    pub(super) fn new(pair: &QueuePair) -> Self {
-        Self { pair: pair.clone(), queue: CompletionQueue::with_capacity(WORK_REQUESTS_MAX) }
+    pub(super) fn new(endpoint: &Endpoint, pair: &QueuePair) -> Self {
+        let queue = CompletionQueue::with_capacity(WORK_REQUESTS_MAX);
+        Self { endpoint: endpoint.clone(), pair: pair.clone(), queue }
     }
 
     /// Makes room for `regions` messages of this size.
@@ -178,7 +184,7 @@ impl Incoming {
 
     /// The next message, validated if it is an activation.
     pub(super) fn next(&self) -> anyhow::Result<(Lane, Region)> {
-        let Completion { lane, bytes, region, .. } = next(&self.queue)?;
+        let Completion { lane, bytes, region, .. } = next(&self.endpoint, &self.queue)?;
         let region = region.context("a receive gives its region back")?;
         if is_activation(bytes) {
             activation::access(&region.as_slice()[..bytes])?;

@@ -45,11 +45,11 @@ pub(crate) struct Outcome {
 }
 
 pub(crate) fn client(side: &mut Side<'_>, plan: Plan) -> anyhow::Result<Outcome> {
-    let incoming = Incoming::new(&side.pair);
+    let incoming = Incoming::new(side.endpoint, &side.pair);
     incoming.post(Lane::Urgent, URGENT_BYTES, 8)?;
-    let mut urgent = Outgoing::new(&side.pair, Lane::Urgent, URGENT_BYTES, 8)?;
+    let mut urgent = Outgoing::new(side.endpoint, &side.pair, Lane::Urgent, URGENT_BYTES, 8)?;
     let messages = plan.bulk_messages();
-    let mut bulk = Outgoing::new(&side.pair, Lane::Bulk, BULK_BYTES, messages)?;
+    let mut bulk = Outgoing::new(side.endpoint, &side.pair, Lane::Bulk, BULK_BYTES, messages)?;
     side.ask(Exercise::Urgent(plan))?;
 
     let mut round_trip = || -> anyhow::Result<Duration> {
@@ -87,10 +87,10 @@ pub(crate) fn client(side: &mut Side<'_>, plan: Plan) -> anyhow::Result<Outcome>
 }
 
 pub(super) fn server(side: &mut Side<'_>, plan: Plan) -> anyhow::Result<()> {
-    let incoming = Incoming::new(&side.pair);
+    let incoming = Incoming::new(side.endpoint, &side.pair);
     incoming.post(Lane::Urgent, URGENT_BYTES, 8)?;
     incoming.post(Lane::Bulk, BULK_BYTES, plan.bulk_messages())?;
-    let mut urgent = Outgoing::new(&side.pair, Lane::Urgent, URGENT_BYTES, 8)?;
+    let mut urgent = Outgoing::new(side.endpoint, &side.pair, Lane::Urgent, URGENT_BYTES, 8)?;
     side.ready()?;
     let mut echoes = 2 * plan.count + plan.count / 10;
     while echoes > 0 {
