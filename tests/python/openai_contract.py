@@ -201,7 +201,7 @@ def errors(client, model):
         "n": {"n": 2},
         "tools": {"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}]},
         "response_format": {"response_format": {"type": "json_object"}},
-        "frequency_penalty": {"frequency_penalty": 1},
+        "frequency_penalty": {"frequency_penalty": 3},
         "messages": {"messages": []},
         "temprature": {"extra_body": {"temprature": 1}},
     }.items():
