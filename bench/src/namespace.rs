@@ -63,14 +63,14 @@ impl Lab {
             let name = lab.name(machine);
             // The kernel's own IPv6 chatter is nobody's measurement.
             let quiet = format!("net.ipv6.conf.{INTERFACE}.disable_ipv6=1");
-            let sysctl = ["netns", "exec", name, "sysctl", "-q", "-w"];
-            ip(&[&sysctl[..], &[&quiet]].concat())?;
-            let congestion = format!("net.ipv4.tcp_congestion_control={CONGESTION_CONTROL}");
-            ip(&[&sysctl[..], &[&congestion]].concat())?;
+            ip(&["netns", "exec", name, "sysctl", "-q", "-w", &quiet])?;
             let address = format!("{}/24", machine.address());
             ip(&["-n", name, "address", "add", &address, "dev", INTERFACE])?;
             ip(&["-n", name, "link", "set", "lo", "up"])?;
             ip(&["-n", name, "link", "set", INTERFACE, "up"])?;
+            // By the route, because a namespace may not choose among what its host does not allow.
+            let route = ["-n", name, "route", "replace", "192.168.2.0/24", "dev", INTERFACE];
+            ip(&[&route[..], &["congctl", CONGESTION_CONTROL]].concat())?;
         }
         Ok(lab)
     }

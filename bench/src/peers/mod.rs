@@ -13,21 +13,33 @@
 //! | `facts`, `report` | what is shown? |
 //! | `floor`, `transport` | bare TCP and ourselves |
 //! | `aead` | how fast is the cipher? |
+//! | `tools` | what do the others need, and how does it come here? |
 
 mod aead;
 mod facts;
 mod floor;
+mod grpc;
+mod iperf3;
 mod job;
 mod latency;
+mod libfabric;
+mod mlx_ring;
+mod qperf;
 mod report;
 mod section;
 mod sections;
+mod sockperf;
+mod tools;
 mod transport;
+mod ucx;
+mod zeromq;
+
+use std::path::PathBuf;
 
 use anyhow::ensure;
 
-use self::{facts::Facts, report::Report, section::Section, sections::Amount};
-use crate::namespace::Lab;
+use self::{facts::Facts, report::Report, section::Section, sections::Amount, tools::Tools};
+use crate::{link::Mode, namespace::Lab};
 
 /// What `tbbench peers` is told.
 #[derive(clap::Args, Clone, Debug)]
@@ -41,12 +53,23 @@ pub(crate) struct Args {
     /// A tenth of the round trips and messages: shows that all run, not how fast they are.
     #[arg(long)]
     quick: bool,
+    /// Install what the peers need (Debian's packages, PyPI's MLX, crates.io's tonic), and measure
+    /// nothing.
+    #[arg(long)]
+    setup: bool,
+    /// Where `--setup` puts what is no package of the system.
+    #[arg(long, value_name = "DIR", default_value = ".exo/peers")]
+    tools: PathBuf,
     /// Print JSON.
     #[arg(long)]
     json: bool,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let tools = Tools::in_folder(&std::path::absolute(&args.tools)?);
+    if args.setup {
+        return tools.set_up();
+    }
     let less = if args.quick { 10 } else { 1 };
     let amount = Amount {
         round_trips: 20_000 / less,
@@ -54,7 +77,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         small_frames: 2_000 / less,
         burst: 200_000 / less,
     };
-    let sections = chosen(sections(amount), &args.only)?;
+    let sections = chosen(sections(amount, &tools), &args.only)?;
     let facts = Facts::now();
     job::catch_interrupts()?;
     let lab = Lab::new()?;
@@ -74,9 +97,26 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn sections(amount: Amount) -> Vec<Section> {
-    let mut all = vec![sections::spin(amount, Vec::new()), sections::wait(amount, Vec::new())];
-    all.extend([1500, 9000, sections::MTU].map(|mtu| sections::stream(mtu, amount, Vec::new())));
+fn sections(amount: Amount, tools: &Tools) -> Vec<Section> {
+    let trips = amount.round_trips;
+    let spinning = vec![
+        ucx::spin(trips),
+        libfabric::spin(trips),
+        mlx_ring::spin(tools, trips),
+        zeromq::half_round_trip(tools, Mode::Spin, trips),
+        grpc::half_round_trip(tools, trips),
+    ];
+    let waiting = vec![
+        zeromq::half_round_trip(tools, Mode::Wait, trips),
+        grpc::half_round_trip(tools, trips),
+        sockperf::wait(),
+        qperf::wait(),
+    ];
+    let mut all = vec![sections::spin(amount, spinning), sections::wait(amount, waiting)];
+    all.extend([1500, 9000, sections::MTU].map(|mtu| {
+        let peers = vec![mlx_ring::stream(tools, amount.messages), iperf3::stream()];
+        sections::stream(mtu, amount, peers)
+    }));
     all.extend([sections::encrypted(amount), sections::urgent(amount)]);
     all
 }
