@@ -52,6 +52,10 @@ impl Connection {
             return false;
         }
         if let Some((code, reason)) = self.close_due.take() {
+            // Whoever waits to hear that something arrived hears it before the goodbye.
+            if !self.path.resuming {
+                self.make_last_acks(now);
+            }
             self.stage_control(Kind::Close, code as u32, reason.as_bytes());
         } else if self.closing {
             return false;
@@ -110,6 +114,15 @@ impl Connection {
             let reads = lane.arrivals.reads.len();
             let rides = || lane.out.next_frame(self.agreed.chunk_bytes, reads).is_some();
             if due && !rides() && self.transmit.has_staging(HEADER_BYTES + TAG_BYTES) {
+                self.make_ack(index, now);
+            }
+        }
+    }
+
+    fn make_last_acks(&mut self, now: Time) {
+        for index in 0..self.lanes.len() {
+            let owed = self.lanes[index].arrivals.news.owed_since().is_some();
+            if owed && self.transmit.has_staging(HEADER_BYTES + TAG_BYTES) {
                 self.make_ack(index, now);
             }
         }

@@ -252,3 +252,18 @@ fn news_wait_for_company_but_not_long() {
     assert_eq!(frames(&world), before + 2, "two do not wait");
     assert_eq!(world.sides[0].collect().len(), 2);
 }
+
+#[test]
+fn a_goodbye_takes_the_news_along() {
+    let mut world = World::new(true, 131_072);
+    for _ in 0..4 {
+        world.sides[1].recv(Lane::Activations, 100, world.now);
+    }
+    world.settle(usize::MAX).unwrap();
+    world.sides[0].send(Lane::Activations, 100, 1, None, world.now);
+    world.settle(usize::MAX).unwrap();
+    assert!(world.sides[0].collect().is_empty(), "the acknowledgement waits for company");
+    world.sides[1].connection.close(CloseCode::Done, "");
+    assert!(matches!(world.settle(usize::MAX), Err(LossCause::ClosedByPeer { .. })));
+    assert_eq!(world.sides[0].collect()[0].status, Ok(()), "it arrived, and that is said");
+}
