@@ -1,6 +1,6 @@
 //! Posting and completing: what a message costs its caller, and what its memory costs.
 #![allow(missing_docs)] // criterion's macros
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // the tests' helpers wait
 
 #[path = "../tests/common/mod.rs"]
 mod common;
