@@ -105,7 +105,7 @@ async fn ask(addr: &str, size: usize, count: usize) -> anyhow::Result<()> {
         }
     }
     times.sort_unstable();
-    let at = |percent| times[(times.len() - 1) * percent / 100].as_nanos() as f64 / 1e3;
+    let at = |percent: usize| times[(times.len() - 1) * percent / 100].as_nanos() as f64 / 1e3;
     println!("{{\"p50_us\": {}, \"p99_us\": {}}}", at(50), at(99));
     Ok(())
 }

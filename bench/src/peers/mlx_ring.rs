@@ -70,13 +70,9 @@ fn measure<T: DeserializeOwned>(
         command.args(["-c", SCRIPT, job, &size.to_string(), &count.to_string()]);
         command
     };
-    let said = Job {
-        server: start(Machine::B),
-        port: None,
-        client: start(Machine::A),
-        server_ends: true,
-    }
-    .run()?;
+    let said =
+        Job { server: start(Machine::B), port: None, client: start(Machine::A), server_ends: true }
+            .run()?;
     let read = |text: &str| {
         serde_json::from_str(text.trim()).with_context(|| format!("MLX's side said: {text}"))
     };

@@ -29,6 +29,7 @@ mod report;
 mod section;
 mod sections;
 mod sockperf;
+mod strace;
 mod tools;
 mod transport;
 mod ucx;
@@ -117,7 +118,7 @@ fn sections(amount: Amount, tools: &Tools) -> Vec<Section> {
         let peers = vec![mlx_ring::stream(tools, amount.messages), iperf3::stream()];
         sections::stream(mtu, amount, peers)
     }));
-    all.extend([sections::encrypted(amount), sections::urgent(amount)]);
+    all.extend([sections::encrypted(amount), sections::urgent(amount), sections::counts(amount)]);
     all
 }
 

@@ -13,12 +13,15 @@ use crate::{
 /// What one run of one contestant gives, by the metric's name.
 pub(super) type Values = BTreeMap<&'static str, f64>;
 
+/// Measures once.
+type Run = Box<dyn Fn(&Lab) -> anyhow::Result<Values>>;
+
 /// Somebody who is measured.
 pub(super) struct Contestant {
     pub(super) name: String,
     /// Why it cannot take part here, with a hint.
     pub(super) missing: Option<String>,
-    pub(super) run: Box<dyn Fn(&Lab) -> anyhow::Result<Values>>,
+    pub(super) run: Run,
 }
 
 impl Contestant {

@@ -3,9 +3,11 @@
 use super::{
     aead, floor, latency,
     section::{Claim, Contestant, Derived, Limit, Round, Section, Values},
+    strace,
     transport::{self, Setup},
 };
 use crate::{
+    exercise::Spent,
     floor::Threads,
     link::{Arrangement, Mode},
 };
@@ -210,5 +212,64 @@ fn small_frame(idle_p99: f64, p50: f64, p99: f64, bulk_bytes_per_s: f64) -> Valu
         ("p99 under bulk µs", p99),
         ("chunk µs", chunk / bulk_bytes_per_s * 1e6),
         ("bulk GB/s", bulk_bytes_per_s / 1e9),
+    ])
+}
+
+/// Copies, allocations and system calls of a message.
+pub(super) fn counts(amount: Amount) -> Section {
+    const PINGPONG: &str = "16 KiB there and back";
+    const BURST: &str = "64-byte burst";
+    const CALLS: &str = "calls/message";
+    const ALLOCATIONS: &str = "allocations/message";
+    const COPIED: &str = "payload bytes copied";
+    let absolute = |subject, metric, limit| Claim { subject, metric, against: None, limit };
+    // A first full queue or a first parked thread may allocate: a handful in all, not one a message.
+    let none = Limit::AtMost(0.01);
+    Section {
+        id: "counts",
+        title:
+            "Calls that moved bytes (per way: 1 is one write there, one read here), allocations, \
+                copies"
+                .into(),
+        metrics: &[CALLS, "writes/frame", "reads/frame", "dry calls/frame", ALLOCATIONS, COPIED],
+        mtu: MTU,
+        contestants: vec![
+            Contestant::new(PINGPONG, move |lab| {
+                let said = transport::pingpong(lab, Setup::PLAIN, SMALL, amount.round_trips)?;
+                let copied = said.payload_copies as f64;
+                let mut values = per_frame(&said.spent);
+                values.extend([(CALLS, said.syscalls_per_message), (COPIED, copied)]);
+                values.extend([(ALLOCATIONS, said.allocations_per_message)]);
+                Ok(values)
+            }),
+            Contestant::new(BURST, move |lab| {
+                let said = transport::burst(lab, Setup::PLAIN, amount.burst)?;
+                let mut values = per_frame(&said.spent);
+                values.extend([(CALLS, said.syscalls_per_message)]);
+                values.extend([(ALLOCATIONS, said.allocations_per_message)]);
+                Ok(values)
+            }),
+            strace::pingpong(1_000),
+        ],
+        derived: Vec::new(),
+        claims: vec![
+            absolute(PINGPONG, CALLS, Limit::AtMost(1.05)),
+            absolute("strace, 16 KiB there and back", CALLS, Limit::AtMost(1.05)),
+            absolute(PINGPONG, ALLOCATIONS, none),
+            absolute(PINGPONG, COPIED, Limit::AtMost(0.0)),
+            absolute(BURST, CALLS, Limit::AtMost(0.2)),
+            absolute(BURST, ALLOCATIONS, none),
+        ],
+    }
+}
+
+/// Of both sides together, acknowledgements among the frames.
+fn per_frame(spent: &[Spent; 2]) -> Values {
+    let sum = |of: fn(&Spent) -> u64| spent.iter().map(of).sum::<u64>() as f64;
+    let (out, into) = (sum(|spent| spent.frames_out), sum(|spent| spent.frames_in));
+    Values::from([
+        ("writes/frame", sum(|spent| spent.writes) / out),
+        ("reads/frame", sum(|spent| spent.reads) / into),
+        ("dry calls/frame", sum(|spent| spent.dry_calls) / into),
     ])
 }

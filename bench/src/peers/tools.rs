@@ -13,8 +13,16 @@ use std::{
 use anyhow::{Context as _, ensure};
 
 const PACKAGES: &[&str] = &[
-    "ucx-utils", "libfabric-bin", "iperf3", "sockperf", "qperf", "strace", "libzmq3-dev",
-    "python3-venv", "gcc", "libc6-dev",
+    "ucx-utils",
+    "libfabric-bin",
+    "iperf3",
+    "sockperf",
+    "qperf",
+    "strace",
+    "libzmq3-dev",
+    "python3-venv",
+    "gcc",
+    "libc6-dev",
 ];
 /// The release whose figures the limits were set by.
 const MLX: &str = "mlx[cpu]==0.32.4";
@@ -93,7 +101,8 @@ fn debian() -> anyhow::Result<()> {
 fn run(command: &mut Command) -> anyhow::Result<()> {
     let what = format!("{command:?}").replace('"', "");
     // Its words belong to the one who waits, not into the report.
-    let status = command.stdout(Stdio::null()).status().with_context(|| format!("{what} does not run"))?;
+    let status =
+        command.stdout(Stdio::null()).status().with_context(|| format!("{what} does not run"))?;
     ensure!(status.success(), "{what}: {status}");
     Ok(())
 }
@@ -109,5 +118,6 @@ pub(super) fn missing(program: &str, package: &str) -> Option<String> {
 
 /// Why one of our own tools cannot be used, if it was not made.
 pub(super) fn missing_file(file: &Path) -> Option<String> {
-    (!file.is_file()).then(|| format!("{} is not there; hint: tbbench peers --setup", file.display()))
+    (!file.is_file())
+        .then(|| format!("{} is not there; hint: tbbench peers --setup", file.display()))
 }

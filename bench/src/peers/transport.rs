@@ -105,25 +105,26 @@ fn measure<T: DeserializeOwned>(
     words: &[&str],
 ) -> anyhow::Result<T> {
     let key = Key::new()?;
-    let said = job(lab, &key, setup, command, words, &[])?.run()?;
+    let said = job(lab, &key, setup, command, words, &|_| Vec::new())?.run()?;
     serde_json::from_str(&said.client).with_context(|| format!("tbbench {command} said otherwise"))
 }
 
-/// Both sides of a measurement, behind the words of `around` if there are any.
+/// Both sides of a measurement, behind what `around` says for the machine, such as `strace`.
 pub(super) fn job(
     lab: &Lab,
     key: &Key,
     setup: Setup,
     command: &str,
     words: &[&str],
-    around: &[&str],
+    around: &dyn Fn(Machine) -> Vec<String>,
 ) -> anyhow::Result<Job> {
     let own = std::env::current_exe().context("the way to this program")?;
-    let own = own.to_string_lossy();
+    let own = own.to_string_lossy().into_owned();
     let start = |machine, words: &[&str]| -> Command {
-        let line = [around, &[&own], words].concat();
-        let mut command = lab.command(machine, line[0]);
-        command.args(&line[1..]).args(setup.words());
+        let mut line = around(machine);
+        line.push(own.clone());
+        let mut command = lab.command(machine, &line[0]);
+        command.args(&line[1..]).args(words).args(setup.words());
         command.args(["--cluster-key-file", &key.path()]);
         command
     };

@@ -2,13 +2,7 @@
 
 use anyhow::Context as _;
 
-use super::{
-    job::Job,
-    latency,
-    section::Contestant,
-    sections::SMALL,
-    tools,
-};
+use super::{job::Job, latency, section::Contestant, sections::SMALL, tools};
 use crate::namespace::{INTERFACE, Lab, Machine};
 
 const PORT: u16 = 13_337;
