@@ -81,6 +81,8 @@ pub const KNOWN_PEERS_MAX: usize = 1024;
 
 /// Connections of one endpoint, unless its configuration says otherwise.
 pub const CONNECTIONS_DEFAULT: usize = 64;
+/// Connections of one endpoint, whatever its configuration says.
+pub const CONNECTIONS_MAX: usize = 1024;
 /// Handshakes under way at once, unless the configuration says otherwise.
 pub const HANDSHAKES_DEFAULT: usize = 16;
 /// Work requests of one queue pair that are posted and not completed.

@@ -19,7 +19,8 @@ pub(crate) struct Plan {
 /// What the sender and the receiver have spent.
 pub(crate) fn client(side: &mut Side<'_>, plan: Plan) -> anyhow::Result<[Spent; 2]> {
     check_size(plan.size)?;
-    let mut outgoing = Outgoing::new(side.endpoint, &side.pair, lane_of(plan.size), plan.size, plan.window)?;
+    let mut outgoing =
+        Outgoing::new(side.endpoint, &side.pair, lane_of(plan.size), plan.size, plan.window)?;
     side.ask(Exercise::Burst(plan))?;
     for _ in 0..plan.window {
         outgoing.post()?;

@@ -52,7 +52,8 @@ impl Control {
 
     /// What the other side says next.
     pub(super) fn hear<T: DeserializeOwned>(&mut self, patience: Duration) -> anyhow::Result<T> {
-        let heard = self.endpoint.wait(&self.received, patience).context("the other side says nothing")?;
+        let heard =
+            self.endpoint.wait(&self.received, patience).context("the other side says nothing")?;
         match heard.status {
             Ok(()) => {}
             Err(WorkError::PeerLost(_)) => return Err(ServedError.into()),

@@ -30,7 +30,8 @@ pub(crate) struct Outcome {
 
 pub(crate) fn client(side: &mut Side<'_>, plan: Plan) -> anyhow::Result<Outcome> {
     check_size(plan.size)?;
-    let mut outgoing = Outgoing::new(side.endpoint, &side.pair, lane_of(plan.size), plan.size, plan.buffers)?;
+    let mut outgoing =
+        Outgoing::new(side.endpoint, &side.pair, lane_of(plan.size), plan.size, plan.buffers)?;
     side.ask(Exercise::Stream(plan))?;
     for _ in 0..plan.warmup {
         outgoing.post()?;

@@ -5,7 +5,8 @@
 
 use anyhow::{Context as _, ensure};
 use exo_transport::{
-    Completion, CompletionQueue, Endpoint, Lane, Payload, QueuePair, Region, RegionPool, RegionSlice, Send,
+    Completion, CompletionQueue, Endpoint, Lane, Payload, QueuePair, Region, RegionPool,
+    RegionSlice, Send,
     limits::{INLINE_BYTES_BELOW, MESSAGE_BYTES_MAX, WORK_REQUESTS_MAX},
     wire::activation::{self, ActivationMeta, Dtype, Phase, SequenceRows},
 };

@@ -22,7 +22,7 @@ use crate::config::{Drive, Encrypt, EndpointConfig, Timing};
 use crate::event::{ConnectError, Event, OpenError};
 use crate::identity::{Identity, NodeId};
 use crate::limits::{
-    COMMANDS_MAX, EVENTS_MAX, FRAME_PAYLOAD_BYTES_MAX, FRAME_PAYLOAD_BYTES_MIN,
+    COMMANDS_MAX, CONNECTIONS_MAX, EVENTS_MAX, FRAME_PAYLOAD_BYTES_MAX, FRAME_PAYLOAD_BYTES_MIN,
     NODE_NAME_BYTES_MAX, SOFTWARE_BYTES_MAX,
 };
 use crate::proto::Local;
@@ -308,7 +308,7 @@ fn check(link: &Link, config: &EndpointConfig) -> Result<(), OpenError> {
     }
     let bounds = [
         ("chunk_bytes", config.chunk_bytes, FRAME_PAYLOAD_BYTES_MIN, FRAME_PAYLOAD_BYTES_MAX),
-        ("connections_max", config.connections_max, 1, 1024),
+        ("connections_max", config.connections_max, 1, CONNECTIONS_MAX),
         ("handshakes_max", config.handshakes_max, 1, 1024),
     ];
     for (field, value, min, max) in bounds {

@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use super::wake::Wakers;
 use super::work::{ReadRefusal, WorkId};
-use crate::limits::COMPLETIONS_MAX;
+use crate::limits::{COMPLETIONS_MAX, CONNECTIONS_MAX};
 use crate::memory::Region;
 use crate::wire::header::Lane;
 use crate::{NodeId, PeerLost};
@@ -93,6 +93,10 @@ pub struct WaitTimeout {
     pub waited_ms: u64,
 }
 
+/// Threads that hand out completions of one queue at the same moment, at most: each connection has
+/// one, whoever holds its lock.
+const PUSHES_AT_ONCE: usize = CONNECTIONS_MAX;
+
 #[derive(Debug)]
 struct Inner {
     sender: Sender<Completion>,
@@ -118,7 +122,7 @@ impl CompletionQueue {
     /// are brought inside. Work requests that name it hold their place in it from the post on.
     pub fn with_capacity(capacity: usize) -> Self {
         let capacity = capacity.clamp(1, COMPLETIONS_MAX);
-        let (sender, receiver) = bounded(capacity);
+        let (sender, receiver) = bounded(capacity + PUSHES_AT_ONCE);
         Self(Arc::new(Inner {
             sender,
             receiver,
@@ -164,8 +168,9 @@ impl CompletionQueue {
 
     /// Promises a place to a work request, if there is one.
     pub(crate) fn promise(&self) -> bool {
-        // A completion moves from `promised` into the channel by being pushed first and uncounted
-        // second, and here they are read the other way round: at worst one is counted twice.
+        // A completion is uncounted first and pushed second, so a place that its reader gives back
+        // is free by then. Between the two it is counted nowhere: the channel has room beyond its
+        // capacity for as many as can be there at once.
         let promised = self.0.promised.fetch_add(1, Ordering::AcqRel);
         let room = promised + self.0.receiver.len() < self.0.capacity;
         if !room {
@@ -181,9 +186,9 @@ impl CompletionQueue {
 
     /// Keeps a promise.
     pub(crate) fn push(&self, completion: Completion) {
+        self.0.promised.fetch_sub(1, Ordering::AcqRel);
         let pushed = self.0.sender.try_send(completion);
         debug_assert!(!matches!(pushed, Err(TrySendError::Full(_))), "a place was promised");
-        self.0.promised.fetch_sub(1, Ordering::AcqRel);
         self.0.wakers.wake();
     }
 }

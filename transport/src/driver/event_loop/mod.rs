@@ -125,7 +125,8 @@ impl EventLoop {
             if !ready.is_empty() {
                 return Ok(());
             }
-            std::hint::spin_loop();
+            // Whoever posts or waits may be on this very core.
+            std::thread::yield_now();
             now = self.shared.clock.now();
         }
         let timeout = next.map(|next| next.since(now));
