@@ -194,7 +194,7 @@ impl Attack {
             spoken.acknowledged += self.random.below(more + 1) as u64;
             spoken.credit = spoken.credit.wrapping_add(self.random.below(3) as u32);
         }
-        let sequence = if kind.is_of_lane() { spoken.sequence } else { self.control } + 1;
+        let last = if kind.is_of_lane() { spoken.sequence } else { self.control };
         Header {
             kind,
             lane: of_lane.then_some(Lane::ALL[number]),
@@ -202,7 +202,7 @@ impl Attack {
             session: 77,
             epoch: self.epoch,
             length: 0,
-            sequence,
+            sequence: last.wrapping_add(1),
             acknowledged: if of_lane { spoken.acknowledged } else { 0 },
             credit: if of_lane { spoken.credit } else { 0 },
             immediate: 0,
@@ -312,10 +312,10 @@ impl Attack {
                     length = 1;
                 }
             }
-            _ => header.sequence = self.control + 1,
+            _ => header.sequence = self.control.wrapping_add(1),
         }
         if header.kind.is_of_lane() {
-            header.sequence = self.lanes[lane.index()].sequence + 1;
+            header.sequence = self.lanes[lane.index()].sequence.wrapping_add(1);
         }
         (header, self.noise(length))
     }
