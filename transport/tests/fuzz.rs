@@ -68,7 +68,7 @@ fn fuzz(name: &str, usual: u64, one: fn(&mut Random) -> bool) {
     let (mut good, mut bad) = (0u64, 0u64);
     for seed in first.. {
         let over = match until {
-            Some(until) => seed % 1024 == 0 && Instant::now() >= until,
+            Some(until) => seed.is_multiple_of(1024) && Instant::now() >= until,
             None => seed == usual,
         };
         if over {

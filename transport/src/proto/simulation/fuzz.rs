@@ -272,7 +272,7 @@ impl Attack {
                     Some(Begun::Write { key, offset, told }) => (key, offset, told),
                     _ => {
                         let region = &self.writable[self.random.below(self.writable.len())];
-                        let told = !spoken.rooms.is_empty() && wanted % 2 == 0;
+                        let told = !spoken.rooms.is_empty() && wanted.is_multiple_of(2);
                         (region.key, self.random.below(region.len) as u64, told)
                     }
                 };
