@@ -4,6 +4,7 @@
 //! `skipped: needs …` where it is not there.
 
 pub mod http;
+pub mod namespaces;
 mod node;
 
 use std::{

@@ -65,6 +65,9 @@ pub const READS_MAX: usize = 16;
 pub const CLOSE_REASON_BYTES_MAX: usize = 256;
 /// Payload of `PING` and `PONG`, in bytes.
 pub const PING_BYTES: usize = 8;
+/// `PING`s without their `PONG`, after which a side is kept alive by `ACK`s: while the way is closed
+/// they wait in the kernel, and the peer gets them all at once.
+pub const PINGS_UNANSWERED_MAX: u32 = 8;
 /// `PONG`s owed at once. A peer that asks faster than it reads breaks the protocol.
 pub const PONGS_OWED_MAX: usize = 16;
 
@@ -113,6 +116,7 @@ const _: () = assert!(READ_AHEAD_BYTES >= HEADER_BYTES + TAG_BYTES + INLINE_BYTE
 const _: () =
     assert!(2 * (NOISE_MESSAGE_BYTES_MAX + 2) + 2 * PREAMBLE_BYTES <= HANDSHAKE_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_MAX <= i32::MAX as usize);
+const _: () = assert!((PINGS_UNANSWERED_MAX as usize) < PONGS_OWED_MAX);
 // A control frame's payload passes through one buffer.
 const _: () = assert!(RESUME_BYTES <= CLOSE_REASON_BYTES_MAX);
 const _: () = assert!(WORK_REQUESTS_MAX <= u32::MAX as usize / 2);

@@ -9,6 +9,7 @@
 //! | `model` | how does the demo's model come here? |
 //! | `demo`, `nodes`, `api` | what does exo-node do? |
 //! | `test` | how does the whole suite run? |
+//! | `soak` | does the transport hold out? |
 //! | `mac`, `mac_toolchain` | how is the macOS code checked from Linux? |
 //! | `ci` | is this checkout fit to be merged? |
 
@@ -27,6 +28,7 @@ mod pip;
 mod prerequisites;
 mod progress;
 mod shell;
+mod soak;
 mod test;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -107,6 +109,25 @@ enum Task {
         arguments: Vec<String>,
     },
 
+    /// Let faults and fuzzers loose on the transport for long.
+    ///
+    /// The suite does all of this too, for seconds: 10,000 simulated sessions over sockets that
+    /// break, 100 faults of a cable between two network namespaces (needs root), and fuzzers of
+    /// every parser and of a session whose peer means harm. What fails names the seed that
+    /// repeats it.
+    #[command(after_help = "Examples:\n  \
+        cargo xtask soak\n  \
+        cargo xtask soak faults\n  \
+        cargo xtask soak --minutes 60 parsers session")]
+    Soak {
+        /// How long each fuzzer runs.
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+        minutes: u64,
+        /// Only these.
+        #[arg(value_enum)]
+        what: Vec<soak::What>,
+    },
+
     /// Check and lint the whole workspace for macOS, from Linux.
     ///
     /// Unpacks Debian's newest Rust compiler into ~/.cache/exo-mac-rust (once, 141 MB, installed
@@ -158,6 +179,7 @@ fn run(task: Task) -> Result<()> {
         Task::Test { strict, arguments } => {
             test::test(&layout, &test::Options { strict, arguments })
         }
+        Task::Soak { minutes, what } => soak::run(&layout, &what, minutes),
         Task::MacCheck { target } => mac::check(&layout, target),
         Task::Ci { no_mac } => ci::run_all(&layout, !no_mac),
         Task::Bindgen { mlx_c, compat, out } => mlx_linux::write_bindings(&mlx_c, &compat, &out),

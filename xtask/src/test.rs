@@ -151,7 +151,7 @@ fn python_with_openai(layout: &Layout) -> Result<PathBuf> {
 }
 
 /// Runs a test command to its end; if `strict`, also looks for skipped tests in what it prints.
-fn finish(command: &mut Command, strict: bool) -> Result<()> {
+pub(crate) fn finish(command: &mut Command, strict: bool) -> Result<()> {
     if !strict {
         return run(command);
     }

@@ -12,6 +12,8 @@
 //! `pool` gives regions out again without allocating, `grant` says what a peer may touch.
 
 mod backing;
+#[cfg(test)]
+pub(crate) mod fenced;
 mod grant;
 mod pool;
 mod region;

@@ -45,6 +45,8 @@ pub(super) struct Path {
     pub(super) control_sent: u64,
     pub(super) control_received: u64,
     pub(super) ping_due: bool,
+    /// `PING`s whose `PONG` has not come.
+    pub(super) pings_unanswered: u32,
     pub(super) pongs_due: VecDeque<[u8; PING_BYTES]>,
     pub(super) last_sent: Time,
 }
@@ -63,6 +65,7 @@ impl Path {
             control_received: 0,
             // The first frame tells the peer that it was taken, and measures the way.
             ping_due: !again,
+            pings_unanswered: 0,
             pongs_due: VecDeque::with_capacity(PONGS_OWED_MAX),
             last_sent: now,
         }

@@ -254,6 +254,8 @@ impl Connection {
                 self.path.pongs_due.push_back(self.ping_bytes());
             }
             Kind::Pong => {
+                let unanswered = &mut self.path.pings_unanswered;
+                *unanswered = unanswered.saturating_sub(1);
                 let sent = Time::from_nanos(u64::from_le_bytes(self.ping_bytes()));
                 self.notices.push_back(Notice::RoundTrip { rtt: now.since(sent) });
             }

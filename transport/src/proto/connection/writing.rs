@@ -7,7 +7,8 @@ use super::super::time::Time;
 use super::super::transmit::Transmit;
 use super::Connection;
 use crate::limits::{
-    CLOSE_REASON_BYTES_MAX, HEADER_BYTES, INLINE_BYTES_BELOW, PAYLOAD_PARTS_MAX, TAG_BYTES,
+    CLOSE_REASON_BYTES_MAX, HEADER_BYTES, INLINE_BYTES_BELOW, PAYLOAD_PARTS_MAX,
+    PINGS_UNANSWERED_MAX, TAG_BYTES,
 };
 use crate::queue::{OutWork, Verb};
 use crate::wire::header::{Flags, Header, Kind, Lane};
@@ -67,6 +68,13 @@ impl Connection {
         } else if let Some(bytes) = self.path.pongs_due.pop_front() {
             self.stage_control(Kind::Pong, 0, &bytes);
         } else if std::mem::take(&mut self.path.ping_due) {
+            // A sign of life is due all the same, but not one that makes more to answer: if the way
+            // is closed the peer will get all of them at once.
+            if self.path.pings_unanswered == PINGS_UNANSWERED_MAX {
+                self.make_ack(0, now);
+                return true;
+            }
+            self.path.pings_unanswered += 1;
             self.stage_control(Kind::Ping, 0, &now.as_nanos().to_le_bytes());
         } else {
             return false;

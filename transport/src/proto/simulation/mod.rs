@@ -1,9 +1,11 @@
 //! Two sessions' ends in one thread, joined by pipes that cut, delay, stop and break as a seed says.
 //!
 //! The same state machines as on a cable. Layout: this file is the world, `verbs` says what each
-//! verb does in it, `faults` breaks it at random, `hostile` is a peer that means harm.
+//! verb does in it, `faults` breaks it at random, `hostile` and `fuzz` are
+//! peers that mean harm: by hand and at random.
 
 mod faults;
+mod fuzz;
 mod hostile;
 mod verbs;
 

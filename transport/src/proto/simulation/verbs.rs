@@ -64,6 +64,27 @@ fn a_deadline_of_begun_work_keeps_its_memory_until_it_is_acknowledged() {
 }
 
 #[test]
+fn pings_that_wait_for_the_way_to_open_are_no_flood() {
+    let mut world = World::new(true, 4096);
+    world.settle(usize::MAX).unwrap();
+    // Side 1 is not heard; what side 0 says lies in its kernel meanwhile.
+    for _ in 0..39 {
+        world.pass(TIMERS.keepalive);
+        world.time(0).unwrap();
+        let [out, _] = &mut world.pipes;
+        world.sides[0].write(out, usize::MAX, world.now);
+        assert!(world.sides[0].connection.poll_timeout() > world.now, "the timer stands");
+    }
+    world.settle(usize::MAX).unwrap();
+    // It answers, and is asked again from now on.
+    world.pass(TIMERS.keepalive);
+    world.time(0).unwrap();
+    let [out, _] = &mut world.pipes;
+    assert!(world.sides[0].write(out, usize::MAX, world.now) > 0);
+    world.settle(usize::MAX).unwrap();
+}
+
+#[test]
 fn silence_is_suspected_then_lost_and_a_byte_in_time_recovers() {
     use crate::proto::connection::Notice;
     let mut world = World::new(true, 4096);
