@@ -23,6 +23,7 @@ use bytesize::ByteSize;
 use clap::{Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+#[cfg(target_os = "linux")] // for `peers`
 pub(crate) use self::{pingpong::PingPong, stream::Stream, urgent::Urgent};
 use crate::link::Mode;
 

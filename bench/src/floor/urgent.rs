@@ -12,7 +12,6 @@ use anyhow::ensure;
 use exo_transport::limits::CHUNK_BYTES_DEFAULT;
 use mio::{Events, Interest, Poll, Token, unix::SourceFd};
 use serde::{Deserialize, Serialize};
-use socket2::SockRef;
 
 use super::PATIENCE;
 use crate::histogram::{Durations, Percentiles};
@@ -52,7 +51,7 @@ pub(super) fn client(
 ) -> anyhow::Result<Urgent> {
     #[cfg(target_os = "linux")]
     if let Some(bytes) = notsent_lowat {
-        SockRef::from(&socket).set_tcp_notsent_lowat(bytes)?;
+        socket2::SockRef::from(&socket).set_tcp_notsent_lowat(bytes)?;
     }
     #[cfg(not(target_os = "linux"))]
     ensure!(notsent_lowat.is_none(), "--notsent-lowat is for Linux");
