@@ -4,6 +4,7 @@
 //! - [`system`]: where a snapshot comes from; the only place that asks the system.
 //! - [`check`]: pure: a snapshot and an expectation in, findings with reasons and remedies out.
 //! - [`link`]: a validated link, the only key that opens a transport.
+//! - [`text`]: every sentence that people read, in English and Korean.
 
 pub mod check;
 mod evidence;
@@ -11,6 +12,7 @@ pub mod link;
 mod shell;
 pub mod snapshot;
 pub mod system;
+pub mod text;
 
 pub use link::{Evidence, InterfaceChoice, Link, LinkError, LinkKind};
 pub use snapshot::Snapshot;
