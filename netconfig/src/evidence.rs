@@ -173,10 +173,14 @@ fn by_preferences(
 /// Whether a hardware port's name is that of a Thunderbolt port: `Thunderbolt 1`, `雷雳 2`. An
 /// Ethernet adapter on Thunderbolt (`Thunderbolt Ethernet`) and the bridge itself are not.
 pub(crate) fn is_thunderbolt_port(port: &str) -> bool {
-    ["Thunderbolt", "雷雳", "雷靂"].iter().any(|prefix| {
-        port.strip_prefix(prefix)
-            .map(str::trim)
-            .is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c.is_ascii_digit()))
+    thunderbolt_port_number(port).is_some()
+}
+
+/// The number in a Thunderbolt port's name, which is that of its receptacle.
+pub(crate) fn thunderbolt_port_number(port: &str) -> Option<&str> {
+    ["Thunderbolt", "雷雳", "雷靂"].iter().find_map(|prefix| {
+        let rest = port.strip_prefix(prefix)?.trim();
+        (!rest.is_empty() && rest.chars().all(|c| c.is_ascii_digit())).then_some(rest)
     })
 }
 

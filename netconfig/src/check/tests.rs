@@ -18,7 +18,7 @@ fn judge(set: &str, interface: &str, peer: Option<&str>) -> Report {
     let request = Request { peers: peer.into_iter().collect() };
     let snapshot = recorded::load(&sets().join(set), &request).unwrap();
     let Ok(interface) = interface.parse();
-    check(&snapshot, &Expectation { interface, peer })
+    check(&snapshot, &Expectation { interface, peer, ..Expectation::default() })
 }
 
 /// `error bridge-missing`, …; information is left out.

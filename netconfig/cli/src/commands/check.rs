@@ -17,7 +17,11 @@ use crate::{
 pub(crate) fn run(args: &CheckArgs, output: &mut Output) -> anyhow::Result<Exit> {
     let peers: Vec<_> = args.peer.into_iter().collect();
     let snapshot = snapshot_of(args.from.as_deref(), &peers)?;
-    let expectation = Expectation { interface: args.interface.clone(), peer: args.peer };
+    let expectation = Expectation {
+        interface: args.interface.clone(),
+        peer: args.peer,
+        ..Expectation::default()
+    };
     let report = check(&snapshot, &expectation);
     if args.json {
         output.json(&Json { schema: SCHEMA, command: "check", report: &report })?;

@@ -90,6 +90,13 @@ fn sources_read_as_a_person_would_type_them() {
             "netstat -rn",
             "/Library/Preferences/SystemConfiguration/com.apple.nat.plist",
             "/Library/Preferences/SystemConfiguration/preferences.plist",
+            "sw_vers -productVersion",
+            "scutil --nwi",
+            "socketfilterfw --getglobalstate",
+            "rdma_ctl status",
+            "ibv_devices",
+            "/Library/LaunchDaemons/io.exo.networksetup.plist",
+            "log show --last 10m --style syslog --predicate 'eventMessage CONTAINS \"Local network prohibited\"'",
             "route -n get -inet6 fd00::2",
             "networksetup -getinfo \"Thunderbolt 브리지\"",
         ]

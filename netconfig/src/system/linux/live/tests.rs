@@ -94,7 +94,11 @@ fn inside_a_namespace_of_its_own() {
     );
 
     let peer = "10.77.0.2".parse().unwrap();
-    let expectation = Expectation { interface: named("thunderbolt0"), peer: Some(peer) };
+    let expectation = Expectation {
+        interface: named("thunderbolt0"),
+        peer: Some(peer),
+        ..Expectation::default()
+    };
     let judge = || check(&collect(&Request { peers: vec![peer] }), &expectation);
     let report = judge();
     assert_eq!(report.verdict, Verdict::Good, "{report:?}");
