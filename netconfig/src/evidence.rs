@@ -10,6 +10,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::snapshot::{Interface, InterfaceType, Platform, Reading, Snapshot, Source, Unknown};
+use crate::text::{Lang, Text, words};
 
 /// The Linux driver that carries IP over Thunderbolt (`drivers/net/thunderbolt`).
 pub(crate) const THUNDERBOLT_NET: &str = "thunderbolt-net";
@@ -43,20 +44,23 @@ pub enum Evidence {
     ChosenByHand,
 }
 
+impl Evidence {
+    /// The evidence in words.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::ThunderboltNetDriver { driver, source } => words::evidence_driver(driver, source),
+            Self::ThunderboltBridgeMembers { members, source } => {
+                words::evidence_members(members.join(", "), source)
+            }
+            Self::ThunderboltPort { port, source } => words::evidence_port(port, source),
+            Self::ChosenByHand => words::evidence_none(),
+        }
+    }
+}
+
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ThunderboltNetDriver { driver, source } => {
-                write!(f, "its driver is {driver} ({source})")
-            }
-            Self::ThunderboltBridgeMembers { members, source } => {
-                write!(f, "its members are Thunderbolt ports: {} ({source})", members.join(", "))
-            }
-            Self::ThunderboltPort { port, source } => {
-                write!(f, "it is the hardware port {port} ({source})")
-            }
-            Self::ChosenByHand => f.write_str("chosen by hand; nothing shows that it is a cable"),
-        }
+        f.write_str(self.text().words(Lang::En))
     }
 }
 

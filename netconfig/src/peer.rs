@@ -121,8 +121,22 @@ pub fn cables(snapshot: &Snapshot, bridge: &str) -> Vec<Cable> {
         .collect()
 }
 
+/// Everything that was learned by talking: what a recording keeps of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exchange {
+    /// This machine's own report at that moment.
+    #[serde(default)]
+    pub own: Option<EndReport>,
+    /// How talking to the peer went.
+    pub contact: Contact,
+    /// What further machines said.
+    #[serde(default)]
+    pub others: Vec<EndReport>,
+}
+
 /// How talking to the peer went.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
 pub enum Contact {
     /// It answered, and proved who it is.
     Answered {
@@ -143,7 +157,7 @@ pub enum Contact {
 }
 
 /// Why a peer did not answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "reason", rename_all = "kebab-case")]
 pub enum Silence {
     /// Nothing came back within the bound.
@@ -169,7 +183,7 @@ pub enum Silence {
 }
 
 /// Round trips that were measured, in microseconds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoundTrips {
     /// What was sent there and back: `transport` or `icmp`.
     pub by: String,

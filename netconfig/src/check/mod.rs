@@ -80,7 +80,7 @@ pub struct Judged {
 }
 
 /// The outcome of a check.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// What it comes to.
     pub verdict: Verdict,

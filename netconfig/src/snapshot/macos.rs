@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt, net::Ipv4Addr};
 use serde::Serialize;
 
 use super::Reading;
+use crate::text::{Lang, Text, words};
 
 /// macOS: a row of `networksetup -listallhardwareports`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -46,14 +47,21 @@ pub enum ConfigMethod {
     Other(String),
 }
 
+impl ConfigMethod {
+    /// The method in words.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::Manual => words::method_manual(),
+            Self::Dhcp => Text::verbatim("DHCP"),
+            Self::Off => words::method_off(),
+            Self::Other(name) => Text::verbatim(name),
+        }
+    }
+}
+
 impl fmt::Display for ConfigMethod {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Manual => "manual",
-            Self::Dhcp => "DHCP",
-            Self::Off => "off",
-            Self::Other(name) => name,
-        })
+        f.write_str(self.text().words(Lang::En))
     }
 }
 

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::text::{Lang, Text, words};
+
 /// The command or file a fact was read from, as a person would type it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
@@ -28,43 +30,59 @@ impl fmt::Display for Source {
 }
 
 /// Why something is not known.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "reason", rename_all = "kebab-case")]
 pub enum Unknown {
     /// A recorded set has no such file, or the machine has no such command or file.
-    #[error("there is no {what}")]
     Missing {
         /// The file or command that is not there.
         what: String,
     },
     /// The source was there but its words could not be understood.
-    #[error("could not be understood: {detail}")]
     Unreadable {
         /// What the parser stumbled over.
         detail: String,
     },
     /// The source did not answer within its bound.
-    #[error("did not answer within {limit_ms} ms")]
     TimedOut {
         /// The bound that was set.
         limit_ms: u64,
     },
     /// The system refused.
-    #[error("permission denied: {detail}")]
     Permission {
         /// What the system said.
         detail: String,
     },
     /// The command ran and failed, or the file could not be read.
-    #[error("failed: {detail}")]
     Failed {
         /// What the system said.
         detail: String,
     },
     /// Nobody asked: quick snapshots leave out the slow sources.
-    #[error("was not asked")]
     NotAsked,
 }
+
+impl Unknown {
+    /// The reason in words.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::Missing { what } => words::there_is_no(what),
+            Self::Unreadable { detail } => words::not_understood(detail),
+            Self::TimedOut { limit_ms } => words::no_answer_within(limit_ms),
+            Self::Permission { detail } => words::permission_denied(detail),
+            Self::Failed { detail } => words::failed(detail),
+            Self::NotAsked => words::not_asked(),
+        }
+    }
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text().words(Lang::En))
+    }
+}
+
+impl std::error::Error for Unknown {}
 
 /// A section of a snapshot: what a source said, why it said nothing, or that there is no such thing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -24,6 +24,13 @@
 mod macros;
 
 pub mod address;
+pub mod cable;
+pub mod peers;
+pub mod route;
+pub mod service;
+pub mod subject;
+pub mod tool;
+pub mod words;
 
 use std::{fmt, str::FromStr};
 
@@ -161,7 +168,18 @@ pub struct Entry {
 
 /// The whole catalogue.
 pub fn entries() -> impl Iterator<Item = &'static Entry> {
-    [address::ENTRIES].into_iter().flatten()
+    [
+        address::ENTRIES,
+        cable::ENTRIES,
+        peers::ENTRIES,
+        route::ENTRIES,
+        service::ENTRIES,
+        subject::ENTRIES,
+        tool::ENTRIES,
+        words::ENTRIES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 #[cfg(test)]

@@ -9,6 +9,10 @@ fn placeholders(words: &str) -> BTreeSet<&str> {
     words.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0)).collect()
 }
 
+fn without_placeholders(words: &str) -> String {
+    words.split('{').map(|part| part.split_once('}').map_or(part, |(_, rest)| rest)).collect()
+}
+
 fn is_hangul(c: char) -> bool {
     ('\u{ac00}'..='\u{d7a3}').contains(&c)
 }
@@ -26,10 +30,23 @@ fn every_entry_uses_its_arguments_in_both_languages() {
 fn every_entry_is_korean_in_korean_and_english_in_english() {
     for entry in entries() {
         assert!(!entry.en.trim().is_empty() && !entry.ko.trim().is_empty(), "{}", entry.key);
-        assert!(entry.ko.chars().any(is_hangul), "{} has no Korean words", entry.key);
+        // What is nothing but arguments and international words may be the same in both.
+        let same = entry.ko == entry.en;
+        let wordless = !without_placeholders(entry.ko).contains(char::is_alphabetic);
+        let korean = entry.ko.contains(is_hangul);
+        assert!(same || wordless || korean, "{} has no Korean words", entry.key);
+        assert!(
+            !same || entry.en.split_whitespace().count() < 4,
+            "{} is not translated",
+            entry.key
+        );
         assert!(!entry.en.chars().any(is_hangul), "{} has Korean words in English", entry.key);
         // What a person is told ends politely, or is a label.
-        assert!(!entry.ko.ends_with("하세요"), "{}: 합니다 style asks for 하십시오", entry.key);
+        assert!(!entry.ko.contains("하세요"), "{}: 합니다 style", entry.key);
+        // Both forms of a particle are a sign that the sentence has to be built otherwise.
+        for both in ["이(가)", "은(는)", "을(를)", "와(과)"] {
+            assert!(!entry.ko.contains(both), "{}: {both}", entry.key);
+        }
     }
 }
 

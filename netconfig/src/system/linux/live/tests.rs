@@ -109,7 +109,7 @@ fn inside_a_namespace_of_its_own() {
     assert!(judge().has(FindingId::WrongRoute, Severity::Error));
     ip("route del 10.77.0.2/32");
     ip("route add unreachable 10.77.0.2/32");
-    assert!(judge().has(FindingId::WrongRoute, Severity::Error));
+    assert!(judge().has(FindingId::RouteRejected, Severity::Error));
     ip("route del unreachable 10.77.0.2/32");
     ip("address add 10.77.0.9/16 dev wifi0");
     assert!(judge().has(FindingId::SubnetOverlap, Severity::Error));
