@@ -14,6 +14,8 @@
 //!
 //! `peer-<peer>.json` keeps what was learned by talking to a peer ([`Exchange`]). `platform.txt` holds `macos` or `linux`; without it the platform is told by the files.
 
+mod mask;
+
 use std::{
     fmt, fs, io,
     net::IpAddr,
@@ -195,6 +197,15 @@ pub(super) fn unreadable(name: &str, error: &io::Error) -> Unknown {
     }
 }
 
+/// What is to become of names, serial numbers, hardware addresses and UUIDs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Privacy {
+    /// They are written as the system says them.
+    AsItIs,
+    /// They are replaced, the same by the same; IP addresses are kept.
+    Masked,
+}
+
 /// What became of each source when a set was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recorded {
@@ -210,13 +221,21 @@ pub struct Recorded {
 ///
 /// # Errors
 /// If the folder or a file cannot be written. A source that does not answer is left out and named.
-pub fn record(folder: &Path, request: &Request) -> Result<Vec<Recorded>, RecordError> {
+pub fn record(
+    folder: &Path,
+    request: &Request,
+    privacy: Privacy,
+) -> Result<Vec<Recorded>, RecordError> {
     create(folder)?;
     #[cfg(target_os = "linux")]
     let (platform, answers) = ("linux", linux::live::answers(request));
     #[cfg(not(target_os = "linux"))]
     let (platform, answers) = ("macos", macos::answers(&macos::Live, request));
 
+    let answers = match privacy {
+        Privacy::AsItIs => answers,
+        Privacy::Masked => mask::answers(answers),
+    };
     let mut written = Vec::new();
     write(folder, PLATFORM, format!("{platform}\n").as_bytes())?;
     for (file, answer) in answers {

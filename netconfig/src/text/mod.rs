@@ -25,6 +25,7 @@ mod macros;
 
 pub mod address;
 pub mod cable;
+pub mod help;
 pub mod peers;
 pub mod route;
 pub mod service;
@@ -171,6 +172,7 @@ pub fn entries() -> impl Iterator<Item = &'static Entry> {
     [
         address::ENTRIES,
         cable::ENTRIES,
+        help::ENTRIES,
         peers::ENTRIES,
         route::ENTRIES,
         service::ENTRIES,
