@@ -243,7 +243,9 @@ fn slow(case: &Case<'_>, ports: &[ThunderboltPort], findings: &mut Findings) {
     let fifth = ports.iter().any(|port| port.generation == Some(5));
     for port in ports.iter().filter(|port| fifth && port.connected != Some(false)) {
         let (Some(gbps), Some(peer)) = (port.gbps(), port.peers().next()) else { continue };
-        if gbps >= FIFTH_GBPS || !may_be_fifth(peer) {
+        // A cable that leads back to this machine has worse to be said of it.
+        let is_own = ports.iter().any(|own| own.domain_uuid == peer.domain_uuid);
+        if gbps >= FIFTH_GBPS || is_own || !may_be_fifth(peer) {
             continue;
         }
         findings.push(
