@@ -78,7 +78,7 @@ const SITUATIONS: &[(&str, Option<&str>, Verdict, &[&str])] = &[
         GOOD,
         &["warning loop", "warning slow-cable", "warning slow-cable"],
     ),
-    ("loop-to-itself", None, BAD, &["error loop"]),
+    ("loop-to-itself", None, BAD, &["error loop", "warning slow-cable"]),
     (
         "slow-sources-silent",
         None,

@@ -99,7 +99,7 @@ catalogue! {
     }
     router_set(service, router) {
         en: "The service \"{service}\" has a router, {router}",
-        ko: "\"{service}\" 서비스에 라우터 {router}가 설정되어 있습니다",
+        ko: "\"{service}\" 서비스에 라우터 {router} 주소가 설정되어 있습니다",
     }
     router_seen(router) {
         en: "Router: {router}",
@@ -155,7 +155,7 @@ catalogue! {
     }
     wrong_port(port, address) {
         en: "The address {address} is on {port}, not on the Thunderbolt link",
-        ko: "주소 {address}가 Thunderbolt 링크가 아니라 {port} 포트에 있습니다",
+        ko: "{address} 주소가 Thunderbolt 링크가 아니라 {port} 포트에 있습니다",
     }
     wrong_port_seen(service, device, address) {
         en: "service \"{service}\" on {device}: {address}, no router",

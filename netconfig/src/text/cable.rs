@@ -131,7 +131,7 @@ catalogue! {
     }
     link_dropped(name, address) {
         en: "{name} gives its address {address} back as soon as the link returns",
-        ko: "링크가 돌아오면 {name} 인터페이스가 주소 {address}를 다시 갖습니다",
+        ko: "링크가 돌아오면 {name} 인터페이스가 {address} 주소를 다시 갖습니다",
     }
     link_dropped_seen(name) {
         en: "{name} is inactive and has no IPv4 address; its service has one set by hand",

@@ -115,7 +115,7 @@ catalogue! {
     }
     latency_seen(count, by, p50_us, p99_us, lost) {
         en: "{count} by {by}: p50 {p50_us} µs, p99 {p99_us} µs, {lost} lost",
-        ko: "{by}로 {count}회: p50 {p50_us}µs, p99 {p99_us}µs, 손실 {lost}회",
+        ko: "{by} {count}회: p50 {p50_us}µs, p99 {p99_us}µs, 손실 {lost}회",
     }
     latency_why {
         en: "Over a Thunderbolt cable half of them take less than 600 µs; every generated token waits for one per machine.",

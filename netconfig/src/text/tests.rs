@@ -44,6 +44,9 @@ fn every_entry_is_korean_in_korean_and_english_in_english() {
         // What a person is told ends politely, or is a label.
         assert!(!entry.ko.contains("하세요"), "{}: 합니다 style", entry.key);
         // Both forms of a particle are a sign that the sentence has to be built otherwise.
+        for fixed in ["}가 ", "}이 ", "}를 ", "}을 ", "}는 ", "}은 ", "}와 ", "}과 "] {
+            assert!(!entry.ko.contains(fixed), "{}: which particle depends on the word", entry.key);
+        }
         for both in ["이(가)", "은(는)", "을(를)", "와(과)"] {
             assert!(!entry.ko.contains(both), "{}: {both}", entry.key);
         }

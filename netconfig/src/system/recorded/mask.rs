@@ -220,7 +220,7 @@ fn mac(token: &str) -> Option<String> {
         return None;
     }
     let whole = octets.iter().map(|o| format!("{o:0>2}")).collect::<Vec<_>>().join(":");
-    (whole != "00:00:00:00:00:00" && whole.to_ascii_lowercase() != "ff:ff:ff:ff:ff:ff")
+    (whole != "00:00:00:00:00:00" && !whole.eq_ignore_ascii_case("ff:ff:ff:ff:ff:ff"))
         .then_some(whole)
 }
 
