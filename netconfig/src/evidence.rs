@@ -10,6 +10,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::snapshot::{Interface, InterfaceType, Platform, Reading, Snapshot, Source, Unknown};
+use crate::text::{Lang, Text, words};
 
 /// The Linux driver that carries IP over Thunderbolt (`drivers/net/thunderbolt`).
 pub(crate) const THUNDERBOLT_NET: &str = "thunderbolt-net";
@@ -43,20 +44,23 @@ pub enum Evidence {
     ChosenByHand,
 }
 
+impl Evidence {
+    /// The evidence in words.
+    pub fn text(&self) -> Text {
+        match self {
+            Self::ThunderboltNetDriver { driver, source } => words::evidence_driver(driver, source),
+            Self::ThunderboltBridgeMembers { members, source } => {
+                words::evidence_members(members.join(", "), source)
+            }
+            Self::ThunderboltPort { port, source } => words::evidence_port(port, source),
+            Self::ChosenByHand => words::evidence_none(),
+        }
+    }
+}
+
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ThunderboltNetDriver { driver, source } => {
-                write!(f, "its driver is {driver} ({source})")
-            }
-            Self::ThunderboltBridgeMembers { members, source } => {
-                write!(f, "its members are Thunderbolt ports: {} ({source})", members.join(", "))
-            }
-            Self::ThunderboltPort { port, source } => {
-                write!(f, "it is the hardware port {port} ({source})")
-            }
-            Self::ChosenByHand => f.write_str("chosen by hand; nothing shows that it is a cable"),
-        }
+        f.write_str(self.text().words(Lang::En))
     }
 }
 
@@ -173,10 +177,14 @@ fn by_preferences(
 /// Whether a hardware port's name is that of a Thunderbolt port: `Thunderbolt 1`, `雷雳 2`. An
 /// Ethernet adapter on Thunderbolt (`Thunderbolt Ethernet`) and the bridge itself are not.
 pub(crate) fn is_thunderbolt_port(port: &str) -> bool {
-    ["Thunderbolt", "雷雳", "雷靂"].iter().any(|prefix| {
-        port.strip_prefix(prefix)
-            .map(str::trim)
-            .is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c.is_ascii_digit()))
+    thunderbolt_port_number(port).is_some()
+}
+
+/// The number in a Thunderbolt port's name, which is that of its receptacle.
+pub(crate) fn thunderbolt_port_number(port: &str) -> Option<&str> {
+    ["Thunderbolt", "雷雳", "雷靂"].iter().find_map(|prefix| {
+        let rest = port.strip_prefix(prefix)?.trim();
+        (!rest.is_empty() && rest.chars().all(|c| c.is_ascii_digit())).then_some(rest)
     })
 }
 

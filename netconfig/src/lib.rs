@@ -3,14 +3,18 @@
 //! - [`snapshot`]: what the system says, and where it said it; plain values.
 //! - [`system`]: where a snapshot comes from; the only place that asks the system.
 //! - [`check`]: pure: a snapshot and an expectation in, findings with reasons and remedies out.
+//! - [`peer`]: what machines tell each other about their ends.
 //! - [`link`]: a validated link, the only key that opens a transport.
+//! - [`text`]: every sentence that people read, in English and Korean.
 
 pub mod check;
 mod evidence;
 pub mod link;
+pub mod peer;
 mod shell;
 pub mod snapshot;
 pub mod system;
+pub mod text;
 
 pub use link::{Evidence, InterfaceChoice, Link, LinkError, LinkKind};
 pub use snapshot::Snapshot;

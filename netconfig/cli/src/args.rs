@@ -1,9 +1,13 @@
 //! What was typed, and nothing else: no file is opened and nothing is asked here.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{
+    net::{AddrParseError, IpAddr},
+    path::PathBuf,
+    str::FromStr,
+};
 
 use clap::{Parser, Subcommand};
-use exo_netconfig::InterfaceChoice;
+use exo_netconfig::{InterfaceChoice, text::Lang};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,17 +36,31 @@ Examples:
 const SNAPSHOT_EXAMPLES: &str = "\
 Examples:
   tbnet snapshot ./report
-  tbnet snapshot ./report --peer 192.168.2.2
+  tbnet snapshot ./report --mask --peer 192.168.2.2
 
-One file per source, named after its command. The answers hold addresses and the names of your
-network services: look at them before you pass them on.";
+One file per source, named after its command. Without --mask the answers hold hardware addresses
+and the names of your network services: look at them before you pass them on.";
 
-/// Checks and shows the Thunderbolt bridge between machines.
+/// Checks and shows the Thunderbolt bridge between machines
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES, disable_help_subcommand = true)]
 pub(crate) struct Args {
+    /// Language of what is said: en or ko; else that of the locale (JSON: English)
+    #[arg(long, global = true, value_name = "LANG")]
+    pub(crate) lang: Option<Lang>,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Args {
+    /// Whether a script is to read the answer.
+    pub(crate) fn wants_json(&self) -> bool {
+        match &self.command {
+            Command::Check(args) => args.json,
+            Command::Show(args) => args.json,
+            _ => false,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -58,13 +76,15 @@ pub(crate) enum Command {
     Snapshot(SnapshotArgs),
     /// Print shell completions
     Completions(CompletionsArgs),
+    /// Print the manual page, or write all of them into a folder
+    Man(ManArgs),
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct CheckArgs {
     /// The peer's address: also check that its packets would take the link
     #[arg(long, value_name = "IP")]
-    pub(crate) peer: Option<IpAddr>,
+    pub(crate) peer: Option<PeerAddress>,
     /// Judge this interface instead of finding the Thunderbolt link
     #[arg(long, value_name = "NAME", default_value = "auto")]
     pub(crate) interface: InterfaceChoice,
@@ -93,13 +113,42 @@ pub(crate) struct SnapshotArgs {
     pub(crate) folder: PathBuf,
     /// Also record which way packets to this peer would go
     #[arg(long, value_name = "IP")]
-    pub(crate) peer: Vec<IpAddr>,
+    pub(crate) peer: Vec<PeerAddress>,
+    /// Replace names, serial numbers, hardware addresses and UUIDs, the same by the same
+    #[arg(long)]
+    pub(crate) mask: bool,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct CompletionsArgs {
     /// The shell to print them for
     pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ManArgs {
+    /// Write a page for each command into this folder
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: Option<PathBuf>,
+}
+
+/// An address, with the interface that a link-local one needs: `fe80::2%bridge0`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PeerAddress {
+    pub(crate) ip: IpAddr,
+    pub(crate) scope: Option<String>,
+}
+
+impl FromStr for PeerAddress {
+    type Err = AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (ip, scope) = match text.split_once('%') {
+            Some((ip, scope)) if !scope.is_empty() => (ip, Some(scope.to_owned())),
+            _ => (text, None),
+        };
+        Ok(Self { ip: ip.parse()?, scope })
+    }
 }
 
 #[cfg(test)]
@@ -111,5 +160,14 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_peer_may_name_its_interface() {
+        let peer: PeerAddress = "fe80::2%bridge0".parse().unwrap();
+        assert_eq!(peer.scope.as_deref(), Some("bridge0"));
+        assert_eq!("10.0.0.2".parse::<PeerAddress>().unwrap().scope, None);
+        assert!("fe80::2%".parse::<PeerAddress>().is_err());
+        assert!("the-other-mac".parse::<PeerAddress>().is_err());
     }
 }

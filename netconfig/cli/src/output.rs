@@ -1,18 +1,16 @@
-//! How it looks: lines, wrapped paragraphs, tables, JSON; colour only on a terminal.
-//!
-//! Every JSON object begins with `"schema"` and `"command"`. Within a schema number keys are only
-//! added, never renamed or removed.
+//! How it looks: lines, wrapped paragraphs, tables; in one language; colour only on a terminal.
 
 use std::{
     env, fmt,
     io::{self, IsTerminal, Write},
 };
 
-use exo_netconfig::snapshot::{Address, Interface};
+use exo_netconfig::{
+    snapshot::{Address, Interface},
+    text::{Lang, Say, Text, tool, words},
+};
 use serde::Serialize;
-
-/// The version of the JSON.
-pub(crate) const SCHEMA: u32 = 1;
+use unicode_width::UnicodeWidthStr;
 
 /// Paragraphs are wrapped here whatever the terminal's width: the same words in every report.
 const WIDTH: usize = 100;
@@ -48,15 +46,26 @@ impl Style {
 pub(crate) struct Output {
     writer: Box<dyn Write>,
     colour: bool,
+    lang: Lang,
 }
 
 impl Output {
-    pub(crate) fn to_stdout() -> Self {
+    pub(crate) fn to_stdout(lang: Lang) -> Self {
         let stdout = io::stdout();
         // https://no-color.org: set to anything but nothing.
         let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let colour = stdout.is_terminal() && !refused;
-        Self { writer: Box::new(stdout), colour }
+        Self { writer: Box::new(stdout), colour, lang }
+    }
+
+    /// The language that everything is said in.
+    pub(crate) fn lang(&self) -> Lang {
+        self.lang
+    }
+
+    /// The words of a text in that language.
+    pub(crate) fn words(&self, text: impl Say) -> String {
+        text.say(self.lang)
     }
 
     pub(crate) fn styled(&self, style: Style, text: &str) -> String {
@@ -71,14 +80,27 @@ impl Output {
         Ok(writeln!(self.writer, "{}", text.trim_end())?)
     }
 
+    /// A line of the catalogue.
+    pub(crate) fn say(&mut self, text: Text) -> anyhow::Result<()> {
+        let words = self.words(text);
+        self.line(&words)
+    }
+
+    /// The head of a line below a finding: all are as wide as the widest of the language.
+    pub(crate) fn label(&self, word: &str) -> String {
+        let heads = [tool::seen(), tool::why(), tool::do_this(), tool::run_this()];
+        let widest = heads.iter().map(|head| head.words(self.lang).width()).max().unwrap_or(0);
+        format!("  {word}{} ", " ".repeat(widest.saturating_sub(word.width())))
+    }
+
     /// A paragraph behind `label`; further lines are indented as far as the label reaches.
     pub(crate) fn wrapped(&mut self, label: &str, text: &str) -> anyhow::Result<()> {
-        let indent = " ".repeat(label.chars().count());
+        let indent = " ".repeat(label.width());
         let mut line = label.to_owned();
         let mut used = indent.len();
         let mut is_first = true;
         for word in text.split_whitespace() {
-            let length = word.chars().count();
+            let length = word.width();
             if !is_first && used + 1 + length > WIDTH {
                 self.line(&line)?;
                 line.clone_from(&indent);
@@ -99,14 +121,13 @@ impl Output {
     /// Rows whose columns are as wide as their widest cell.
     pub(crate) fn table(&mut self, rows: Vec<Vec<String>>) -> anyhow::Result<()> {
         let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |column: usize| {
-            rows.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max()
-        };
+        let width =
+            |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|c| c.width()).max();
         let widths: Vec<usize> = (0..columns).map(|c| width(c).unwrap_or(0)).collect();
         for row in &rows {
             let mut line = String::from(" ");
             for (cell, width) in row.iter().zip(&widths).filter(|(_, width)| **width > 0) {
-                let padding = " ".repeat(width.saturating_sub(cell.chars().count()));
+                let padding = " ".repeat(width.saturating_sub(cell.width()));
                 line.push(' ');
                 line.push_str(cell);
                 line.push_str(&padding);
@@ -124,15 +145,14 @@ impl Output {
 }
 
 /// The state of an interface in a few words.
-pub(crate) fn state(interface: &Interface) -> String {
+pub(crate) fn state(interface: &Interface) -> Text {
     match (interface.up, interface.carrier) {
-        (Some(false), _) => "down",
-        (Some(true), Some(true)) => "active",
-        (Some(true), Some(false)) => "no link",
-        (Some(true), None) => "up",
-        (None, _) => "state not known",
+        (Some(false), _) => words::state_down(),
+        (Some(true), Some(true)) => words::state_active(),
+        (Some(true), Some(false)) => words::state_no_link(),
+        (Some(true), None) => words::state_up(),
+        (None, _) => words::state_unknown(),
     }
-    .to_owned()
 }
 
 /// Addresses as text, IPv4 first.
@@ -142,29 +162,37 @@ pub(crate) fn addresses(addresses: &[Address]) -> Vec<String> {
     nets.iter().map(ToString::to_string).collect()
 }
 
-/// What to do next; carried as the context of an error.
+/// A mistake that has words in every language, and what to do next.
 #[derive(Debug)]
-pub(crate) struct Hint(pub(crate) String);
+pub(crate) struct Mistake {
+    pub(crate) text: Text,
+    pub(crate) hint: Text,
+}
 
-impl fmt::Display for Hint {
+impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.text.words(Lang::En))
     }
 }
 
+impl std::error::Error for Mistake {}
+
 /// Tells the user what went wrong and what to do next.
-pub(crate) fn complain(error: &anyhow::Error) {
-    let hint = error.downcast_ref::<Hint>().map(ToString::to_string);
+pub(crate) fn complain(error: &anyhow::Error, lang: Lang) {
     let words: Vec<String> = error
         .chain()
-        .map(ToString::to_string)
-        .filter(|words| Some(words) != hint.as_ref())
+        .map(|cause| match cause.downcast_ref::<Mistake>() {
+            Some(mistake) => mistake.text.words(lang).to_owned(),
+            None => cause.to_string(),
+        })
         .collect();
+    let hint = error.chain().find_map(|cause| cause.downcast_ref::<Mistake>());
     let mut stderr = io::stderr().lock();
     // There is nowhere left to complain to.
-    let _ = writeln!(stderr, "error: {}", words.join(": "));
-    if let Some(hint) = hint {
-        let _ = writeln!(stderr, "hint: {hint}");
+    let _ = writeln!(stderr, "{} {}", tool::error_head().words(lang), words.join(": "));
+    if let Some(mistake) = hint {
+        let head = tool::hint_head();
+        let _ = writeln!(stderr, "{} {}", head.words(lang), mistake.hint.words(lang));
     }
 }
 

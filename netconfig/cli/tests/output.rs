@@ -15,6 +15,8 @@ fn sets() -> PathBuf {
 fn tbnet(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_tbnet"))
         .args(args)
+        // Whatever language whoever runs the tests speaks.
+        .env("LC_ALL", "C")
         .current_dir(sets())
         .output()
         .expect("tbnet was built for this test")
@@ -63,29 +65,64 @@ fn check_in_words() {
             args.extend(["--peer", peer]);
         }
         insta::assert_snapshot!(format!("check-{set}"), said(&args));
+        args.extend(["--lang", "ko"]);
+        insta::assert_snapshot!(format!("check-ko-{set}"), said(&args));
     }
 }
 
 #[test]
 fn check_in_json() {
-    for set in [
-        "good",
-        "bridge-missing",
-        "service-below-wifi",
-        "dhcp-no-address",
-        "self-assigned",
-        "slow-sources-silent",
-        "linux-good",
-    ] {
-        let words = said(&["check", "--from", set, "--json"]);
-        insta::assert_snapshot!(format!("json-{set}"), words);
+    for set in names() {
+        let mut args = vec!["check", "--json", "--from", &set];
+        let peer = peer_of(&set);
+        if let Some(peer) = &peer {
+            args.extend(["--peer", peer]);
+        }
+        insta::assert_snapshot!(format!("json-{set}"), said(&args));
+    }
+}
+
+#[test]
+fn the_locale_chooses_the_language_and_json_stays_english() {
+    let output = |args: &[&str], locale: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_tbnet"))
+            .args(args)
+            .env("LC_ALL", locale)
+            .current_dir(sets())
+            .output()
+            .expect("tbnet was built for this test");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    let korean = output(&["check", "--from", "no-cable"], "ko_KR.UTF-8");
+    assert!(korean.contains("문제 있음"), "{korean}");
+    let json = output(&["check", "--json", "--from", "no-cable"], "ko_KR.UTF-8");
+    assert!(json.contains("\"lang\": \"en\"") && !json.contains("연결"), "{json}");
+    let asked = output(&["check", "--json", "--lang", "ko", "--from", "no-cable"], "C");
+    assert!(asked.contains("\"lang\": \"ko\"") && asked.contains("연결"), "{asked}");
+    assert!(output(&["check", "--help"], "ko_KR.UTF-8").contains("종료 코드"));
+}
+
+#[test]
+fn the_manual_names_every_command() {
+    let page = tbnet(&["man"]);
+    let text = String::from_utf8_lossy(&page.stdout);
+    assert!(page.status.success() && text.contains(".TH tbnet 1"), "{text}");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().to_str().expect("a plain path");
+    assert!(tbnet(&["man", path]).status.success());
+    for name in ["tbnet.1", "tbnet-check.1", "tbnet-show.1", "tbnet-snapshot.1"] {
+        assert!(folder.path().join(name).exists(), "{name}");
     }
 }
 
 #[test]
 fn show_in_words_and_json() {
-    for set in ["good", "bridge-missing", "only-ifconfig", "good-korean-names", "linux-bond"] {
+    for set in
+        ["good", "bridge-missing", "only-ifconfig", "good-korean-names", "linux-bond", "slow-cable"]
+    {
         insta::assert_snapshot!(format!("show-{set}"), said(&["show", "--from", set]));
+        let korean = said(&["show", "--lang", "ko", "--from", set]);
+        insta::assert_snapshot!(format!("show-ko-{set}"), korean);
     }
     insta::assert_snapshot!("show-json", said(&["show", "--from", "linux-good", "--json"]));
 }
@@ -117,6 +154,8 @@ fn mistakes_are_named_with_a_hint_and_exit_code_2() {
         assert!(output.stdout.is_empty(), "{args:?}");
     }
     insta::assert_snapshot!("mistake", said(&["check", "--from", "no-such-folder"]));
+    let korean = said(&["check", "--lang", "ko", "--from", "no-such-folder"]);
+    insta::assert_snapshot!("mistake-ko", korean);
     insta::assert_snapshot!(
         "unknown-interface",
         said(&["check", "--from", "good", "--interface", "en9"])

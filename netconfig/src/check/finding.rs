@@ -4,7 +4,10 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::snapshot::{Reading, Source};
+use crate::{
+    snapshot::{Reading, Source},
+    text::Text,
+};
 
 macro_rules! finding_ids {
     ($($(#[$doc:meta])* $variant:ident = $text:literal,)+) => {
@@ -68,10 +71,44 @@ finding_ids! {
     PeerOutsideSubnet = "peer-outside-subnet",
     /// The kernel would send the peer's packets over another interface, or not at all.
     WrongRoute = "wrong-route",
-    /// Two cables to one computer under one bridge.
+    /// Two cables to one computer under one bridge, or a ring of bridges over several computers.
     Loop = "loop",
     /// The largest packet.
     Mtu = "mtu",
+    /// exo has taken the bridge away (macOS).
+    RemovedByExo = "removed-by-exo",
+    /// No computer is seen on the Thunderbolt bus (Linux).
+    XdomainMissing = "xdomain-missing",
+    /// The configured ports of the bridge are not those it has (macOS).
+    PortsRenumbered = "ports-renumbered",
+    /// The link has dropped and will take its address again by itself (macOS).
+    LinkDropped = "link-dropped",
+    /// The cable is slower than its ports.
+    SlowCable = "slow-cable",
+    /// The address is on a USB-C Ethernet port instead of the Thunderbolt link (macOS).
+    AddressOnWrongPort = "address-on-wrong-port",
+    /// The kernel refuses to send to the peer.
+    RouteRejected = "route-rejected",
+    /// A link-local IPv6 address without its interface.
+    ScopeMissing = "scope-missing",
+    /// The firewall refuses incoming connections (macOS).
+    Firewall = "firewall",
+    /// RDMA over Thunderbolt is on; it and the bridge exclude each other (macOS).
+    RdmaExcludesBridge = "rdma-excludes-bridge",
+    /// A program may not use the local network (macOS).
+    LocalNetwork = "local-network",
+    /// The peer does not answer.
+    PeerSilent = "peer-silent",
+    /// The peer has another subnet or mask.
+    MaskMismatch = "mask-mismatch",
+    /// The peer has another MTU.
+    MtuMismatch = "mtu-mismatch",
+    /// The peer runs another version.
+    PeerVersion = "peer-version",
+    /// The peer's clock differs.
+    ClockSkew = "clock-skew",
+    /// How long round trips take.
+    Latency = "latency",
 }
 
 impl fmt::Display for FindingId {
@@ -101,36 +138,36 @@ pub enum Severity {
 }
 
 /// A fact that led to a finding, and where it was read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// What was seen.
-    pub what: String,
+    pub what: Text,
     /// The command or file that said so.
     pub source: Source,
 }
 
 /// How to mend it. Any one of the clicks or commands is one step; steps come in order.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Remedy {
     /// What to click or do by hand, step by step.
-    pub clicks: Vec<String>,
+    pub clicks: Vec<Text>,
     /// The exact commands that do the same, as a person can paste them.
     pub commands: Vec<String>,
 }
 
 /// One thing that was found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// Its stable name.
     pub id: FindingId,
     /// How bad it is.
     pub severity: Severity,
     /// One sentence.
-    pub title: String,
+    pub title: Text,
     /// What was seen, and where.
     pub seen: Vec<Seen>,
     /// Why it matters.
-    pub why: String,
+    pub why: Text,
     /// How to mend it; empty if there is nothing to mend.
     pub remedy: Remedy,
     /// It is not known, and an error could hide behind it: no verdict can be given.
@@ -139,13 +176,13 @@ pub struct Finding {
 
 impl Finding {
     /// A finding with nothing but its name, severity and sentence.
-    pub(super) fn new(id: FindingId, severity: Severity, title: impl Into<String>) -> Self {
+    pub(super) fn new(id: FindingId, severity: Severity, title: Text) -> Self {
         Self {
             id,
             severity,
-            title: title.into(),
+            title,
             seen: Vec::new(),
-            why: String::new(),
+            why: Text::default(),
             remedy: Remedy::default(),
             withholds_verdict: false,
         }
@@ -154,38 +191,38 @@ impl Finding {
     /// For something that could not be decided because `reading` is not known.
     pub(super) fn unknown<T>(
         id: FindingId,
-        title: impl Into<String>,
+        title: Text,
         reading: &Reading<T>,
         withholds_verdict: bool,
     ) -> Self {
         let mut finding = Self::new(id, Severity::Unknown, title);
         finding.withholds_verdict = withholds_verdict;
         if let Reading::Unknown { source, why } = reading {
-            finding = finding.seen(why.to_string(), source);
+            finding = finding.seen(why.text(), source);
         }
         finding
     }
 
-    pub(super) fn seen(mut self, what: impl Into<String>, source: &Source) -> Self {
-        self.seen.push(Seen { what: what.into(), source: source.clone() });
+    pub(super) fn seen(mut self, what: Text, source: &Source) -> Self {
+        self.seen.push(Seen { what, source: source.clone() });
         self
     }
 
     /// As [`Finding::seen`], with the source of a reading that is known.
-    pub(super) fn seen_in<T>(self, what: impl Into<String>, reading: &Reading<T>) -> Self {
+    pub(super) fn seen_in<T>(self, what: Text, reading: &Reading<T>) -> Self {
         match reading.source() {
             Some(source) => self.seen(what, source),
             None => self,
         }
     }
 
-    pub(super) fn why(mut self, why: impl Into<String>) -> Self {
-        self.why = why.into();
+    pub(super) fn why(mut self, why: Text) -> Self {
+        self.why = why;
         self
     }
 
-    pub(super) fn click(mut self, click: impl Into<String>) -> Self {
-        self.remedy.clicks.push(click.into());
+    pub(super) fn click(mut self, click: Text) -> Self {
+        self.remedy.clicks.push(click);
         self
     }
 
@@ -202,6 +239,15 @@ pub(super) struct Findings(Vec<Finding>);
 impl Findings {
     pub(super) fn push(&mut self, finding: Finding) {
         self.0.push(finding);
+    }
+
+    pub(super) fn extend(&mut self, findings: impl IntoIterator<Item = Finding>) {
+        self.0.extend(findings);
+    }
+
+    /// Takes back what has since been seen better.
+    pub(super) fn remove(&mut self, id: FindingId) {
+        self.0.retain(|f| f.id != id);
     }
 
     pub(super) fn has(&self, id: FindingId) -> bool {

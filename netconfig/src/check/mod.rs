@@ -22,21 +22,37 @@ use self::{finding::Findings, subject::Subject};
 use crate::{
     evidence::Evidence,
     link::{InterfaceChoice, LinkKind},
+    peer::{Contact, EndReport},
     snapshot::{Platform, Snapshot},
 };
 
-/// What the machine is expected to be like.
+/// What the machine is expected to be like, and what its peers say about their ends.
 #[derive(Clone, Debug)]
 pub struct Expectation {
     /// The interface to judge; [`InterfaceChoice::Auto`] finds the Thunderbolt link.
     pub interface: InterfaceChoice,
     /// The peer that is to be reached over it.
     pub peer: Option<IpAddr>,
+    /// The interface named with the peer's address (`fe80::2%bridge0`).
+    pub peer_scope: Option<String>,
+    /// How talking to the peer went; `None` if it was not tried.
+    pub contact: Option<Contact>,
+    /// This machine's own report, to be compared with the peers'.
+    pub own: Option<EndReport>,
+    /// Reports of further machines: with three or more, cables may form a ring.
+    pub others: Vec<EndReport>,
 }
 
 impl Default for Expectation {
     fn default() -> Self {
-        Self { interface: InterfaceChoice::Auto, peer: None }
+        Self {
+            interface: InterfaceChoice::Auto,
+            peer: None,
+            peer_scope: None,
+            contact: None,
+            own: None,
+            others: Vec::new(),
+        }
     }
 }
 
@@ -64,7 +80,7 @@ pub struct Judged {
 }
 
 /// The outcome of a check.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// What it comes to.
     pub verdict: Verdict,
@@ -93,7 +109,7 @@ pub fn check(snapshot: &Snapshot, expectation: &Expectation) -> Report {
     let mut findings = Findings::default();
     let subject = subject::find(snapshot, &expectation.interface, &mut findings);
     if let Some(subject) = &subject {
-        let case = Case { snapshot, subject, peer: expectation.peer };
+        let case = Case { snapshot, subject, peer: expectation.peer, expectation };
         rules::judge(&case, &mut findings);
     }
     let findings = findings.sorted();
@@ -112,6 +128,7 @@ struct Case<'a> {
     snapshot: &'a Snapshot,
     subject: &'a Subject<'a>,
     peer: Option<IpAddr>,
+    expectation: &'a Expectation,
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::{
     evidence::{self, Evidence, Undecided},
     link::{InterfaceChoice, LinkKind},
     snapshot::{Interface, InterfaceType, Platform, Reading, Service, Snapshot, ThunderboltPort},
+    text::{Text, subject as say, words},
 };
 
 /// The interface that is judged, with what is known about it.
@@ -105,10 +106,10 @@ pub(super) fn find<'a>(
         },
     }?;
     if snapshot.interfaces.is_unknown() {
-        let title = format!("The state of {} is not known", subject.name);
+        let title = say::state_of_link_unknown(&subject.name);
         findings.push(
             Finding::unknown(FindingId::LinkDown, title, &snapshot.interfaces, true)
-                .why("Without the kernel's list of interfaces neither the link nor its address can be judged."),
+                .why(say::state_of_link_unknown_why()),
         );
     }
     Some(subject)
@@ -123,11 +124,11 @@ fn named<'a>(snapshot: &'a Snapshot, name: &str, findings: &mut Findings) -> Opt
             Finding::new(
                 FindingId::InterfaceMissing,
                 Severity::Error,
-                format!("There is no interface called {name}"),
+                say::no_such_interface(name),
             )
-            .seen(format!("these exist: {names}"), source)
-            .why("Nothing can be sent over an interface that does not exist.")
-            .click("Name one of those that exist with --interface, or leave it out to find the Thunderbolt link"),
+            .seen(say::these_exist(names), source)
+            .why(say::no_such_interface_why())
+            .click(say::no_such_interface_do()),
         );
         return None;
     }
@@ -162,11 +163,11 @@ fn best<'a>(
             Finding::new(
                 FindingId::SeveralLinks,
                 Severity::Warning,
-                format!("More than one Thunderbolt link is up; {} is judged here", chosen.name),
+                say::several_links(&chosen.name),
             )
-            .seen_in(equals.join(", "), &snapshot.interfaces)
-            .why("Programs that look for the one Thunderbolt link will not choose between them.")
-            .click(format!("Name the one you mean: --interface {}", chosen.name)),
+            .seen_in(Text::verbatim(equals.join(", ")), &snapshot.interfaces)
+            .why(say::several_links_why())
+            .click(say::several_links_do(&chosen.name)),
         );
     }
     Some(chosen)
@@ -174,10 +175,10 @@ fn best<'a>(
 
 fn on_linux<'a>(snapshot: &'a Snapshot, findings: &mut Findings) -> Option<Subject<'a>> {
     if snapshot.interfaces.is_unknown() {
-        let title = "Whether there is a Thunderbolt interface is not known";
+        let title = say::thunderbolt_interface_unknown();
         findings.push(
             Finding::unknown(FindingId::InterfaceMissing, title, &snapshot.interfaces, true)
-                .why("Without the kernel's list of interfaces nothing can be judged."),
+                .why(say::thunderbolt_interface_unknown_why()),
         );
         return None;
     }
@@ -185,33 +186,49 @@ fn on_linux<'a>(snapshot: &'a Snapshot, findings: &mut Findings) -> Option<Subje
     if let Some(chosen) = best(&candidates, snapshot, findings) {
         return Some(Subject::new(snapshot, &chosen.name, true));
     }
-    let peer = snapshot
-        .thunderbolt_ports
-        .items()
-        .iter()
-        .flat_map(ThunderboltPort::peers)
-        .next()
-        .map(|peer| peer.name.clone().unwrap_or_else(|| "a computer".into()));
-    let finding = Finding::new(
-        FindingId::InterfaceMissing,
-        Severity::Error,
-        "There is no Thunderbolt network interface",
-    )
-    .seen_in("no interface has the driver thunderbolt-net", &snapshot.interfaces)
-    .why("Linux makes one (usually thunderbolt0) when the driver is loaded and a computer is at the other end of the cable.");
-    findings.push(match peer {
-        Some(peer) => finding
-            .seen_in(format!("{peer} is at the other end of a cable"), &snapshot.thunderbolt_ports)
-            .click("Load the driver")
-            .command("sudo modprobe thunderbolt-net"),
-        None => finding
-            .seen_in("no computer is at the other end of any cable", &snapshot.thunderbolt_ports)
-            .click("Connect both machines with a Thunderbolt cable; after a warm boot unplug it and plug it in again")
-            .click("Load the driver on both machines")
-            .command("sudo modprobe thunderbolt-net")
-            .command("boltctl list"),
-    });
+    findings.push(no_interface(snapshot));
     None
+}
+
+/// Without an interface: is nobody there, or only the driver missing?
+fn no_interface(snapshot: &Snapshot) -> Finding {
+    let ports = &snapshot.thunderbolt_ports;
+    let mut peers = ports.items().iter().flat_map(ThunderboltPort::peers);
+    let unnamed = || words::a_computer();
+    match peers.next() {
+        Some(peer) => Finding::new(
+            FindingId::InterfaceMissing,
+            Severity::Error,
+            say::no_thunderbolt_interface(),
+        )
+        .seen_in(say::no_thunderbolt_driver(), &snapshot.interfaces)
+        .seen_in(
+            say::computer_at_the_end(peer.name.as_ref().map_or_else(unnamed, Text::verbatim)),
+            ports,
+        )
+        .why(say::no_thunderbolt_interface_why())
+        .click(say::load_the_driver())
+        .command("sudo modprobe thunderbolt-net"),
+        // A bus that cannot be read says nothing about who is on it.
+        None if ports.is_unknown() => Finding::new(
+            FindingId::InterfaceMissing,
+            Severity::Error,
+            say::no_thunderbolt_interface(),
+        )
+        .seen_in(say::no_thunderbolt_driver(), &snapshot.interfaces)
+        .why(say::no_thunderbolt_interface_why())
+        .click(say::load_the_driver_on_both())
+        .command("sudo modprobe thunderbolt-net")
+        .command("boltctl list"),
+        None => Finding::new(FindingId::XdomainMissing, Severity::Error, say::no_xdomain())
+            .seen_in(say::no_thunderbolt_driver(), &snapshot.interfaces)
+            .seen_in(say::no_xdomain_seen(), ports)
+            .why(Text::joined([say::no_thunderbolt_interface_why(), say::no_xdomain_why()], " "))
+            .click(say::replug())
+            .click(say::load_the_driver_on_both())
+            .command("sudo modprobe -r thunderbolt-net && sudo modprobe thunderbolt-net")
+            .command("boltctl list"),
+    }
 }
 
 fn on_macos<'a>(snapshot: &'a Snapshot, findings: &mut Findings) -> Option<Subject<'a>> {
@@ -231,6 +248,7 @@ fn on_macos<'a>(snapshot: &'a Snapshot, findings: &mut Findings) -> Option<Subje
         return Some(Subject::new(snapshot, &port.name, true));
     }
     findings.push(no_bridge(snapshot));
+    findings.extend(removed_by_exo(snapshot));
     None
 }
 
@@ -257,41 +275,49 @@ fn is_bridge_device(device: &str) -> bool {
 fn no_bridge(snapshot: &Snapshot) -> Finding {
     // It is missing only if both that would list it were heard.
     if snapshot.interfaces.is_unknown() || snapshot.hardware_ports.is_unknown() {
-        let title = "Whether there is a Thunderbolt bridge is not known";
+        let title = say::bridge_unknown();
         let mut finding =
             Finding::unknown(FindingId::BridgeMissing, title, &snapshot.interfaces, true);
         if let Reading::Unknown { source, why } = &snapshot.hardware_ports {
-            finding = finding.seen(why.to_string(), source);
+            finding = finding.seen(why.text(), source);
         }
-        return finding
-            .why("Both the kernel's interfaces and the hardware ports have to be seen to say that there is none.");
+        return finding.why(say::bridge_unknown_why());
     }
-    let by_exo: Vec<&str> = snapshot
-        .services
-        .items()
-        .iter()
-        .map(|s| s.name.as_str())
-        .filter(|name| name.starts_with("EXO Thunderbolt"))
-        .collect();
-    let mut finding = Finding::new(
-        FindingId::BridgeMissing,
-        Severity::Error,
-        "There is no Thunderbolt bridge",
-    )
-    .seen_in("no bridge with Thunderbolt ports as its members", &snapshot.interfaces)
-    .seen_in("no bridge among the hardware ports", &snapshot.hardware_ports)
-    .why("macOS speaks IP over a Thunderbolt cable through a bridge of the Thunderbolt ports. Without one the cable carries no network.");
-    if !by_exo.is_empty() {
-        finding = finding
-            .seen_in(format!("services made by exo: {}", by_exo.join(", ")), &snapshot.services)
-            .click(
-                "exo removed the bridge: run its uninstaller, then choose the location Automatic",
-            );
-        finding = finding.command("networksetup -switchtolocation Automatic");
-    }
-    finding
-        .click("System Settings > Network > … (below the list) > Manage Virtual Interfaces…")
-        .click("+ > New Thunderbolt Bridge… > tick every Thunderbolt port > Create > Done")
-        .click("No command makes a bridge that lasts; this one shows it once it is there")
+    Finding::new(FindingId::BridgeMissing, Severity::Error, say::bridge_missing())
+        .seen_in(say::no_bridge_in_kernel(), &snapshot.interfaces)
+        .seen_in(say::no_bridge_among_ports(), &snapshot.hardware_ports)
+        .why(say::bridge_missing_why())
+        .click(say::manage_virtual_interfaces())
+        .click(say::new_bridge())
+        .click(say::no_command_makes_a_bridge())
         .command("networksetup -listallhardwareports")
+}
+
+/// What exo leaves: services and a location of its own, and a daemon. All three names are the
+/// program's own and in no language.
+pub(super) fn removed_by_exo(snapshot: &Snapshot) -> Option<Finding> {
+    let services = snapshot.services.items().iter().map(|s| s.name.as_str());
+    let services: Vec<&str> = services.filter(|name| name.starts_with("EXO Thunderbolt")).collect();
+    let location = snapshot.preferences.value().and_then(|p| p.location.as_deref());
+    let location = location.filter(|name| *name == "exo");
+    let daemon = snapshot.exo_daemon.value() == Some(&true);
+    if services.is_empty() && location.is_none() && !daemon {
+        return None;
+    }
+    let mut finding = Finding::new(FindingId::RemovedByExo, Severity::Error, say::removed_by_exo());
+    if !services.is_empty() {
+        finding = finding.seen_in(say::exo_services(services.join(", ")), &snapshot.services);
+    }
+    if let Some(location) = location {
+        finding = finding.seen_in(say::exo_location(location), &snapshot.preferences);
+    }
+    if daemon {
+        finding = finding.seen_in(say::exo_daemon(), &snapshot.exo_daemon);
+    }
+    Some(
+        finding
+            .why(say::removed_by_exo_why())
+            .click(say::removed_by_exo_do())
+            .command("networksetup -switchtolocation Automatic"),
+    )
 }

@@ -8,11 +8,14 @@ use std::{collections::BTreeMap, fs, io, net::IpAddr, num::NonZeroU32, thread, t
 
 use super::{Request, command, parse};
 use crate::snapshot::{
-    InternetSharing, PeerRoute, Platform, Reading, Service, ServiceConfig, Snapshot, Source,
+    InternetSharing, PeerRoute, Platform, Rdma, Reading, Service, ServiceConfig, Snapshot, Source,
     Unknown,
 };
 
 const SYSTEM_CONFIGURATION: &str = "/Library/Preferences/SystemConfiguration";
+
+/// What exo installs to take the bridge apart at every start.
+const EXO_DAEMON: &str = "/Library/LaunchDaemons/io.exo.networksetup.plist";
 
 /// Bound on a source that normally answers in milliseconds.
 const QUICK_LIMIT: Duration = Duration::from_secs(5);
@@ -40,6 +43,20 @@ pub(super) enum Query {
     InternetSharing,
     /// What is configured.
     Preferences,
+    /// The version of macOS.
+    OsVersion,
+    /// Links as the system prefers them.
+    Preferred,
+    /// The application firewall.
+    Firewall,
+    /// Whether RDMA is switched on.
+    RdmaStatus,
+    /// Its devices.
+    RdmaDevices,
+    /// Whether exo's network daemon is installed.
+    ExoDaemon,
+    /// Who was refused the local network lately.
+    LocalNetworkLog,
 }
 
 impl Query {
@@ -61,7 +78,22 @@ impl Query {
                 ("/sbin/route", words(&["-n", "get", "-inet6", &peer.to_string()]))
             }
             Self::Routes => ("/usr/sbin/netstat", words(&["-rn"])),
-            Self::InternetSharing | Self::Preferences => return None,
+            Self::OsVersion => ("/usr/bin/sw_vers", words(&["-productVersion"])),
+            Self::Preferred => ("/usr/sbin/scutil", words(&["--nwi"])),
+            Self::Firewall => {
+                ("/usr/libexec/ApplicationFirewall/socketfilterfw", words(&["--getglobalstate"]))
+            }
+            Self::RdmaStatus => ("/usr/bin/rdma_ctl", words(&["status"])),
+            Self::RdmaDevices => ("/usr/bin/ibv_devices", Vec::new()),
+            Self::LocalNetworkLog => {
+                let predicate =
+                    format!("eventMessage CONTAINS \"{}\"", parse::local_network::PROHIBITED);
+                let args = ["show", "--last", "10m", "--style", "syslog", "--predicate"];
+                let mut args: Vec<String> = words(&args);
+                args.push(predicate);
+                ("/usr/bin/log", args)
+            }
+            Self::InternetSharing | Self::Preferences | Self::ExoDaemon => return None,
         })
     }
 
@@ -70,7 +102,16 @@ impl Query {
         match self {
             Self::InternetSharing => Some(format!("{SYSTEM_CONFIGURATION}/com.apple.nat.plist")),
             Self::Preferences => Some(format!("{SYSTEM_CONFIGURATION}/preferences.plist")),
+            Self::ExoDaemon => Some(EXO_DAEMON.to_owned()),
             _ => None,
+        }
+    }
+
+    /// How long to wait for it: the slow ones have to look through much.
+    fn limit(&self) -> Duration {
+        match self {
+            Self::Thunderbolt | Self::LocalNetworkLog => SLOW_LIMIT,
+            _ => QUICK_LIMIT,
         }
     }
 
@@ -106,6 +147,13 @@ impl Query {
             Self::Routes => "netstat-rn.txt".into(),
             Self::InternetSharing => "com.apple.nat.plist.txt".into(),
             Self::Preferences => "preferences.plist.txt".into(),
+            Self::OsVersion => "sw_vers-productVersion.txt".into(),
+            Self::Preferred => "scutil-nwi.txt".into(),
+            Self::Firewall => "socketfilterfw-getglobalstate.txt".into(),
+            Self::RdmaStatus => "rdma_ctl-status.txt".into(),
+            Self::RdmaDevices => "ibv_devices.txt".into(),
+            Self::ExoDaemon => "io.exo.networksetup.plist.txt".into(),
+            Self::LocalNetworkLog => "log-local-network.txt".into(),
         }
     }
 }
@@ -129,8 +177,19 @@ impl Answer for Live {
     fn answer(&self, query: &Query) -> Result<Vec<u8>, Unknown> {
         if let Some((program, args)) = query.command() {
             let args: Vec<&str> = args.iter().map(String::as_str).collect();
-            let limit = if *query == Query::Thunderbolt { SLOW_LIMIT } else { QUICK_LIMIT };
-            return command::run(program, &args, limit);
+            return match command::run(program, &args, query.limit()) {
+                // A system older than RDMA over Thunderbolt: that is an answer.
+                Err(Unknown::Missing { .. }) if *query == Query::RdmaStatus => {
+                    Ok(parse::rdma::ABSENT.into())
+                }
+                answer => answer,
+            };
+        }
+        if *query == Query::ExoDaemon {
+            let there = fs::exists(EXO_DAEMON)
+                .map_err(|error| super::recorded::unreadable(EXO_DAEMON, &error))?;
+            let word = if there { parse::word::PRESENT } else { parse::word::ABSENT };
+            return Ok(word.into());
         }
         let path = query.file().unwrap_or_default();
         match fs::read(&path) {
@@ -179,6 +238,13 @@ pub(super) fn full(asked: &dyn Answer, request: &Request) -> Snapshot {
             scope.spawn(|| text(asked, &Query::HardwarePorts, parse::hardware_ports::parse));
         let services = scope.spawn(|| services(asked, Depth::WithConfig));
         let routes = scope.spawn(|| text(asked, &Query::Routes, parse::netstat::parse));
+        let version = scope.spawn(|| text(asked, &Query::OsVersion, parse::word::parse_version));
+        let preferred = scope.spawn(|| text(asked, &Query::Preferred, parse::scutil_nwi::parse));
+        let firewall = scope.spawn(|| text(asked, &Query::Firewall, parse::firewall::parse));
+        let rdma = scope.spawn(|| rdma(asked));
+        let refusals = (!request.peers.is_empty()).then(|| {
+            scope.spawn(|| text(asked, &Query::LocalNetworkLog, parse::local_network::parse))
+        });
         let peers: Vec<_> = request
             .peers
             .iter()
@@ -186,11 +252,19 @@ pub(super) fn full(asked: &dyn Answer, request: &Request) -> Snapshot {
             .collect();
         snapshot.interfaces = interfaces(asked);
         snapshot.internet_sharing = internet_sharing(asked);
+        snapshot.exo_daemon = text(asked, &Query::ExoDaemon, parse::word::parse);
         snapshot.preferences = bytes(asked, &Query::Preferences, parse::preferences::parse);
         snapshot.hardware_ports = joined(ports.join(), &Query::HardwarePorts);
         snapshot.services = joined(services.join(), &Query::ServiceOrder);
         snapshot.routes = joined(routes.join(), &Query::Routes);
         snapshot.thunderbolt_ports = joined(thunderbolt.join(), &Query::Thunderbolt);
+        snapshot.os_version = joined(version.join(), &Query::OsVersion);
+        snapshot.preferred = joined(preferred.join(), &Query::Preferred);
+        snapshot.firewall = joined(firewall.join(), &Query::Firewall);
+        snapshot.rdma = joined(rdma.join(), &Query::RdmaStatus);
+        if let Some(refusals) = refusals {
+            snapshot.local_network_refusals = joined(refusals.join(), &Query::LocalNetworkLog);
+        }
         for (peer, route) in peers {
             snapshot.peer_routes.insert(peer, joined(route.join(), &Query::RouteGet(peer)));
         }
@@ -281,6 +355,17 @@ fn internet_sharing(asked: &dyn Answer) -> Reading<InternetSharing> {
     bytes(asked, &Query::InternetSharing, parse::nat::parse)
 }
 
+fn rdma(asked: &dyn Answer) -> Reading<Rdma> {
+    match text(asked, &Query::RdmaStatus, parse::rdma::parse_status) {
+        Reading::Known { value: enabled, source } => {
+            let devices = text(asked, &Query::RdmaDevices, parse::rdma::parse_devices);
+            Reading::known(Rdma { enabled, devices: devices.value().cloned() }, source)
+        }
+        Reading::Unknown { source, why } => Reading::Unknown { source, why },
+        Reading::NotApplicable => Reading::NotApplicable,
+    }
+}
+
 fn peer_route(asked: &dyn Answer, peer: IpAddr) -> Reading<PeerRoute> {
     let query = Query::RouteGet(peer);
     // `route` ends in failure when there is no route: that is an answer too.
@@ -308,7 +393,16 @@ pub(super) fn queries(request: &Request) -> Vec<Query> {
         Query::Routes,
         Query::InternetSharing,
         Query::Preferences,
+        Query::OsVersion,
+        Query::Preferred,
+        Query::Firewall,
+        Query::RdmaStatus,
+        Query::RdmaDevices,
+        Query::ExoDaemon,
     ];
+    if !request.peers.is_empty() {
+        queries.push(Query::LocalNetworkLog);
+    }
     queries.extend(request.peers.iter().map(|peer| Query::RouteGet(*peer)));
     queries
 }

@@ -12,10 +12,13 @@
 //! | `netstat-rn.txt`, `route-get-<peer>.txt` | |
 //! | `com.apple.nat.plist.txt`, `preferences.plist.txt` (XML, binary or `plutil -p`) | |
 //!
-//! `platform.txt` holds `macos` or `linux`; without it the platform is told by the files.
+//! `peer-<peer>.json` keeps what was learned by talking to a peer ([`Exchange`]). `platform.txt` holds `macos` or `linux`; without it the platform is told by the files.
+
+mod mask;
 
 use std::{
-    fs, io,
+    fmt, fs, io,
+    net::IpAddr,
     path::{Path, PathBuf},
 };
 
@@ -23,7 +26,11 @@ use super::{
     Request, linux,
     macos::{self, Answer, Query},
 };
-use crate::snapshot::{Platform, Snapshot, Unknown};
+use crate::{
+    peer::Exchange,
+    snapshot::{Platform, Snapshot, Unknown},
+    text::{Lang, Text, tool},
+};
 
 const PLATFORM: &str = "platform.txt";
 
@@ -31,26 +38,29 @@ const PLATFORM: &str = "platform.txt";
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// Why a folder could not be read as, or written as, a recorded set.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum RecordError {
     /// It cannot be opened.
-    #[error("{} cannot be opened or written", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// The system's words.
-        #[source]
         error: io::Error,
     },
     /// Nothing in it is named like a recorded answer.
-    #[error("{} holds no recorded answers", path.display())]
     NothingRecorded {
         /// The folder.
         path: PathBuf,
     },
+    /// What was learned by talking to a peer cannot be read.
+    Exchange {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        why: Unknown,
+    },
     /// `platform.txt` names something else.
-    #[error("{}: \"{found}\" is neither macos nor linux", path.display())]
     UnknownPlatform {
         /// The file.
         path: PathBuf,
@@ -60,23 +70,35 @@ pub enum RecordError {
 }
 
 impl RecordError {
-    /// What to do next.
-    pub fn hint(&self) -> String {
+    /// What went wrong.
+    pub fn text(&self) -> Text {
         match self {
-            Self::Io { path, .. } => {
-                format!("see whether {} is there and readable", path.display())
+            Self::Io { path, error } => tool::record_io(path.display(), error),
+            Self::NothingRecorded { path } => tool::record_nothing(path.display()),
+            Self::Exchange { path, why } => tool::record_io(path.display(), why.text()),
+            Self::UnknownPlatform { path, found } => tool::record_platform(path.display(), found),
+        }
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> Text {
+        match self {
+            Self::Io { path, .. } | Self::Exchange { path, .. } => {
+                tool::record_io_hint(path.display())
             }
-            Self::NothingRecorded { .. } => {
-                "record one with `tbnet snapshot DIR`, or name the files after their commands, \
-                 for example ifconfig.txt and networksetup-listallhardwareports.txt"
-                    .to_owned()
-            }
-            Self::UnknownPlatform { path, .. } => {
-                format!("write macos or linux into {}", path.display())
-            }
+            Self::NothingRecorded { .. } => tool::record_nothing_hint(),
+            Self::UnknownPlatform { path, .. } => tool::record_platform_hint(path.display()),
         }
     }
 }
+
+impl fmt::Display for RecordError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text().words(Lang::En))
+    }
+}
+
+impl std::error::Error for RecordError {}
 
 /// Reads a recorded set into a snapshot.
 ///
@@ -89,6 +111,40 @@ pub fn load(folder: &Path, request: &Request) -> Result<Snapshot, RecordError> {
         Platform::MacOs => macos::full(&Folder { path: folder.to_owned() }, request),
         Platform::Linux => linux::recorded(folder, request),
     })
+}
+
+/// What talking to `peer` brought when the set was recorded; `None` if it was not recorded.
+///
+/// # Errors
+/// If it was recorded and cannot be read.
+pub fn exchange(folder: &Path, peer: IpAddr) -> Result<Option<Exchange>, RecordError> {
+    let name = exchange_file(peer);
+    let bytes = match read(folder, &name) {
+        Ok(bytes) => bytes,
+        Err(Unknown::Missing { .. }) => return Ok(None),
+        Err(why) => return Err(RecordError::Exchange { path: folder.join(name), why }),
+    };
+    serde_json::from_slice(&bytes).map(Some).map_err(|error| RecordError::Exchange {
+        path: folder.join(name),
+        why: Unknown::Unreadable { detail: error.to_string() },
+    })
+}
+
+/// Records what talking to `peer` brought.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn record_exchange(
+    folder: &Path,
+    peer: IpAddr,
+    exchange: &Exchange,
+) -> Result<(), RecordError> {
+    let bytes = serde_json::to_vec_pretty(exchange).unwrap_or_default();
+    write(folder, &exchange_file(peer), &bytes)
+}
+
+fn exchange_file(peer: IpAddr) -> String {
+    format!("peer-{peer}.json")
 }
 
 fn platform(folder: &Path) -> Result<Platform, RecordError> {
@@ -141,6 +197,15 @@ pub(super) fn unreadable(name: &str, error: &io::Error) -> Unknown {
     }
 }
 
+/// What is to become of names, serial numbers, hardware addresses and UUIDs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Privacy {
+    /// They are written as the system says them.
+    AsItIs,
+    /// They are replaced, the same by the same; IP addresses are kept.
+    Masked,
+}
+
 /// What became of each source when a set was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recorded {
@@ -156,13 +221,21 @@ pub struct Recorded {
 ///
 /// # Errors
 /// If the folder or a file cannot be written. A source that does not answer is left out and named.
-pub fn record(folder: &Path, request: &Request) -> Result<Vec<Recorded>, RecordError> {
+pub fn record(
+    folder: &Path,
+    request: &Request,
+    privacy: Privacy,
+) -> Result<Vec<Recorded>, RecordError> {
     create(folder)?;
     #[cfg(target_os = "linux")]
     let (platform, answers) = ("linux", linux::live::answers(request));
     #[cfg(not(target_os = "linux"))]
     let (platform, answers) = ("macos", macos::answers(&macos::Live, request));
 
+    let answers = match privacy {
+        Privacy::AsItIs => answers,
+        Privacy::Masked => mask::answers(answers),
+    };
     let mut written = Vec::new();
     write(folder, PLATFORM, format!("{platform}\n").as_bytes())?;
     for (file, answer) in answers {

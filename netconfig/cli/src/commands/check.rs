@@ -5,34 +5,41 @@ use std::path::Path;
 use exo_netconfig::{
     LinkKind, Snapshot,
     check::{Expectation, Finding, Report, Severity, Verdict, check},
+    system::recorded,
+    text::{Text, tool},
 };
-use serde::Serialize;
 
-use super::{Exit, snapshot_of};
+use super::{Exit, mistake, snapshot_of};
 use crate::{
     args::CheckArgs,
-    output::{Output, SCHEMA, Style},
+    json::CheckJson,
+    output::{Output, Style, addresses, state},
 };
 
 pub(crate) fn run(args: &CheckArgs, output: &mut Output) -> anyhow::Result<Exit> {
-    let peers: Vec<_> = args.peer.into_iter().collect();
+    let peer = args.peer.as_ref();
+    let peers: Vec<_> = peer.map(|peer| peer.ip).into_iter().collect();
     let snapshot = snapshot_of(args.from.as_deref(), &peers)?;
-    let expectation = Expectation { interface: args.interface.clone(), peer: args.peer };
+    let mut expectation = Expectation {
+        interface: args.interface.clone(),
+        peer: peer.map(|peer| peer.ip),
+        peer_scope: peer.and_then(|peer| peer.scope.clone()),
+        ..Expectation::default()
+    };
+    if let (Some(folder), Some(peer)) = (&args.from, peer)
+        && let Some(exchange) = recorded::exchange(folder, peer.ip).map_err(mistake)?
+    {
+        expectation.own = exchange.own;
+        expectation.contact = Some(exchange.contact);
+        expectation.others = exchange.others;
+    }
     let report = check(&snapshot, &expectation);
     if args.json {
-        output.json(&Json { schema: SCHEMA, command: "check", report: &report })?;
+        output.json(&CheckJson::of(&report, output.lang()))?;
     } else {
         text(&report, &snapshot, args.from.as_deref(), output)?;
     }
     Ok(report.verdict.into())
-}
-
-#[derive(Serialize)]
-struct Json<'a> {
-    schema: u32,
-    command: &'static str,
-    #[serde(flatten)]
-    report: &'a Report,
 }
 
 fn text(
@@ -42,25 +49,25 @@ fn text(
     output: &mut Output,
 ) -> anyhow::Result<()> {
     let place = match from {
-        Some(folder) => format!("{} recorded in {}", report.platform, folder.display()),
-        None => format!("this machine ({})", report.platform),
+        Some(folder) => tool::recorded_in(report.platform, folder.display()),
+        None => tool::this_machine(report.platform),
     };
     match &report.judged {
         Some(judged) => {
             let kind = match judged.kind {
-                Some(LinkKind::Thunderbolt) => "Thunderbolt link",
-                Some(LinkKind::ByHand) => "by-hand link",
-                None => "link",
+                Some(LinkKind::Thunderbolt) => tool::kind_thunderbolt(),
+                Some(LinkKind::ByHand) => tool::kind_by_hand(),
+                None => tool::kind_unknown(),
             };
-            output.line(&format!("{place}: {kind} {}", judged.interface))?;
+            output.say(tool::judged(place, kind, &judged.interface))?;
             if let Some(evidence) = &judged.evidence {
-                output.wrapped("  ", &evidence.to_string())?;
+                output.wrapped("  ", &output.words(evidence.text()))?;
             }
             if let Some(facts) = facts(snapshot, &judged.interface) {
-                output.wrapped("  ", &facts)?;
+                output.wrapped("  ", &output.words(facts))?;
             }
         }
-        None => output.line(&place)?,
+        None => output.say(place)?,
     }
     for finding in &report.findings {
         output.line("")?;
@@ -71,62 +78,73 @@ fn text(
 }
 
 /// What is so, whether or not anything is wrong with it.
-fn facts(snapshot: &Snapshot, name: &str) -> Option<String> {
+fn facts(snapshot: &Snapshot, name: &str) -> Option<Text> {
     let interface = snapshot.interface(name)?;
-    let mut facts = vec![crate::output::state(interface)];
-    facts.extend(crate::output::addresses(interface.addresses.as_deref().unwrap_or_default()));
+    let mut facts = vec![state(interface)];
+    let nets = addresses(interface.addresses.as_deref().unwrap_or_default());
+    facts.extend(nets.iter().map(Text::verbatim));
     let service = snapshot.services.items().iter().find(|s| s.device.as_deref() == Some(name));
     if let Some(service) = service {
-        facts.push(format!("service \"{}\"", service.name));
+        facts.push(tool::service_fact(&service.name));
     }
-    Some(facts.join(", "))
+    Some(Text::joined(facts, ", "))
 }
 
 fn one(finding: &Finding, output: &mut Output) -> anyhow::Result<()> {
     let (word, style) = match finding.severity {
-        Severity::Error => ("error", Style::Error),
-        Severity::Warning => ("warning", Style::Warning),
-        Severity::Unknown => ("unknown", Style::Unknown),
-        Severity::Info => ("info", Style::Info),
+        Severity::Error => (tool::severity_error(), Style::Error),
+        Severity::Warning => (tool::severity_warning(), Style::Warning),
+        Severity::Unknown => (tool::severity_unknown(), Style::Unknown),
+        Severity::Info => (tool::severity_info(), Style::Info),
     };
-    let head = format!("{}[{}]", output.styled(style, word), finding.id);
-    output.line(&format!("{head} {}", output.styled(Style::Strong, &finding.title)))?;
+    let head = format!("{}[{}]", output.styled(style, &output.words(word)), finding.id);
+    let title = output.styled(Style::Strong, &output.words(&finding.title));
+    output.line(&format!("{head} {title}"))?;
+    let label = |output: &Output, text: Text| output.label(&output.words(text));
     for seen in &finding.seen {
-        output.wrapped("  seen: ", &format!("{} ({})", seen.what, seen.source))?;
+        let label = label(output, tool::seen());
+        output.wrapped(&label, &format!("{} ({})", output.words(&seen.what), seen.source))?;
     }
     if !finding.why.is_empty() {
-        output.wrapped("  why:  ", &finding.why)?;
+        output.wrapped(&label(output, tool::why()), &output.words(&finding.why))?;
     }
     for click in &finding.remedy.clicks {
-        output.wrapped("  do:   ", click)?;
+        output.wrapped(&label(output, tool::do_this()), &output.words(click))?;
     }
     for command in &finding.remedy.commands {
         // Never wrapped: it is there to be copied.
         let command = output.styled(Style::Command, command);
-        output.line(&format!("  run:  {command}"))?;
+        output.line(&format!("{}{command}", label(output, tool::run_this())))?;
     }
     Ok(())
 }
 
 fn verdict(report: &Report, output: &mut Output) -> anyhow::Result<()> {
-    let count = |severity, one: &str, many: &str| match report.count(severity) {
+    let problems = match report.count(Severity::Error) {
         0 => None,
-        1 => Some(format!("1 {one}")),
-        n => Some(format!("{n} {many}")),
+        1 => Some(tool::one_problem()),
+        n => Some(tool::problems(n)),
     };
-    let counts: Vec<String> = [
-        count(Severity::Error, "problem", "problems"),
-        count(Severity::Warning, "warning", "warnings"),
-        count(Severity::Unknown, "thing not known", "things not known"),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
+    let warnings = match report.count(Severity::Warning) {
+        0 => None,
+        1 => Some(tool::one_warning()),
+        n => Some(tool::warnings(n)),
+    };
+    let unknowns = match report.count(Severity::Unknown) {
+        0 => None,
+        1 => Some(tool::one_unknown()),
+        n => Some(tool::unknowns(n)),
+    };
+    let counts: Vec<Text> = [problems, warnings, unknowns].into_iter().flatten().collect();
     let (word, style) = match report.verdict {
-        Verdict::Good => ("good", Style::Good),
-        Verdict::Problems => ("not good", Style::Error),
-        Verdict::CouldNotCheck => ("could not check", Style::Unknown),
+        Verdict::Good => (tool::good(), Style::Good),
+        Verdict::Problems => (tool::not_good(), Style::Error),
+        Verdict::CouldNotCheck => (tool::could_not_check(), Style::Unknown),
     };
-    let word = output.styled(style, word);
-    output.line(&if counts.is_empty() { word } else { format!("{word}: {}", counts.join(", ")) })
+    let word = output.styled(style, &output.words(word));
+    if counts.is_empty() {
+        return output.line(&word);
+    }
+    let counts = output.words(Text::joined(counts, ", "));
+    output.line(&format!("{word}: {counts}"))
 }

@@ -2,19 +2,19 @@
 
 pub(crate) mod check;
 pub(crate) mod completions;
+pub(crate) mod man;
 pub(crate) mod show;
 pub(crate) mod snapshot;
 
 use std::{net::IpAddr, path::Path, process::ExitCode};
 
-use anyhow::Context as _;
 use exo_netconfig::{
     Snapshot,
     check::Verdict,
     system::{self, Request, recorded},
 };
 
-use crate::output::Hint;
+use crate::output::Mistake;
 
 /// How it ended, as scripts see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,10 +52,10 @@ fn snapshot_of(from: Option<&Path>, peers: &[IpAddr]) -> anyhow::Result<Snapshot
     let request = Request { peers: peers.to_vec() };
     match from {
         None => Ok(system::collect(&request)),
-        Some(folder) => recorded::load(folder, &request).map_err(|error| {
-            let hint = Hint(error.hint());
-            anyhow::Error::new(error).context(hint)
-        }),
+        Some(folder) => Ok(recorded::load(folder, &request).map_err(mistake)?),
     }
-    .context("cannot read the machine's state")
+}
+
+fn mistake(error: recorded::RecordError) -> Mistake {
+    Mistake { text: error.text(), hint: error.hint() }
 }

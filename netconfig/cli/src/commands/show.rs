@@ -4,22 +4,23 @@ use std::path::Path;
 
 use exo_netconfig::{
     Evidence, Snapshot,
-    link::LinkKind,
-    snapshot::{Interface, Reading, Service, ThunderboltDevice, ThunderboltPort},
+    snapshot::{
+        Firewall, Interface, InterfaceType, Reading, Service, ThunderboltDevice, ThunderboltPort,
+    },
+    text::{Say as _, Text, tool, words},
 };
-use serde::Serialize;
 
 use super::{Exit, snapshot_of};
 use crate::{
     args::ShowArgs,
-    output::{Output, SCHEMA, Style, state},
+    json::ShowJson,
+    output::{Output, Style, addresses, state},
 };
 
 pub(crate) fn run(args: &ShowArgs, output: &mut Output) -> anyhow::Result<Exit> {
     let snapshot = snapshot_of(args.from.as_deref(), &[])?;
     if args.json {
-        let links = snapshot.interfaces.items().iter().map(|i| link(&snapshot, i)).collect();
-        output.json(&Json { schema: SCHEMA, command: "show", links, snapshot: &snapshot })?;
+        output.json(&ShowJson::of(&snapshot))?;
     } else {
         text(&snapshot, args.from.as_deref(), output)?;
     }
@@ -27,150 +28,201 @@ pub(crate) fn run(args: &ShowArgs, output: &mut Output) -> anyhow::Result<Exit> 
     Ok(if snapshot.interfaces.is_unknown() { Exit::CouldNotCheck } else { Exit::Good })
 }
 
-#[derive(Serialize)]
-struct Json<'a> {
-    schema: u32,
-    command: &'static str,
-    links: Vec<LinkJson<'a>>,
-    snapshot: &'a Snapshot,
-}
-
-#[derive(Serialize)]
-struct LinkJson<'a> {
-    name: &'a str,
-    /// `null` if the source that decides did not answer.
-    kind: Option<LinkKind>,
-    evidence: Option<Evidence>,
-}
-
-fn link<'a>(snapshot: &Snapshot, interface: &'a Interface) -> LinkJson<'a> {
-    let evidence = snapshot.evidence(&interface.name);
-    LinkJson {
-        name: &interface.name,
-        kind: evidence.as_ref().map(|evidence| match evidence {
-            Evidence::ChosenByHand => LinkKind::ByHand,
-            _ => LinkKind::Thunderbolt,
-        }),
-        evidence,
-    }
-}
-
 fn text(snapshot: &Snapshot, from: Option<&Path>, output: &mut Output) -> anyhow::Result<()> {
-    let recorded = from.map(|f| format!(", recorded in {}", f.display())).unwrap_or_default();
-    output.line(&format!("{}{recorded}", snapshot.platform))?;
+    let version = snapshot.os_version.value().map(|v| format!(" {v}")).unwrap_or_default();
+    let system = format!("{}{version}", snapshot.platform);
+    output.say(match from {
+        Some(folder) => tool::recorded_in(system, folder.display()),
+        None => tool::this_machine(system),
+    })?;
     cables(snapshot, output)?;
     links(snapshot, output)?;
     services(snapshot, output)?;
+    switches(snapshot, output)?;
     unknown(snapshot, output)
 }
 
-fn heading(output: &mut Output, title: &str) -> anyhow::Result<()> {
+fn heading(output: &mut Output, title: Text) -> anyhow::Result<()> {
     output.line("")?;
-    let title = output.styled(Style::Strong, title);
+    let title = output.styled(Style::Strong, &output.words(title));
     output.line(&title)
 }
 
+/// Each port as a line from this machine to what is at its end:
+/// `port 1  en2 in bridge0  ═══ 80 Gb/s ═══  computer Mac Studio (Mac15,14)`.
 fn cables(snapshot: &Snapshot, output: &mut Output) -> anyhow::Result<()> {
     let Reading::Known { value, .. } = &snapshot.thunderbolt_ports else { return Ok(()) };
-    heading(output, "Thunderbolt ports")?;
+    heading(output, tool::cables_title())?;
     if value.is_empty() {
-        return output.line("  none with anything plugged in");
+        let words = output.words(tool::no_ports());
+        return output.line(&format!("  {words}"));
     }
     let mut ports: Vec<&ThunderboltPort> = value.iter().collect();
     ports.sort_by_key(|port| (port.receptacle.clone(), port.bus.clone()));
-    let rows = ports.into_iter().map(|port| {
+    let mut rows = Vec::new();
+    for port in ports {
         let place = match &port.receptacle {
-            Some(receptacle) => format!("port {receptacle}"),
-            None => port.bus.clone(),
+            Some(receptacle) => words::port(receptacle),
+            None => Text::verbatim(&port.bus),
         };
-        let what = match (port.devices.is_empty(), port.connected) {
-            (false, _) => port.devices.iter().map(device).collect::<Vec<_>>().join(", "),
-            (true, Some(false)) => "empty".to_owned(),
-            (true, Some(true)) => "connected, nothing recognised".to_owned(),
-            (true, None) => "not known".to_owned(),
+        let ends: Vec<Text> = match (port.devices.is_empty(), port.connected) {
+            (false, _) => port.devices.iter().map(device).collect(),
+            (true, Some(false)) => vec![tool::empty()],
+            (true, Some(true)) => vec![tool::nothing_recognised()],
+            (true, None) => vec![tool::not_known()],
         };
-        vec![place, port.speed.clone().unwrap_or_default(), what]
-    });
-    output.table(rows.collect())
+        for (at, end) in ends.into_iter().enumerate() {
+            // What hangs below a hub is drawn below it.
+            let (place, device, line) = match at {
+                0 => (output.words(&place), carrying(snapshot, port), line(port)),
+                _ => (String::new(), String::new(), "  └─".to_owned()),
+            };
+            rows.push(vec![place, device, line, output.words(end)]);
+        }
+    }
+    output.table(rows)
 }
 
-fn device(device: &ThunderboltDevice) -> String {
-    let name = device.name.as_deref().or(device.model.as_deref()).unwrap_or("unnamed");
-    let model = device.model.as_deref().filter(|model| *model != name);
-    let model = model.map(|model| format!(" ({model})")).unwrap_or_default();
-    let what = if device.is_computer { "computer" } else { "device" };
-    format!("{what} {name}{model}")
+/// `en2 in bridge0`: the device of a port, and the bridge or bond that it belongs to.
+fn carrying(snapshot: &Snapshot, port: &ThunderboltPort) -> String {
+    let Some(device) = snapshot.device_of(port) else { return String::new() };
+    match snapshot.interface(device).and_then(|i| i.master.as_deref()) {
+        Some(master) => format!("{device} ─ {master}"),
+        None => device.to_owned(),
+    }
+}
+
+/// The cable, with its speed; a port with nothing in it has dots.
+fn line(port: &ThunderboltPort) -> String {
+    let speed = port.speed.as_deref().unwrap_or("?");
+    match port.connected {
+        Some(true) => format!("═══ {speed} ═══"),
+        _ => format!("··· {speed} ···"),
+    }
+}
+
+fn device(device: &ThunderboltDevice) -> Text {
+    let label = match (&device.name, &device.model) {
+        (Some(name), Some(model)) if name != model => {
+            Text::verbatim(format_args!("{name} ({model})"))
+        }
+        (Some(name), _) => Text::verbatim(name),
+        (None, Some(model)) => Text::verbatim(model),
+        (None, None) => words::unnamed_device(),
+    };
+    if device.is_computer { tool::computer(label) } else { tool::device(label) }
 }
 
 fn links(snapshot: &Snapshot, output: &mut Output) -> anyhow::Result<()> {
     let Reading::Known { value, .. } = &snapshot.interfaces else { return Ok(()) };
-    heading(output, "Links")?;
+    heading(output, tool::links_title())?;
     let is_thunderbolt =
         |i: &Interface| !matches!(snapshot.evidence(&i.name), None | Some(Evidence::ChosenByHand));
     let has_address = |i: &Interface| i.addresses.as_ref().is_some_and(|a| !a.is_empty());
     let (mut shown, rest): (Vec<&Interface>, Vec<&Interface>) =
         value.iter().partition(|i| i.master.is_none() && (is_thunderbolt(i) || has_address(i)));
     shown.sort_by_key(|i| (!is_thunderbolt(i), i.is_loopback()));
-    let rows = shown.into_iter().map(|interface| {
-        let port = snapshot.hardware_port(&interface.name).map(|port| port.port.clone());
+    let mut rows = Vec::new();
+    for interface in shown {
         let what = if is_thunderbolt(interface) {
-            "Thunderbolt".to_owned()
-        } else if interface.is_loopback() {
-            "loopback".to_owned()
+            Text::verbatim("Thunderbolt")
         } else {
-            let driver = interface.driver.as_ref().map(|driver| driver.name.clone());
-            port.or(driver).unwrap_or_else(|| "other".to_owned())
+            sort_of(snapshot, interface)
         };
-        let addresses = match &interface.addresses {
-            Some(addresses) if addresses.is_empty() => "no address".to_owned(),
-            Some(addresses) => crate::output::addresses(addresses).join(", "),
-            None => "addresses not known".to_owned(),
+        let nets = match &interface.addresses {
+            Some(list) if list.is_empty() => tool::no_address(),
+            Some(list) => Text::verbatim(addresses(list).join(", ")),
+            None => tool::addresses_not_known(),
         };
         let mtu = interface.mtu.map(|mtu| format!("mtu {mtu}")).unwrap_or_default();
         let members = interface.members.as_ref().filter(|m| !m.is_empty());
-        let members = members.map(|m| format!("of {}", m.join(", "))).unwrap_or_default();
-        vec![interface.name.clone(), state(interface), mtu, what, addresses, members]
-    });
-    output.table(rows.collect())?;
+        let members = members.map(|m| tool::members_of(m.join(", "))).unwrap_or_default();
+        let state = output.words(state(interface));
+        let words = [what, nets, members].map(|text| output.words(text));
+        let [what, nets, members] = words;
+        rows.push(vec![interface.name.clone(), state, mtu, what, nets, members]);
+    }
+    output.table(rows)?;
     if !rest.is_empty() {
         let names: Vec<&str> = rest.iter().map(|i| i.name.as_str()).collect();
-        output.wrapped("  without an address of their own: ", &names.join(", "))?;
+        let words = output.words(tool::without_address(names.join(", ")));
+        output.wrapped("  ", &words)?;
     }
     Ok(())
 }
 
+/// What a link is that is no cable, by its type, its port or its driver.
+fn sort_of(snapshot: &Snapshot, interface: &Interface) -> Text {
+    let vmnet = interface.members.iter().flatten().any(|member| member.starts_with("vmenet"));
+    match &interface.interface_type {
+        InterfaceType::Loopback => tool::loopback(),
+        InterfaceType::PointToPoint => tool::tunnel(),
+        InterfaceType::Bridge if vmnet => tool::virtual_machines(),
+        _ => {
+            let port = snapshot.hardware_port(&interface.name).map(|port| port.port.clone());
+            let driver = interface.driver.as_ref().map(|driver| driver.name.clone());
+            port.or(driver).map_or_else(tool::other, Text::verbatim)
+        }
+    }
+}
+
 fn services(snapshot: &Snapshot, output: &mut Output) -> anyhow::Result<()> {
     let Reading::Known { value, .. } = &snapshot.services else { return Ok(()) };
-    heading(output, "Service order, first wins")?;
+    heading(output, tool::services_title())?;
     let rows = value.iter().enumerate().map(|(at, service)| {
         let device = service.device.clone().unwrap_or_else(|| "-".to_owned());
-        let off = if service.enabled { "" } else { "off" };
-        vec![format!("{}", at + 1), device, off.to_owned(), config(service), service.name.clone()]
+        let off = if service.enabled { Text::default() } else { tool::off() };
+        let config = output.words(config(service));
+        vec![format!("{}", at + 1), device, output.words(off), config, service.name.clone()]
     });
     output.table(rows.collect())
 }
 
-fn config(service: &Service) -> String {
-    let Reading::Known { value, .. } = &service.config else { return String::new() };
-    let address = value.address.map(|a| format!(" {a}")).unwrap_or_default();
-    let router = value.router.map(|r| format!(", router {r}")).unwrap_or_default();
-    format!("{}{address}{router}", value.method)
+fn config(service: &Service) -> Text {
+    let Reading::Known { value, .. } = &service.config else { return Text::default() };
+    let mut parts = vec![value.method.text()];
+    parts.extend(value.address.map(Text::verbatim));
+    let config = Text::joined(parts, " ");
+    match value.router {
+        Some(router) => tool::with_router(config, router),
+        None => config,
+    }
 }
 
-fn unknown(snapshot: &Snapshot, output: &mut Output) -> anyhow::Result<()> {
-    fn row<T>(what: &str, reading: &Reading<T>) -> Option<String> {
-        match reading {
-            Reading::Unknown { source, why } => Some(format!("{what} ({source}): {why}")),
-            _ => None,
-        }
-    }
-    let rows: Vec<String> = [
-        row("Thunderbolt ports", &snapshot.thunderbolt_ports),
-        row("links", &snapshot.interfaces),
-        row("hardware ports", &snapshot.hardware_ports),
-        row("services", &snapshot.services),
-        row("routes", &snapshot.routes),
-        row("Internet Sharing", &snapshot.internet_sharing),
+/// What else decides which way packets go, as far as it is known.
+fn switches(snapshot: &Snapshot, output: &mut Output) -> anyhow::Result<()> {
+    let location = snapshot.preferences.value().and_then(|p| p.location.as_deref());
+    let preferred = snapshot.preferred.value().filter(|links| !links.is_empty()).map(|links| {
+        let names: Vec<&str> = links.iter().map(|link| link.interface.as_str()).collect();
+        tool::preferred(names.join(", "))
+    });
+    let mut by: Vec<&str> = snapshot
+        .routes
+        .items()
+        .iter()
+        .filter(|route| route.destination.prefix_len() == 0 && !route.scoped)
+        .filter(|route| route.destination.addr().is_ipv4())
+        .filter_map(|route| route.interface.as_deref())
+        .collect();
+    by.dedup();
+    let firewall = snapshot.firewall.value().map(|firewall| match firewall {
+        Firewall::Off => tool::firewall_off(),
+        Firewall::On => tool::firewall_on(),
+        Firewall::BlockAll => tool::firewall_blocks(),
+    });
+    let rdma = snapshot.rdma.value();
+    let rdma = rdma.map(|rdma| if rdma.enabled { tool::rdma_on() } else { tool::rdma_off() });
+    let sharing = snapshot.internet_sharing.value().map(|sharing| match sharing.enabled {
+        true => tool::sharing_on(sharing.from.as_deref().unwrap_or("?"), sharing.to.join(", ")),
+        false => tool::sharing_off(),
+    });
+    let rows: Vec<Text> = [
+        location.map(tool::location_is),
+        preferred,
+        (!by.is_empty()).then(|| tool::default_route_by(by.join(", "))),
+        sharing,
+        firewall,
+        rdma,
     ]
     .into_iter()
     .flatten()
@@ -178,9 +230,40 @@ fn unknown(snapshot: &Snapshot, output: &mut Output) -> anyhow::Result<()> {
     if rows.is_empty() {
         return Ok(());
     }
-    heading(output, "Not known")?;
+    heading(output, tool::switches_title())?;
     for row in rows {
-        output.wrapped("  ", &row)?;
+        output.wrapped("  ", &row.say(output.lang()))?;
+    }
+    Ok(())
+}
+
+fn unknown(snapshot: &Snapshot, output: &mut Output) -> anyhow::Result<()> {
+    fn row<T>(what: Text, reading: &Reading<T>) -> Option<Text> {
+        match reading {
+            Reading::Unknown { source, why } => Some(tool::unknown_row(what, source, why.text())),
+            _ => None,
+        }
+    }
+    let rows: Vec<Text> = [
+        row(tool::section_ports(), &snapshot.thunderbolt_ports),
+        row(tool::section_links(), &snapshot.interfaces),
+        row(tool::section_hardware(), &snapshot.hardware_ports),
+        row(tool::section_services(), &snapshot.services),
+        row(tool::section_preferences(), &snapshot.preferences),
+        row(tool::section_routes(), &snapshot.routes),
+        row(tool::section_sharing(), &snapshot.internet_sharing),
+        row(tool::section_firewall(), &snapshot.firewall),
+        row(tool::section_rdma(), &snapshot.rdma),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    heading(output, tool::unknown_title())?;
+    for row in rows {
+        output.wrapped("  ", &output.words(row))?;
     }
     Ok(())
 }

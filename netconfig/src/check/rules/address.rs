@@ -10,6 +10,7 @@ use crate::{
     },
     shell,
     snapshot::{ConfigMethod, Interface, InterfaceType, Platform, Reading, ServiceConfig},
+    text::{Text, address as say},
 };
 
 pub(super) fn judge(case: &Case<'_>, findings: &mut Findings) {
@@ -31,21 +32,21 @@ fn method(case: &Case<'_>, findings: &mut Findings) {
     match case.subject.service.map(|service| &service.config) {
         Some(Reading::Known { value, source }) if value.method != ConfigMethod::Manual => {
             let title = match &value.method {
-                ConfigMethod::Dhcp => format!("{name} takes its address from DHCP"),
-                other => format!("{name} is configured by {other}, not manually"),
+                ConfigMethod::Dhcp => say::dhcp(name),
+                other => say::not_manual(name, other.text()),
             };
             let finding = Finding::new(FindingId::AddressDhcp, Severity::Warning, title)
                 .seen(describe(value), source)
-                .why("Nobody hands out addresses at the end of a cable between two machines; and an address that changes cannot be written down as a peer.");
+                .why(say::dhcp_why());
             findings.push(set_manually(case, finding));
         }
         Some(unknown @ Reading::Unknown { .. }) => {
             // With an address to be seen, DHCP is a warning at most.
             let has_one = case.subject.interface.is_some_and(|i| i.ipv4().next().is_some());
-            let title = format!("How {name} gets its address is not known");
+            let title = say::method_unknown(name);
             findings.push(
                 Finding::unknown(FindingId::AddressDhcp, title, unknown, !has_one)
-                    .why("DHCP over a cable ends in a self-assigned address, or none."),
+                    .why(say::method_unknown_why()),
             );
         }
         _ => {}
@@ -53,13 +54,10 @@ fn method(case: &Case<'_>, findings: &mut Findings) {
     let leased =
         case.subject.interface.and_then(|i| i.addresses.iter().flatten().find(|a| is_leased(a)));
     if let (Platform::Linux, Some(address)) = (case.snapshot.platform, leased) {
-        let finding = Finding::new(
-            FindingId::AddressDhcp,
-            Severity::Warning,
-            format!("{name} has {} on lease", address.net),
-        )
-        .seen_in("the address has a lifetime", &case.snapshot.interfaces)
-        .why("An address that changes cannot be written down as a peer.");
+        let finding =
+            Finding::new(FindingId::AddressDhcp, Severity::Warning, say::leased(name, address.net))
+                .seen_in(say::leased_seen(), &case.snapshot.interfaces)
+                .why(say::leased_why());
         findings.push(set_manually(case, finding));
     }
 }
@@ -68,10 +66,10 @@ fn is_leased(address: &crate::snapshot::Address) -> bool {
     address.dynamic == Some(true) && address.net.addr().is_ipv4() && !is_automatic(&address.net)
 }
 
-fn describe(config: &ServiceConfig) -> String {
+fn describe(config: &ServiceConfig) -> Text {
     match config.address {
-        Some(address) => format!("{} configuration, IP address {address}", config.method),
-        None => format!("{} configuration, no IP address", config.method),
+        Some(address) => say::config_with(config.method.text(), address),
+        None => say::config_without(config.method.text()),
     }
 }
 
@@ -83,10 +81,10 @@ fn presence(case: &Case<'_>, findings: &mut Findings) {
         return by_config_alone(case, config, findings);
     };
     let Some(addresses) = &interface.addresses else {
-        let title = format!("Which addresses {name} has is not known");
+        let title = say::addresses_unknown(name);
         let mut finding = Finding::new(FindingId::AddressMissing, Severity::Unknown, title)
-            .seen_in("no addresses are listed", &case.snapshot.interfaces)
-            .why("Without an address nothing can be sent over it.");
+            .seen_in(say::addresses_unknown_seen(), &case.snapshot.interfaces)
+            .why(say::without_address_why());
         finding.withholds_verdict = true;
         findings.push(finding);
         return;
@@ -98,7 +96,7 @@ fn presence(case: &Case<'_>, findings: &mut Findings) {
     let self_assigned = addresses.iter().find(|a| a.net.addr().is_ipv4());
     if let Some(address) = self_assigned {
         let finding = self_assigned_finding(case, &address.net.to_string())
-            .seen_in(format!("inet {} on {name}", address.net), &case.snapshot.interfaces);
+            .seen_in(say::inet_on(address.net, name), &case.snapshot.interfaces);
         findings.push(set_manually(case, finding));
         return;
     }
@@ -109,15 +107,10 @@ fn presence(case: &Case<'_>, findings: &mut Findings) {
         return;
     }
     let (seen, why) = match addresses.first() {
-        Some(address) => (
-            format!("only {}, which every link has", address.net),
-            "An automatic fe80:: address serves only programs that name the interface with it; no peer can be written down or reached by any other.",
-        ),
-        None => {
-            ("no inet or inet6 row".to_owned(), "Without an address nothing can be sent over it.")
-        }
+        Some(address) => (say::only_automatic(address.net), say::only_automatic_why()),
+        None => (say::no_inet_row(), say::without_address_why()),
     };
-    let title = format!("{name} has no address of its own");
+    let title = say::address_missing(name);
     let finding = Finding::new(FindingId::AddressMissing, Severity::Error, title)
         .seen_in(seen, &case.snapshot.interfaces)
         .why(why);
@@ -136,19 +129,15 @@ fn by_config_alone(case: &Case<'_>, config: Option<&ServiceConfig>, findings: &m
 
 fn self_assigned_finding(case: &Case<'_>, address: &str) -> Finding {
     let name = &case.subject.name;
-    Finding::new(
-        FindingId::AddressSelfAssigned,
-        Severity::Error,
-        format!("{name} has only a self-assigned address, {address}"),
-    )
-    .why(match case.snapshot.platform {
-        Platform::MacOs => "It was made up because DHCP did not answer, and changes. Packets to 169.254/16 leave by the primary interface (usually Wi-Fi) unless a program pins its sockets to the link.",
-        Platform::Linux => "It was made up because nobody gave one, and changes. Packets to 169.254/16 leave by whichever link's route comes first unless a program pins its sockets to the link.",
-    })
+    Finding::new(FindingId::AddressSelfAssigned, Severity::Error, say::self_assigned(name, address))
+        .why(match case.snapshot.platform {
+            Platform::MacOs => say::self_assigned_why_mac(),
+            Platform::Linux => say::self_assigned_why_linux(),
+        })
 }
 
 /// The remedy for every address that is wrong: set one by hand.
-fn set_manually(case: &Case<'_>, finding: Finding) -> Finding {
+pub(super) fn set_manually(case: &Case<'_>, finding: Finding) -> Finding {
     let pair = advice::pair(case);
     let (own, peer, mask) = (pair.own.addr(), pair.peer, pair.mask());
     match case.snapshot.platform {
@@ -156,8 +145,8 @@ fn set_manually(case: &Case<'_>, finding: Finding) -> Finding {
             let service = case.subject.service_name();
             let (own, mask) = (own.to_string(), mask.to_string());
             finding
-                .click(format!("System Settings > Network > {service} > Details… > TCP/IP"))
-                .click(format!("Configure IPv4: Manually; IP address {own}, subnet mask {mask}, router blank ({peer} on the other Mac)"))
+                .click(say::details_tcpip(service))
+                .click(say::configure_manually(&own, &mask, peer))
                 .command(shell::command([
                     "sudo",
                     "networksetup",
@@ -168,20 +157,15 @@ fn set_manually(case: &Case<'_>, finding: Finding) -> Finding {
                     "",
                 ]))
         }
-        Platform::Linux => finding
-            .click(format!(
-                "Give it {} ({peer} on the other machine); make it last in your network manager",
-                pair.own
-            ))
-            .command(shell::command([
-                "sudo",
-                "ip",
-                "address",
-                "add",
-                &pair.own.to_string(),
-                "dev",
-                &case.subject.name,
-            ])),
+        Platform::Linux => finding.click(say::give_it(pair.own, peer)).command(shell::command([
+            "sudo",
+            "ip",
+            "address",
+            "add",
+            &pair.own.to_string(),
+            "dev",
+            &case.subject.name,
+        ])),
     }
 }
 
@@ -191,7 +175,6 @@ fn router(case: &Case<'_>, findings: &mut Findings) {
         return;
     }
     let name = &case.subject.name;
-    let why = "A router on the cable enters the contest for the default route: everything this machine sends to the internet could go to the peer.";
     if let Some(service) = case.subject.service
         && let Reading::Known { value, source } = &service.config
         && let Some(router) = value.router
@@ -199,15 +182,15 @@ fn router(case: &Case<'_>, findings: &mut Findings) {
         let finding = Finding::new(
             FindingId::RouterSet,
             Severity::Error,
-            format!("The service \"{}\" has a router, {router}", service.name),
+            say::router_set(&service.name, router),
         )
-        .seen(format!("Router: {router}"), source)
-        .why(why);
+        .seen(say::router_seen(router), source)
+        .why(say::router_why());
         let keep = value.address.zip(value.mask).filter(|_| value.method == ConfigMethod::Manual);
         findings.push(match keep {
             Some((address, mask)) => finding
-                .click(format!("System Settings > Network > {} > Details… > TCP/IP", service.name))
-                .click("Empty the field Router > OK")
+                .click(say::details_tcpip(&service.name))
+                .click(say::empty_router())
                 .command(shell::command([
                     "sudo",
                     "networksetup",
@@ -226,16 +209,13 @@ fn router(case: &Case<'_>, findings: &mut Findings) {
             && route.interface.as_deref() == Some(name.as_str())
     });
     if let Some(route) = default {
-        let gateway = route.gateway.as_deref().unwrap_or("no gateway");
+        let gateway = route.gateway.as_ref().map_or_else(say::no_gateway, Text::verbatim);
         findings.push(
-            Finding::new(
-                FindingId::RouterSet,
-                Severity::Error,
-                format!("A default route leads over {name}"),
-            )
-            .seen_in(format!("default via {gateway} dev {name}"), &case.snapshot.routes)
-            .why(why)
-            .command(format!("sudo ip route del default dev {name}")),
+            Finding::new(FindingId::RouterSet, Severity::Error, say::default_route(name))
+                .seen_in(say::default_via(gateway, name), &case.snapshot.routes)
+                .why(say::router_why())
+                .click(say::remove_default_route())
+                .command(format!("sudo ip route del default dev {name}")),
         );
     }
 }
@@ -248,12 +228,12 @@ fn collisions(case: &Case<'_>, findings: &mut Findings) {
         let Some(mine) = own.iter().find(|mine| overlap(mine, &net)) else { continue };
         let finding = if is_vmnet(other) { vmnet(case, other) } else { overlapping(case, other) };
         let finding = finding.seen_in(
-            format!("{} has {mine}, {} has {net}", case.subject.name, other.name),
+            say::overlap_seen(&case.subject.name, mine, &other.name, net),
             &case.snapshot.interfaces,
         );
         let finding = set_manually(case, finding);
         findings.push(match net.addr() {
-            IpAddr::V4(_) => finding.click("Then give the peer its new address too"),
+            IpAddr::V4(_) => finding.click(say::then_the_peer()),
             IpAddr::V6(_) => finding,
         });
     }
@@ -263,9 +243,9 @@ fn overlapping(case: &Case<'_>, other: &Interface) -> Finding {
     Finding::new(
         FindingId::SubnetOverlap,
         Severity::Error,
-        format!("{} and {} have the same subnet", case.subject.name, other.name),
+        say::subnet_overlap(&case.subject.name, &other.name),
     )
-    .why("The kernel sends packets for a subnet by one link only. A link without a router loses that tie whatever the service order: packets for the peer would leave by the other one.")
+    .why(say::subnet_overlap_why())
 }
 
 /// Bridges of virtual machines (vmnet): their members are vmenetN, their numbers begin at 100.
@@ -284,7 +264,7 @@ fn vmnet(case: &Case<'_>, other: &Interface) -> Finding {
     Finding::new(
         FindingId::VmnetClash,
         Severity::Error,
-        format!("{} has the subnet of the virtual machines on {}", case.subject.name, other.name),
+        say::vmnet_clash(&case.subject.name, &other.name),
     )
-    .why("Virtual machines and containers take 192.168.2.0/24 or the like for themselves; packets for the peer would go to them.")
+    .why(say::vmnet_clash_why())
 }

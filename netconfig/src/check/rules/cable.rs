@@ -5,7 +5,11 @@ use crate::{
         Case,
         finding::{Finding, FindingId, Findings, Severity},
     },
-    snapshot::{InterfaceType, Platform, Reading, ThunderboltDevice, ThunderboltPort},
+    snapshot::{
+        ConfigMethod, Interface, InterfaceType, Platform, Reading, ThunderboltDevice,
+        ThunderboltPort,
+    },
+    text::{Text, cable as say, subject, words},
 };
 
 pub(super) fn judge(case: &Case<'_>, findings: &mut Findings) {
@@ -20,7 +24,12 @@ pub(super) fn judge(case: &Case<'_>, findings: &mut Findings) {
             // A service that is off is the cause; a down interface only its consequence.
             Some(false) if findings.has(FindingId::ServiceDisabled) => {}
             Some(false) => findings.push(down(case)),
-            Some(true) if !empty_bridge => carrier(case, interface.carrier, findings),
+            Some(true) if !empty_bridge => {
+                carrier(case, interface.carrier, findings);
+                if interface.carrier == Some(false) {
+                    dropped(case, interface, findings);
+                }
+            }
             _ => {}
         }
     }
@@ -31,28 +40,23 @@ pub(super) fn judge(case: &Case<'_>, findings: &mut Findings) {
 
 fn bridge_empty(case: &Case<'_>) -> Finding {
     let name = &case.subject.name;
-    Finding::new(
-        FindingId::BridgeEmpty,
-        Severity::Error,
-        format!("{name} has no Thunderbolt port in it"),
-    )
-    .seen_in("no member", &case.snapshot.interfaces)
-    .why("A bridge without members leads nowhere: the ports were taken out of it, or are used one by one.")
-    .click("System Settings > Network > … (below the list) > Manage Virtual Interfaces…")
-    .click("Select the Thunderbolt bridge > Edit > tick every Thunderbolt port > Apply")
-    .command(format!("ifconfig {name}"))
+    Finding::new(FindingId::BridgeEmpty, Severity::Error, say::bridge_empty(name))
+        .seen_in(say::bridge_empty_seen(), &case.snapshot.interfaces)
+        .why(say::bridge_empty_why())
+        .click(subject::manage_virtual_interfaces())
+        .click(say::bridge_edit())
+        .command(format!("ifconfig {name}"))
 }
 
 fn down(case: &Case<'_>) -> Finding {
     let name = &case.subject.name;
-    let finding =
-        Finding::new(FindingId::LinkDown, Severity::Error, format!("{name} is switched off"))
-            .seen_in("the UP flag is not set", &case.snapshot.interfaces)
-            .why("Nothing is sent or received over an interface that is down.");
+    let finding = Finding::new(FindingId::LinkDown, Severity::Error, say::link_down(name))
+        .seen_in(say::link_down_seen(), &case.snapshot.interfaces)
+        .why(say::link_down_why());
     match case.snapshot.platform {
-        Platform::MacOs => finding
-            .click("System Settings > Network > right-click its service > Make Service Inactive, then Active")
-            .command(format!("sudo ifconfig {name} up")),
+        Platform::MacOs => {
+            finding.click(say::link_down_do()).command(format!("sudo ifconfig {name} up"))
+        }
         Platform::Linux => finding.command(format!("sudo ip link set {name} up")),
     }
 }
@@ -62,10 +66,10 @@ fn carrier(case: &Case<'_>, carrier: Option<bool>, findings: &mut Findings) {
     match carrier {
         Some(true) => {}
         None if case.subject.is_cable => {
-            let title = format!("Whether anything answers at the other end of {name} is not known");
+            let title = say::carrier_unknown(name);
             let mut finding = Finding::new(FindingId::NoPeer, Severity::Unknown, title)
-                .seen_in("no status is given", &case.snapshot.interfaces)
-                .why("A link without a peer is no link.");
+                .seen_in(say::carrier_unknown_seen(), &case.snapshot.interfaces)
+                .why(say::no_link_without_peer());
             finding.withholds_verdict = true;
             findings.push(finding);
         }
@@ -73,14 +77,10 @@ fn carrier(case: &Case<'_>, carrier: Option<bool>, findings: &mut Findings) {
         Some(false) => findings.push(if case.subject.is_cable {
             nobody(case)
         } else {
-            Finding::new(
-                FindingId::NoPeer,
-                Severity::Error,
-                format!("Nothing answers at the other end of {name}"),
-            )
-            .seen_in("no carrier", &case.snapshot.interfaces)
-            .why("A link without a peer is no link.")
-            .click("Connect it, and switch on the interface at its other end")
+            Finding::new(FindingId::NoPeer, Severity::Error, say::nobody_answers(name))
+                .seen_in(say::no_carrier(), &case.snapshot.interfaces)
+                .why(say::no_link_without_peer())
+                .click(say::connect_other_end())
         }),
     }
 }
@@ -89,73 +89,100 @@ fn carrier(case: &Case<'_>, carrier: Option<bool>, findings: &mut Findings) {
 fn nobody(case: &Case<'_>) -> Finding {
     let name = &case.subject.name;
     let ports = &case.snapshot.thunderbolt_ports;
-    let inactive = format!("{name} is inactive");
-    let peers: Vec<String> =
-        ports.items().iter().flat_map(ThunderboltPort::peers).map(label).collect();
-    let devices: Vec<String> = ports.items().iter().flat_map(|p| &p.devices).map(label).collect();
-    let why_inactive = "An interface without a peer at the other end carries nothing.";
-
+    let inactive = say::is_inactive(name);
+    let peers: Vec<&ThunderboltDevice> =
+        ports.items().iter().flat_map(ThunderboltPort::peers).collect();
+    let devices: Vec<&ThunderboltDevice> = ports.items().iter().flat_map(|p| &p.devices).collect();
+    let labels = |devices: &[&ThunderboltDevice]| {
+        Text::joined(devices.iter().map(|device| label(device)), ", ")
+    };
     if !peers.is_empty() {
-        return Finding::new(
+        let finding = Finding::new(
             FindingId::NoPeer,
             Severity::Error,
-            format!("{} is connected, but its network does not answer", peers.join(", ")),
+            say::peer_network_silent(labels(&peers)),
         )
         .seen_in(inactive, &case.snapshot.interfaces)
-        .seen_in(format!("at the other end: {}", peers.join(", ")), ports)
-        .why(match case.snapshot.platform {
-            Platform::MacOs => "The cable is good; the other machine's bridge is missing or switched off, or the port was taken out of it (for RDMA, for example).",
-            Platform::Linux => "The cable is good; the other machine's interface is missing (thunderbolt-net is not loaded, or its bridge is off) or still logging in.",
-        })
-        .click("Run `tbnet check` on the other machine");
+        .seen_in(say::at_the_other_end(labels(&peers)), ports);
+        let finding = if peers.iter().all(|peer| peer.offers_ip == Some(false)) {
+            finding.seen_in(say::peer_offers_no_ip(), ports)
+        } else {
+            finding
+        };
+        return finding
+            .why(match case.snapshot.platform {
+                Platform::MacOs => say::peer_network_silent_why_mac(),
+                Platform::Linux => say::peer_network_silent_why_linux(),
+            })
+            .click(say::check_the_other());
     }
     if !devices.is_empty() {
-        return Finding::new(
-            FindingId::NoPeer,
-            Severity::Error,
-            "No computer is at the end of any Thunderbolt cable",
-        )
-        .seen_in(inactive, &case.snapshot.interfaces)
-        .seen_in(format!("plugged in: {}", devices.join(", ")), ports)
-        .why(format!("{why_inactive} Docks and drives are not peers."))
-        .click("Connect the two machines to each other with a Thunderbolt cable");
+        return Finding::new(FindingId::NoPeer, Severity::Error, say::no_computer())
+            .seen_in(inactive, &case.snapshot.interfaces)
+            .seen_in(say::plugged_in(labels(&devices)), ports)
+            .why(say::docks_are_no_peers())
+            .click(say::connect_the_two());
     }
-    let finding = Finding::new(
-        FindingId::NoCable,
-        Severity::Error,
-        match ports {
-            Reading::Known { .. } => "Nothing is plugged into any Thunderbolt port".to_owned(),
-            _ => format!("{name} has no link: no cable, or nobody at its other end"),
-        },
-    )
-    .seen_in(inactive, &case.snapshot.interfaces);
-    let finding = match ports {
-        Reading::Known { .. } => finding.seen_in("no device on any port", ports),
-        _ => finding,
+    let (title, known) = match ports {
+        Reading::Known { .. } => (say::nothing_plugged_in(), true),
+        _ => (say::no_link(name), false),
     };
-    finding
-        .why(format!("{why_inactive} A cable that only charges, or carries only USB, looks the same: no computer appears."))
-        .click("Connect both machines with a Thunderbolt cable (it bears the lightning mark)")
-        .click("Wake the other machine and log in: the link comes up seconds later by itself")
+    let finding = Finding::new(FindingId::NoCable, Severity::Error, title)
+        .seen_in(inactive, &case.snapshot.interfaces);
+    let finding =
+        if known { finding.seen_in(say::no_device_on_any_port(), ports) } else { finding };
+    finding.why(say::no_cable_why()).click(say::connect_both()).click(say::wake_the_other())
 }
 
-fn label(device: &ThunderboltDevice) -> String {
+/// macOS takes a manual address off a link that has dropped, and puts it back: that is no fault of
+/// the configuration, and nothing that a restart would mend.
+fn dropped(case: &Case<'_>, interface: &Interface, findings: &mut Findings) {
+    let config = case.subject.service.and_then(|service| service.config.value());
+    let Some(address) = config.filter(|c| c.method == ConfigMethod::Manual).and_then(|c| c.address)
+    else {
+        return;
+    };
+    if interface.addresses.is_none() || interface.ipv4().next().is_some() {
+        return;
+    }
+    let name = &case.subject.name;
+    findings.push(
+        Finding::new(FindingId::LinkDropped, Severity::Info, say::link_dropped(name, address))
+            .seen_in(say::link_dropped_seen(name), &case.snapshot.interfaces)
+            .why(say::link_dropped_why())
+            .click(say::link_dropped_do()),
+    );
+}
+
+fn label(device: &ThunderboltDevice) -> Text {
     match (&device.name, &device.model) {
-        (Some(name), Some(model)) if name != model => format!("{name} ({model})"),
-        (Some(name), _) => name.clone(),
-        (None, Some(model)) => model.clone(),
-        (None, None) => "an unnamed device".to_owned(),
+        (Some(name), Some(model)) if name != model => {
+            Text::verbatim(format_args!("{name} ({model})"))
+        }
+        (Some(name), _) => Text::verbatim(name),
+        (None, Some(model)) => Text::verbatim(model),
+        (None, None) => words::unnamed_device(),
+    }
+}
+
+fn place(port: &ThunderboltPort) -> Text {
+    match &port.receptacle {
+        Some(receptacle) => words::port(receptacle),
+        None => Text::verbatim(&port.bus),
     }
 }
 
 fn ports(case: &Case<'_>, findings: &mut Findings) {
     match &case.snapshot.thunderbolt_ports {
-        Reading::Known { value, .. } => looped(case, value, findings),
+        Reading::Known { value, .. } => {
+            looped(case, value, findings);
+            slow(case, value, findings);
+        }
         unknown => {
-            let title = "What is plugged into which Thunderbolt port is not known";
+            let title = say::ports_unknown();
             findings.push(
                 Finding::unknown(FindingId::Loop, title, unknown, false)
-                    .why("Two cables to the same computer under one bridge would make a loop."),
+                    .why(say::ports_unknown_why()),
             );
         }
     }
@@ -173,14 +200,10 @@ fn looped(case: &Case<'_>, ports: &[ThunderboltPort], findings: &mut Findings) {
     let own: Vec<&str> = ports.iter().filter_map(|p| p.domain_uuid.as_deref()).collect();
     let peers: Vec<(&ThunderboltPort, &ThunderboltDevice)> =
         ports.iter().flat_map(|port| port.peers().map(move |peer| (port, peer))).collect();
-    let at = |port: &ThunderboltPort| match &port.receptacle {
-        Some(receptacle) => format!("port {receptacle}"),
-        None => port.bus.clone(),
-    };
     for (i, (port, peer)) in peers.iter().enumerate() {
         if peer.domain_uuid.as_deref().is_some_and(|uuid| own.contains(&uuid)) {
-            let title = format!("The cable in {} leads back to this machine", at(port));
-            let seen = format!("at its end is a domain of this machine, {}", label(peer));
+            let title = say::loop_to_itself(place(port));
+            let seen = say::loop_to_itself_seen(label(peer));
             findings.push(loop_finding(case, Severity::Error, title, seen));
             return;
         }
@@ -191,15 +214,12 @@ fn looped(case: &Case<'_>, ports: &[ThunderboltPort], findings: &mut Findings) {
             if !same_domain && !alike {
                 continue;
             }
-            let seen = format!("{} in {} and in {}", label(peer), at(other_port), at(port));
+            let seen = say::loop_seen(label(peer), place(other_port), place(port));
             findings.push(if same_domain {
-                let title = format!("Two cables lead to the same computer, {}", label(peer));
+                let title = say::loop_same_computer(label(peer));
                 loop_finding(case, Severity::Error, title, seen)
             } else {
-                let title = format!(
-                    "Two cables lead to a {}: if it is the same computer, they form a loop",
-                    label(peer)
-                );
+                let title = say::loop_alike(label(peer));
                 loop_finding(case, Severity::Warning, title, seen)
             });
             return;
@@ -207,12 +227,53 @@ fn looped(case: &Case<'_>, ports: &[ThunderboltPort], findings: &mut Findings) {
     }
 }
 
-fn loop_finding(case: &Case<'_>, severity: Severity, title: String, seen: String) -> Finding {
+fn loop_finding(case: &Case<'_>, severity: Severity, title: Text, seen: Text) -> Finding {
     Finding::new(FindingId::Loop, severity, title)
         .seen_in(seen, &case.snapshot.thunderbolt_ports)
-        .why(format!(
-            "{} does not run a spanning tree: in a loop one broadcast circles for ever and takes the whole bridge with it.",
-            case.subject.name
-        ))
-        .click("Unplug it (of two cables, one), or leave the bridge and give each port a subnet of its own")
+        .why(say::loop_why(&case.subject.name))
+        .click(say::loop_do())
+}
+
+/// What two Thunderbolt 5 ports negotiate with a cable made for them, in Gb/s.
+const FIFTH_GBPS: u32 = 80;
+
+/// A fifth-generation port at the speed of the fourth: the cable, unless the peer can do no more.
+fn slow(case: &Case<'_>, ports: &[ThunderboltPort], findings: &mut Findings) {
+    // macOS shows a port's generation only while nothing slow is plugged in: its siblings tell.
+    let fifth = ports.iter().any(|port| port.generation == Some(5));
+    for port in ports.iter().filter(|port| fifth && port.connected != Some(false)) {
+        let (Some(gbps), Some(peer)) = (port.gbps(), port.peers().next()) else { continue };
+        // A cable that leads back to this machine has worse to be said of it.
+        let is_own = ports.iter().any(|own| own.domain_uuid == peer.domain_uuid);
+        if gbps >= FIFTH_GBPS || is_own || !may_be_fifth(peer) {
+            continue;
+        }
+        findings.push(
+            Finding::new(
+                FindingId::SlowCable,
+                Severity::Warning,
+                say::slow_cable(place(port), gbps),
+            )
+            .seen_in(
+                say::slow_cable_seen(place(port), gbps, label(peer)),
+                &case.snapshot.thunderbolt_ports,
+            )
+            .why(say::slow_cable_why())
+            .click(say::slow_cable_do()),
+        );
+    }
+}
+
+/// Whether a peer may have Thunderbolt 5. Of the Macs before the sixteenth family (M4) only the
+/// Mac Studio with M3 Ultra has it; that list grows no more. Others may.
+fn may_be_fifth(peer: &ThunderboltDevice) -> bool {
+    const EARLY_FIFTH: &str = "Mac15,14";
+    let Some(model) = peer.model.as_deref() else { return true };
+    let Some((family, _)) = model.split_once(',') else { return true };
+    match family.strip_prefix("Mac").map(str::parse::<u32>) {
+        Some(Ok(family)) => family >= 16 || model == EARLY_FIFTH,
+        // MacBookPro18,1 and the like: older than those that are called Mac.
+        Some(Err(_)) => false,
+        None => true,
+    }
 }

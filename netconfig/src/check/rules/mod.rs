@@ -3,8 +3,12 @@
 
 mod address;
 mod cable;
+mod macos;
+mod peer;
+mod ring;
 mod route;
 mod service;
+mod wrong_port;
 
 use ipnet::IpNet;
 
@@ -15,6 +19,7 @@ use super::{
 use crate::{
     evidence::Evidence,
     snapshot::{Interface, Platform},
+    text::{Text, cable as say},
 };
 
 pub(super) fn judge(case: &Case<'_>, findings: &mut Findings) {
@@ -25,6 +30,12 @@ pub(super) fn judge(case: &Case<'_>, findings: &mut Findings) {
     cable::judge(case, findings);
     address::judge(case, findings);
     route::judge(case, findings);
+    if case.snapshot.platform == Platform::MacOs && case.subject.is_cable {
+        wrong_port::judge(case, findings);
+        macos::judge(case, findings);
+    }
+    ring::judge(case, findings);
+    peer::judge(case, findings);
     mtu(case, findings);
 }
 
@@ -35,22 +46,18 @@ fn kind(case: &Case<'_>, findings: &mut Findings) {
         Ok(Some(_)) => {}
         Ok(None) if case.subject.interface.is_none() || case.subject.is_cable => {}
         Ok(None) => findings.push(
-            Finding::new(
-                FindingId::NotThunderbolt,
-                Severity::Info,
-                format!("{name} is not shown to be a Thunderbolt link"),
-            )
-            .seen_in(Evidence::ChosenByHand.to_string(), &case.snapshot.interfaces)
-            .why("It can be used as a link chosen by hand. Trust on first use is for cables alone: such a link wants a cluster key."),
+            Finding::new(FindingId::NotThunderbolt, Severity::Info, say::not_thunderbolt(name))
+                .seen_in(Evidence::ChosenByHand.text(), &case.snapshot.interfaces)
+                .why(say::not_thunderbolt_why()),
         ),
         Err(undecided) => {
             let mut finding = Finding::new(
                 FindingId::NotThunderbolt,
                 Severity::Unknown,
-                format!("Whether {name} is a Thunderbolt link is not known"),
+                say::thunderbolt_unknown(name),
             )
-            .seen(undecided.why.to_string(), &undecided.source)
-            .why("Without the list of hardware ports its members could be anything.");
+            .seen(undecided.why.text(), &undecided.source)
+            .why(say::thunderbolt_unknown_why());
             finding.withholds_verdict = case.subject.is_cable;
             findings.push(finding);
         }
@@ -60,13 +67,9 @@ fn kind(case: &Case<'_>, findings: &mut Findings) {
 fn mtu(case: &Case<'_>, findings: &mut Findings) {
     let Some(mtu) = case.subject.interface.and_then(|i| i.mtu) else { return };
     findings.push(
-        Finding::new(
-            FindingId::Mtu,
-            Severity::Info,
-            format!("The largest packet on {} is {mtu} bytes", case.subject.name),
-        )
-        .seen_in(format!("mtu {mtu}"), &case.snapshot.interfaces)
-        .why("Both ends must have the same: larger packets from one end vanish at the other."),
+        Finding::new(FindingId::Mtu, Severity::Info, say::mtu(&case.subject.name, mtu))
+            .seen_in(Text::verbatim(format_args!("mtu {mtu}")), &case.snapshot.interfaces)
+            .why(say::mtu_why()),
     );
 }
 

@@ -9,16 +9,20 @@ use crate::{
         finding::{Finding, FindingId, Findings, Severity},
     },
     snapshot::{InterfaceType, PeerRoute, Platform, Reading, Route, Source},
+    text::{Text, route as say},
 };
 
 pub(super) fn judge(case: &Case<'_>, findings: &mut Findings) {
     let Some(peer) = case.peer else { return };
+    if matches!(peer, IpAddr::V6(ip) if ip.is_unicast_link_local()) {
+        return scope(case, peer, findings);
+    }
     let own = case.subject.networks();
     if let Some(net) = own.iter().find(|net| net.addr() == peer) {
-        findings.push(same_address(case, peer).seen_in(
-            format!("{net} is this machine's own address on {}", case.subject.name),
-            &case.snapshot.interfaces,
-        ));
+        findings.push(
+            same_address(case, peer)
+                .seen_in(say::own_address(net, &case.subject.name), &case.snapshot.interfaces),
+        );
         return;
     }
     if !own.is_empty() && !own.iter().any(|net| net.contains(&peer)) {
@@ -31,13 +35,31 @@ pub(super) fn judge(case: &Case<'_>, findings: &mut Findings) {
     match answer(case, peer) {
         Ok((route, source)) => judge_route(case, peer, &route, &source, findings),
         Err(unknown) => {
-            let title = format!("Which way packets to {peer} would go is not known");
+            let title = say::route_unknown(peer);
             findings.push(
                 Finding::unknown(FindingId::WrongRoute, title, unknown, true)
-                    .why("They may leave by another interface, although the link looks right."),
+                    .why(say::route_unknown_why()),
             );
         }
     }
+}
+
+/// A link-local address is reached over the interface that is named with it, and over no other: a
+/// route says nothing about it.
+fn scope(case: &Case<'_>, peer: IpAddr, findings: &mut Findings) {
+    let name = &case.subject.name;
+    let title = match &case.expectation.peer_scope {
+        Some(scope) if scope == name => return,
+        Some(scope) => say::scope_wrong(peer, scope, name),
+        None => say::scope_missing(peer),
+    };
+    let asked = Source::new("--peer");
+    findings.push(
+        Finding::new(FindingId::ScopeMissing, Severity::Error, title)
+            .seen(say::scope_seen(peer), &asked)
+            .why(say::scope_why())
+            .click(say::scope_do(peer, name)),
+    );
 }
 
 /// The kernel's own answer; without it, what the routing table says to a socket that is not bound
@@ -84,11 +106,11 @@ fn judge_route(
 ) {
     let name = &case.subject.name;
     let Some(interface) = &route.interface else {
-        let refused = if route.rejected { "the kernel refuses" } else { "no route" };
-        findings.push(
-            wrong_route(case, peer, format!("The kernel has no way to {peer}"))
-                .seen(refused, source),
-        );
+        findings.push(if route.rejected {
+            rejected(case, peer).seen(say::kernel_refuses(), source)
+        } else {
+            wrong_route(case, peer, say::no_way(peer)).seen(say::no_route(), source)
+        });
         return;
     };
     let leads_home = case
@@ -96,36 +118,38 @@ fn judge_route(
         .interface(interface)
         .is_some_and(|i| i.interface_type == InterfaceType::Loopback);
     if leads_home && name != interface {
-        findings.push(
-            same_address(case, peer).seen(format!("packets to it stay on {interface}"), source),
-        );
+        findings.push(same_address(case, peer).seen(say::stays_on(interface), source));
     } else if route.rejected {
-        let title = format!("The kernel refuses to send to {peer}");
-        findings.push(
-            wrong_route(case, peer, title)
-                .seen(format!("a REJECT route on {interface}"), source)
-                .command(match case.snapshot.platform {
-                    Platform::MacOs => format!("sudo route delete {peer}"),
-                    Platform::Linux => format!("sudo ip route del {peer}"),
-                }),
-        );
+        findings.push(rejected(case, peer).seen(say::rejected_on(interface), source));
     } else if interface != name {
-        let via = route.gateway.as_ref().map(|g| format!(" via {g}")).unwrap_or_default();
-        findings.push(
-            wrong_route(case, peer, format!("Packets to {peer} would leave by {interface}"))
-                .seen(format!("interface {interface}{via}, not {name}"), source),
-        );
+        let seen = match &route.gateway {
+            Some(gateway) => say::leaves_by_via_seen(interface, gateway, name),
+            None => say::leaves_by_seen(interface, name),
+        };
+        let title = say::leaves_by(peer, interface);
+        findings.push(wrong_route(case, peer, title).seen(seen, source));
     }
 }
 
-fn wrong_route(case: &Case<'_>, peer: IpAddr, title: String) -> Finding {
+fn rejected(case: &Case<'_>, peer: IpAddr) -> Finding {
+    Finding::new(FindingId::RouteRejected, Severity::Error, say::rejected(peer))
+        .why(say::rejected_why())
+        .click(say::delete_route())
+        .command(match (case.snapshot.platform, peer) {
+            (Platform::MacOs, IpAddr::V4(_)) => format!("sudo route delete {peer}"),
+            (Platform::MacOs, IpAddr::V6(_)) => format!("sudo route delete -inet6 {peer}"),
+            (Platform::Linux, _) => format!("sudo ip route del {peer}"),
+        })
+}
+
+fn wrong_route(case: &Case<'_>, peer: IpAddr, title: Text) -> Finding {
     let finding = Finding::new(FindingId::WrongRoute, Severity::Error, title)
-        .why("Traffic meant for the cable would take another way (Wi-Fi, a VPN, a virtual machine) or none.")
-        .click("Mend the address and the subnet mask first, then unplug the cable and plug it in again");
+        .why(say::wrong_route_why())
+        .click(say::mend_address_first());
     match (case.snapshot.platform, peer) {
-        (Platform::MacOs, IpAddr::V4(_)) => finding
-            .click("With a VPN: exclude the subnet from it")
-            .command(format!("route -n get {peer}")),
+        (Platform::MacOs, IpAddr::V4(_)) => {
+            finding.click(say::exclude_from_vpn()).command(format!("route -n get {peer}"))
+        }
         (Platform::MacOs, IpAddr::V6(_)) => finding.command(format!("route -n get -inet6 {peer}")),
         (Platform::Linux, _) => finding.command(format!("ip route get {peer}")),
     }
@@ -133,17 +157,9 @@ fn wrong_route(case: &Case<'_>, peer: IpAddr, title: String) -> Finding {
 
 fn same_address(case: &Case<'_>, peer: IpAddr) -> Finding {
     let pair = advice::pair(case);
-    Finding::new(
-        FindingId::SameAddress,
-        Severity::Error,
-        format!("{peer} is this machine's own address"),
-    )
-    .why("Both ends have the same address: packets for the peer never leave this machine.")
-    .click(format!(
-        "Give one of the two another address, for example {} here and {} there",
-        pair.own.addr(),
-        pair.peer
-    ))
+    Finding::new(FindingId::SameAddress, Severity::Error, say::same_address(peer))
+        .why(say::same_address_why())
+        .click(say::change_one(pair.own.addr(), pair.peer))
 }
 
 fn outside(case: &Case<'_>, peer: IpAddr) -> Finding {
@@ -154,17 +170,20 @@ fn outside(case: &Case<'_>, peer: IpAddr) -> Finding {
         .filter(|net| !is_automatic(net) || own.iter().all(is_automatic))
         .map(ToString::to_string)
         .collect();
-    let has =
-        if chosen.is_empty() { "no address of that family".into() } else { chosen.join(", ") };
+    let has = if chosen.is_empty() {
+        say::no_address_of_family()
+    } else {
+        Text::verbatim(chosen.join(", "))
+    };
     let pair = advice::pair(case);
     let finding = Finding::new(
         FindingId::PeerOutsideSubnet,
         Severity::Error,
-        format!("{peer} is outside the subnet of {}", case.subject.name),
+        say::outside(peer, &case.subject.name),
     )
-    .seen_in(format!("{} has {has}", case.subject.name), &case.snapshot.interfaces)
-    .why("Packets for an address outside the link's own subnet go to the default router, not over the cable.")
-    .click(format!("Put both ends into one subnet, for example {} here and {} there, mask {}", pair.own.addr(), pair.peer, pair.mask()));
+    .seen_in(say::has_networks(&case.subject.name, has), &case.snapshot.interfaces)
+    .why(say::outside_why())
+    .click(say::one_subnet(pair.own.addr(), pair.peer, pair.mask()));
     match case.snapshot.platform {
         Platform::MacOs => finding.command(crate::shell::command([
             "sudo",

@@ -7,6 +7,7 @@ use crate::{
     },
     shell,
     snapshot::{Interface, Reading, Service},
+    text::{Text, service as say},
 };
 
 pub(super) fn judge(case: &Case<'_>, findings: &mut Findings) {
@@ -21,10 +22,11 @@ pub(super) fn judge(case: &Case<'_>, findings: &mut Findings) {
             // only the place in the order is hidden, and that is a warning at most.
             let shows = case.subject.is_up()
                 && case.subject.interface.is_some_and(|i| i.ipv4().next().is_some());
-            let title = format!("The service of {} and its place are not known", case.subject.name);
-            findings.push(Finding::unknown(FindingId::ServiceMissing, title, unknown, !shows).why(
-                "A service that is missing or switched off leaves the bridge without an address.",
-            ));
+            let title = say::service_unknown(&case.subject.name);
+            findings.push(
+                Finding::unknown(FindingId::ServiceMissing, title, unknown, !shows)
+                    .why(say::service_unknown_why()),
+            );
         }
     }
     sharing(case, findings);
@@ -32,45 +34,34 @@ pub(super) fn judge(case: &Case<'_>, findings: &mut Findings) {
 
 fn missing(case: &Case<'_>) -> Finding {
     let name = &case.subject.name;
-    Finding::new(
-        FindingId::ServiceMissing,
-        Severity::Error,
-        format!("{name} has no network service"),
-    )
-    .seen_in(format!("no service with the device {name}"), &case.snapshot.services)
-    .why("The bridge exists, but without a service macOS gives it no address.")
-    .click("System Settings > Network > … (below the list) > Add Service… > Interface: the Thunderbolt bridge > Create")
-    .command(shell::command([
-        "sudo",
-        "networksetup",
-        "-createnetworkservice",
-        case.subject.service_name(),
-        name,
-    ]))
+    Finding::new(FindingId::ServiceMissing, Severity::Error, say::service_missing(name))
+        .seen_in(say::service_missing_seen(name), &case.snapshot.services)
+        .why(say::service_missing_why())
+        .click(say::add_service())
+        .command(shell::command([
+            "sudo",
+            "networksetup",
+            "-createnetworkservice",
+            case.subject.service_name(),
+            name,
+        ]))
 }
 
 fn disabled(case: &Case<'_>, service: &Service) -> Finding {
-    Finding::new(
-        FindingId::ServiceDisabled,
-        Severity::Error,
-        format!("The service \"{}\" is switched off", service.name),
-    )
-    .seen_in(
-        format!("\"{}\" on {} is marked (*)", service.name, case.subject.name),
-        &case.snapshot.services,
-    )
-    .why("A service that is off leaves its interface down and without an address.")
-    .click(format!(
-        "System Settings > Network > right-click {} > Make Service Active",
-        service.name
-    ))
-    .command(shell::command([
-        "sudo",
-        "networksetup",
-        "-setnetworkserviceenabled",
-        &service.name,
-        "on",
-    ]))
+    Finding::new(FindingId::ServiceDisabled, Severity::Error, say::service_disabled(&service.name))
+        .seen_in(
+            say::service_disabled_seen(&service.name, &case.subject.name),
+            &case.snapshot.services,
+        )
+        .why(say::service_disabled_why())
+        .click(say::make_active(&service.name))
+        .command(shell::command([
+            "sudo",
+            "networksetup",
+            "-setnetworkserviceenabled",
+            &service.name,
+            "on",
+        ]))
 }
 
 fn order(case: &Case<'_>, services: &[Service], own: &Service, findings: &mut Findings) {
@@ -86,15 +77,15 @@ fn order(case: &Case<'_>, services: &[Service], own: &Service, findings: &mut Fi
         Finding::new(
             FindingId::ServiceBelowWifi,
             Severity::Warning,
-            format!("\"{}\" comes after \"{}\" in the service order", own.name, wifi.name),
+            say::below_wifi(&own.name, &wifi.name),
         )
         .seen_in(
-            format!("place {} and place {} of {}", ours + 1, theirs + 1, services.len()),
+            say::below_wifi_seen(ours + 1, theirs + 1, services.len()),
             &case.snapshot.services,
         )
-        .why("The guide asks for it above Wi-Fi; there it takes no default route as long as its router is blank. It works below Wi-Fi too: packets for the peer follow the subnet, not the order. Nor does the order protect a subnet that overlaps with Wi-Fi's.")
-        .click("System Settings > Network > … (below the list) > Set Service Order…")
-        .click(format!("Drag {} above {} > OK", own.name, wifi.name))
+        .why(say::below_wifi_why())
+        .click(say::set_service_order())
+        .click(say::drag_above(&own.name, &wifi.name))
         .command(shell::command(words)),
     );
 }
@@ -125,26 +116,23 @@ fn sharing(case: &Case<'_>, findings: &mut Findings) {
             if !value.to.iter().any(hits) {
                 return;
             }
-            let from = value.from.as_deref().unwrap_or("another connection");
+            let from = value.from.as_ref().map_or_else(say::another_connection, Text::verbatim);
             findings.push(
                 Finding::new(
                     FindingId::InternetSharing,
                     Severity::Warning,
-                    format!("Internet Sharing is on and shares {from} to {name}"),
+                    say::internet_sharing(from, name),
                 )
-                .seen_in(
-                    format!("shared to {}", value.to.join(", ")),
-                    &case.snapshot.internet_sharing,
-                )
-                .why("It puts an address of its own (usually 192.168.2.1) on the link and hands out others by DHCP, beside the addresses you set.")
-                .click("If you do not need it: System Settings > General > Sharing > Internet Sharing > off"),
+                .seen_in(say::shared_to(value.to.join(", ")), &case.snapshot.internet_sharing)
+                .why(say::internet_sharing_why())
+                .click(say::internet_sharing_do()),
             );
         }
         unknown @ Reading::Unknown { .. } => {
-            let title = "Whether Internet Sharing uses the link is not known";
+            let title = say::internet_sharing_unknown();
             findings.push(
                 Finding::unknown(FindingId::InternetSharing, title, unknown, false)
-                    .why("It would put addresses of its own on the link."),
+                    .why(say::internet_sharing_unknown_why()),
             );
         }
         _ => {}

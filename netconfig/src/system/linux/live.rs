@@ -1,19 +1,21 @@
 //! The running Linux machine.
 
 use std::{
+    fs,
     net::IpAddr,
     num::NonZeroU32,
     path::{Path, PathBuf},
 };
 
-use super::{ADDRESS, ROUTE, ROUTE6, SYS, netlink, route_get_file, sysfs};
+use super::{ADDRESS, KERNEL, ROUTE, ROUTE6, SYS, netlink, route_get_file, sysfs};
 use crate::{
-    snapshot::{Address, Interface, Platform, Reading, Route, Snapshot, Unknown},
-    system::{Request, net_of, parse::ip_json},
+    snapshot::{Address, Interface, Platform, Reading, Route, Snapshot, Source, Unknown},
+    system::{Request, net_of, parse::ip_json, recorded::unreadable},
 };
 
 /// Where sysfs is mounted.
 const SYSFS: &str = "/sys";
+const KERNEL_RELEASE: &str = "/proc/sys/kernel/osrelease";
 
 /// Links, addresses and drivers: enough to validate a link.
 pub(in crate::system) fn quick() -> Snapshot {
@@ -26,6 +28,7 @@ pub(in crate::system) fn quick() -> Snapshot {
 pub(in crate::system) fn full(request: &Request) -> Snapshot {
     let mut snapshot = quick();
     snapshot.thunderbolt_ports = sysfs::thunderbolt_ports(Path::new(SYSFS), sysfs::Tree::Live);
+    snapshot.os_version = kernel();
     let names = names(&snapshot);
     let source = netlink::routes_source();
     snapshot.routes = match netlink::routes(&names) {
@@ -41,6 +44,14 @@ pub(in crate::system) fn full(request: &Request) -> Snapshot {
         snapshot.peer_routes.insert(*peer, reading);
     }
     snapshot
+}
+
+fn kernel() -> Reading<String> {
+    let source = Source::new(KERNEL_RELEASE);
+    match fs::read_to_string(KERNEL_RELEASE) {
+        Ok(text) => Reading::known(text.trim().to_owned(), source),
+        Err(error) => Reading::Unknown { source, why: unreadable(KERNEL_RELEASE, &error) },
+    }
 }
 
 fn names(snapshot: &Snapshot) -> Vec<(NonZeroU32, String)> {
@@ -96,6 +107,7 @@ pub(in crate::system) fn answers(request: &Request) -> Vec<(String, Result<Vec<u
         ADDRESS.to_owned(),
         written(&snapshot.interfaces, |interfaces| ip_json::write_addresses(interfaces)),
     )];
+    answers.push((KERNEL.to_owned(), written(&snapshot.os_version, |text| format!("{text}\n"))));
     let family = |is_v4: bool| {
         written(&snapshot.routes, |routes| {
             let of_family = |route: &&Route| route.destination.addr().is_ipv4() == is_v4;

@@ -13,7 +13,7 @@ use std::path::Path;
 
 use super::{
     Request,
-    parse::{ParseError, ip_json},
+    parse::{self, ParseError, ip_json},
     recorded,
 };
 use crate::snapshot::{Interface, Platform, Reading, Route, Snapshot, Source, Unknown};
@@ -21,6 +21,7 @@ use crate::snapshot::{Interface, Platform, Reading, Route, Snapshot, Source, Unk
 const ADDRESS: &str = "ip-address.json";
 const ROUTE: &str = "ip-route.json";
 const ROUTE6: &str = "ip-6-route.json";
+const KERNEL: &str = "uname-r.txt";
 const SYS: &str = "sys";
 
 /// The files by which a recorded set is known to be Linux's.
@@ -39,6 +40,7 @@ pub(super) fn recorded(folder: &Path, request: &Request) -> Snapshot {
     };
     snapshot.interfaces = interfaces(text(ADDRESS), &sys);
     snapshot.thunderbolt_ports = sysfs::thunderbolt_ports(&sys, sysfs::Tree::Recorded);
+    snapshot.os_version = read(Source::new("uname -r"), text(KERNEL), parse::word::parse_version);
     snapshot.routes = routes(text(ROUTE), text(ROUTE6));
     for peer in &request.peers {
         let source = Source::new(format!("ip -j route get {peer}"));

@@ -120,6 +120,7 @@ pub fn thunderbolt_ports(root: &Path, tree: Tree) -> Reading<Vec<ThunderboltPort
                 receptacle: Some((route & 0xff).to_string()),
                 domain_uuid: text(&own.join("unique_id")),
                 speed: None,
+                generation: text(&own.join("generation")).and_then(|n| n.parse().ok()),
                 connected: Some(true),
                 devices: Vec::new(),
             }
@@ -128,12 +129,18 @@ pub fn thunderbolt_ports(root: &Path, tree: Tree) -> Reading<Vec<ThunderboltPort
             port.speed.clone_from(&lanes);
         }
         let is_computer = is_xdomain(&device, &read);
+        let keys = service_keys(&folder, name, &names);
+        let offers = |key: &str| {
+            (is_computer && !keys.is_empty()).then(|| keys.iter().any(|offered| offered == key))
+        };
         port.devices.push(ThunderboltDevice {
             name: read("device_name"),
             model: None,
             vendor: read("vendor_name"),
             domain_uuid: read("unique_id").filter(|_| is_computer),
             is_computer,
+            offers_ip: offers("network"),
+            offers_rdma: None,
             lanes,
         });
     }
@@ -149,6 +156,14 @@ fn route_of(name: &str) -> Option<(&str, u64)> {
     }
     let route = u64::from_str_radix(route, 16).ok()?;
     (route != 0).then_some((domain, route))
+}
+
+/// The services of the computer at `name`: `0-1.0` holds one in `key`.
+fn service_keys(folder: &Path, name: &str, names: &[String]) -> Vec<String> {
+    let services = names
+        .iter()
+        .filter(|other| other.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')));
+    services.filter_map(|service| text(&folder.join(service).join("key"))).collect()
 }
 
 /// Another computer: the kernel says so, or (in a recording without the uevent) it has no

@@ -90,6 +90,13 @@ fn sources_read_as_a_person_would_type_them() {
             "netstat -rn",
             "/Library/Preferences/SystemConfiguration/com.apple.nat.plist",
             "/Library/Preferences/SystemConfiguration/preferences.plist",
+            "sw_vers -productVersion",
+            "scutil --nwi",
+            "socketfilterfw --getglobalstate",
+            "rdma_ctl status",
+            "ibv_devices",
+            "/Library/LaunchDaemons/io.exo.networksetup.plist",
+            "log show --last 10m --style syslog --predicate 'eventMessage CONTAINS \"Local network prohibited\"'",
             "route -n get -inet6 fd00::2",
             "networksetup -getinfo \"Thunderbolt 브리지\"",
         ]
@@ -123,4 +130,49 @@ fn property_lists_are_recorded_without_what_is_nobodys_business() {
     assert!(text.contains("AirPort") && !text.contains("secret"), "{text}");
     assert!(answers.iter().any(|(n, _)| n == "networksetup-getinfo/USB 10:100:1000 LAN.txt"));
     assert!(!answers.iter().any(|(n, _)| n.contains("Tailscale")));
+}
+
+/// The set `good`, but system_profiler hangs until every other source was asked: that they are
+/// asked beside it, and not after it, is what lets them be.
+struct Hanging {
+    others: Mutex<std::sync::mpsc::Receiver<()>>,
+    asked: std::sync::mpsc::Sender<()>,
+}
+
+impl Answer for Hanging {
+    fn answer(&self, query: &Query) -> Result<Vec<u8>, Unknown> {
+        if *query == Query::Thunderbolt {
+            let others = self.others.lock().unwrap();
+            for _ in 1..queries(&Request::default()).len() {
+                others
+                    .recv_timeout(Duration::from_secs(20))
+                    .expect("the others are asked meanwhile");
+            }
+            return command::run("/bin/sh", &["-c", "sleep 60"], Duration::from_millis(50));
+        }
+        if !matches!(query, Query::ServiceInfo(_)) {
+            // Nobody listens any more once all have been asked.
+            let _ = self.asked.send(());
+        }
+        let set = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/sets/good");
+        super::super::recorded::read(set.as_ref(), &query.recorded_as())
+    }
+}
+
+#[test]
+fn a_source_that_hangs_delays_no_other_and_leaves_a_partial_answer() {
+    let (asked, others) = std::sync::mpsc::channel();
+    let hanging = Hanging { others: Mutex::new(others), asked };
+    let snapshot = full(&hanging, &Request::default());
+    assert!(matches!(
+        snapshot.thunderbolt_ports,
+        Reading::Unknown { why: Unknown::TimedOut { limit_ms: 50 }, .. }
+    ));
+    let report = crate::check::check(&snapshot, &crate::check::Expectation::default());
+    assert_eq!(report.judged.unwrap().interface, "bridge0");
+    assert_eq!(
+        report.verdict,
+        crate::check::Verdict::Good,
+        "what is plugged in is unknown, and said"
+    );
 }

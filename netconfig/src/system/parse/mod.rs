@@ -2,17 +2,22 @@
 //! missing headers, empty devices, odd spacing and names in any language, and refuses what it does
 //! not recognise with a reason instead of returning something empty that would look like "fine".
 
+pub mod firewall;
 pub mod hardware_ports;
 pub mod ifconfig;
 pub mod ip_json;
+pub mod local_network;
 pub mod nat;
 pub mod netstat;
 mod plist_text;
 pub mod preferences;
+pub mod rdma;
 pub mod route_get;
+pub mod scutil_nwi;
 pub mod service_info;
 pub mod service_order;
 pub mod thunderbolt_json;
+pub mod word;
 
 use crate::snapshot::Unknown;
 

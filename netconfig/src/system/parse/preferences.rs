@@ -2,7 +2,10 @@
 //!
 //! `VirtualNetworkInterfaces/Bridge/bridgeN/{Interfaces, Options/__AUTO__}` tells the bridge that
 //! macOS made for Thunderbolt from any other, in every language; the `Hardware` of an interface
-//! tells Wi-Fi (`AirPort`) likewise.
+//! tells Wi-Fi (`AirPort`) likewise. `CurrentSet` names the location in use (`/Sets/<UUID>`), which
+//! has a `UserDefinedName` and may set a device's MTU in `Network/Interface/<device>/Ethernet`.
+
+use std::collections::BTreeMap;
 
 use plist::{Dictionary, Value};
 
@@ -36,7 +39,35 @@ pub fn parse(bytes: &[u8]) -> Result<Preferences, ParseError> {
         .collect();
     wifi_devices.sort();
     wifi_devices.dedup();
-    Ok(Preferences { bridges, wifi_devices })
+    let set = current_set(root);
+    let location = set
+        .and_then(|set| set.get("UserDefinedName"))
+        .and_then(Value::as_string)
+        .map(str::to_owned);
+    Ok(Preferences { bridges, wifi_devices, location, mtus: set.map(mtus).unwrap_or_default() })
+}
+
+/// The set that `CurrentSet` points to.
+fn current_set(root: &Dictionary) -> Option<&Dictionary> {
+    let path = root.get("CurrentSet").and_then(Value::as_string)?;
+    plist_text::dictionary(plist_text::dictionary(root, "Sets")?, path.strip_prefix("/Sets/")?)
+}
+
+fn mtus(set: &Dictionary) -> BTreeMap<String, u32> {
+    let devices = plist_text::dictionary(set, "Network")
+        .and_then(|network| plist_text::dictionary(network, "Interface"));
+    let mtu = |value: &Value| -> Option<u32> {
+        let ethernet = plist_text::dictionary(value.as_dictionary()?, "Ethernet")?;
+        match ethernet.get("MTU")? {
+            Value::String(text) => text.parse().ok(),
+            number => number.as_unsigned_integer()?.try_into().ok(),
+        }
+    };
+    devices
+        .into_iter()
+        .flatten()
+        .filter_map(|(device, value)| Some((device.clone(), mtu(value)?)))
+        .collect()
 }
 
 fn bridge((device, value): (&String, &Value)) -> Option<ConfiguredBridge> {
@@ -81,8 +112,24 @@ pub(crate) fn write(preferences: &Preferences) -> Vec<u8> {
         service.insert("Interface".into(), Value::Dictionary(interface));
         services.insert(format!("Wi-Fi {device}"), Value::Dictionary(service));
     }
+    let mut interfaces = Dictionary::new();
+    for (device, mtu) in &preferences.mtus {
+        let ethernet = nested("Ethernet", nested("MTU", Value::Integer(u64::from(*mtu).into())));
+        interfaces.insert(device.clone(), ethernet);
+    }
+    let mut set = Dictionary::new();
+    if let Some(location) = &preferences.location {
+        set.insert("UserDefinedName".into(), Value::String(location.clone()));
+    }
+    set.insert("Network".into(), nested("Interface", Value::Dictionary(interfaces)));
     let mut root = Dictionary::new();
+    root.insert("CurrentSet".into(), Value::String("/Sets/0".into()));
+    root.insert("Sets".into(), nested("0", Value::Dictionary(set)));
     root.insert("VirtualNetworkInterfaces".into(), Value::Dictionary(kinds));
     root.insert("NetworkServices".into(), Value::Dictionary(services));
     plist_text::xml(root)
+}
+
+fn nested(key: &str, value: Value) -> Value {
+    Value::Dictionary([(key.to_owned(), value)].into_iter().collect())
 }

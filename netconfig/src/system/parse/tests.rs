@@ -58,10 +58,49 @@ fn outcome(name: &str, text: &str) -> Option<Result<String, ParseError>> {
             let devices: usize = ports.iter().map(|p| p.devices.len()).sum();
             format!("{} ports, {devices} devices, {peers} peers", ports.len())
         })
+    } else if name.starts_with("scutil_nwi") {
+        scutil_nwi::parse(text).map(|links| {
+            let link =
+                |l: &crate::snapshot::PreferredLink| format!("{} {:?}", l.interface, l.address);
+            links.iter().map(link).collect::<Vec<_>>().join(", ")
+        })
+    } else if name.starts_with("socketfilterfw") {
+        firewall::parse(text).map(|state| format!("{state:?}"))
+    } else if name.starts_with("rdma_ctl") {
+        rdma::parse_status(text).map(|enabled| format!("enabled: {enabled}"))
+    } else if name.starts_with("ibv_devices") {
+        rdma::parse_devices(text).map(|devices| format!("{devices:?}"))
+    } else if name.starts_with("log_local_network") {
+        local_network::parse(text).map(|refusals| format!("{refusals:?}"))
     } else {
-        return None;
+        let (_, instead) = NOT_READ.iter().find(|(prefix, _)| name.starts_with(prefix))?;
+        Err(ParseError::new("no source of a snapshot", *instead))
     })
 }
+
+/// Captures of commands that a snapshot does not ask, and what it goes by instead.
+const NOT_READ: &[(&str, &str)] = &[
+    ("arp_", "that a neighbour does not answer is learned from the peer itself"),
+    ("getdnsservers_", "the link has no name servers to check"),
+    (
+        "getmtu_",
+        "the kernel's MTU is read from ifconfig, the configured one from preferences.plist",
+    ),
+    ("getnetworkserviceenabled", "the service order marks disabled services, all in one answer"),
+    (
+        "ibv_devinfo",
+        "rdma_ctl says whether RDMA is on; the state of its ports decides nothing here",
+    ),
+    ("ioreg_", "system_profiler lists the same ports, with the peers at their ends"),
+    ("linux_dmesg", "sysfs says who is there now; the log says who once was, and needs root"),
+    ("linux_lshw", "sysfs names the driver"),
+    ("linux_lsmod", "that the module is loaded shows in the interfaces it makes"),
+    ("linux_networkctl", "netlink lists the bond, its members and its addresses"),
+    ("linux_proc_modules", "that the module is loaded shows in the interfaces it makes"),
+    ("listallnetworkservices", "the service order lists the same services with their devices"),
+    ("netstat_ib", "counters say nothing about the configuration"),
+    ("sysctl_tcp", "the transport sets its buffers itself"),
+];
 
 #[test]
 fn every_capture_is_parsed_or_refused_for_a_reason() {
@@ -289,6 +328,13 @@ fn all(bytes: &[u8]) {
     let _ = ip_json::parse_addresses(&text);
     let _ = ip_json::parse_routes(&text, ip_json::Family::V6);
     let _ = ip_json::parse_route_get(&text);
+    let _ = scutil_nwi::parse(&text);
+    let _ = firewall::parse(&text);
+    let _ = rdma::parse_status(&text);
+    let _ = rdma::parse_devices(&text);
+    let _ = local_network::parse(&text);
+    let _ = word::parse(&text);
+    let _ = word::parse_version(&text);
 }
 
 proptest! {

@@ -41,6 +41,7 @@ fn ports(bus: &Value) -> Vec<ThunderboltPort> {
             receptacle: string(tag, "receptacle_id_key"),
             domain_uuid: string(bus, "domain_uuid_key"),
             speed: string(tag, "current_speed_key"),
+            generation: generation(tag),
             connected: connected(tag),
             devices: Vec::new(),
         })
@@ -53,6 +54,7 @@ fn ports(bus: &Value) -> Vec<ThunderboltPort> {
             receptacle: None,
             domain_uuid: string(bus, "domain_uuid_key"),
             speed: None,
+            generation: None,
             connected: Some(true),
             devices: Vec::new(),
         });
@@ -62,6 +64,26 @@ fn ports(bus: &Value) -> Vec<ThunderboltPort> {
         port.devices = devices;
     }
     ports
+}
+
+/// Only a port of the fifth generation is ever shown with 80 or 120 Gb/s.
+fn generation(tag: &Value) -> Option<u8> {
+    let speed = string(tag, "current_speed_key")?;
+    ["80 ", "120 "]
+        .iter()
+        .any(|fast| speed.trim_start_matches("Up to ").starts_with(fast))
+        .then_some(5)
+}
+
+/// Protocols that a computer offers over the cable.
+const IP: u64 = 1;
+const RDMA: u64 = 0xfa57;
+
+/// `None` if the item does not list its services.
+fn offers(item: &Value, protocol: u64) -> Option<bool> {
+    let services = item.get("services_title")?.as_array()?;
+    let is = |service: &Value| service.get("protocol_id_key").and_then(Value::as_u64);
+    Some(services.iter().any(|service| is(service) == Some(protocol)))
 }
 
 fn connected(tag: &Value) -> Option<bool> {
@@ -84,6 +106,8 @@ fn collect(node: &Value, devices: &mut Vec<ThunderboltDevice>) {
             model: string(item, "device_name_key"),
             vendor: string(item, "vendor_name_key"),
             is_computer: domain_uuid.is_some(),
+            offers_ip: offers(item, IP),
+            offers_rdma: offers(item, RDMA),
             domain_uuid,
             lanes: None,
         });

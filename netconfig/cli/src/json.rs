@@ -1,0 +1,132 @@
+//! The JSON of `tbnet`: schema 1, described in docs/tbnet.md. Within a schema number keys are only
+//! added, never renamed or removed.
+//!
+//! Ids, states and sources are the same in every language; `title`, `what`, `why` and `clicks` are
+//! for people, in the language that `lang` names.
+
+use exo_netconfig::{
+    Evidence, LinkKind, Snapshot,
+    check::{Finding, FindingId, Report, Severity, Verdict},
+    snapshot::{Interface, Platform, Source},
+    text::Lang,
+};
+use serde::Serialize;
+
+/// The version of the JSON.
+pub(crate) const SCHEMA: u32 = 1;
+
+/// What `tbnet check --json` prints.
+#[derive(Serialize)]
+pub(crate) struct CheckJson<'a> {
+    schema: u32,
+    command: &'static str,
+    lang: &'static str,
+    verdict: Verdict,
+    platform: Platform,
+    judged: Option<JudgedJson<'a>>,
+    findings: Vec<FindingJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct JudgedJson<'a> {
+    interface: &'a str,
+    /// `null` if the source that decides did not answer.
+    kind: Option<LinkKind>,
+    evidence: Option<&'a Evidence>,
+}
+
+#[derive(Serialize)]
+struct FindingJson<'a> {
+    id: FindingId,
+    severity: Severity,
+    title: &'a str,
+    seen: Vec<SeenJson<'a>>,
+    why: &'a str,
+    remedy: RemedyJson<'a>,
+    withholds_verdict: bool,
+}
+
+#[derive(Serialize)]
+struct SeenJson<'a> {
+    what: &'a str,
+    source: &'a Source,
+}
+
+#[derive(Serialize)]
+struct RemedyJson<'a> {
+    clicks: Vec<&'a str>,
+    commands: &'a [String],
+}
+
+impl<'a> CheckJson<'a> {
+    pub(crate) fn of(report: &'a Report, lang: Lang) -> Self {
+        Self {
+            schema: SCHEMA,
+            command: "check",
+            lang: lang.code(),
+            verdict: report.verdict,
+            platform: report.platform,
+            judged: report.judged.as_ref().map(|judged| JudgedJson {
+                interface: &judged.interface,
+                kind: judged.kind,
+                evidence: judged.evidence.as_ref(),
+            }),
+            findings: report.findings.iter().map(|finding| one(finding, lang)).collect(),
+        }
+    }
+}
+
+fn one(finding: &Finding, lang: Lang) -> FindingJson<'_> {
+    FindingJson {
+        id: finding.id,
+        severity: finding.severity,
+        title: finding.title.words(lang),
+        seen: finding
+            .seen
+            .iter()
+            .map(|seen| SeenJson { what: seen.what.words(lang), source: &seen.source })
+            .collect(),
+        why: finding.why.words(lang),
+        remedy: RemedyJson {
+            clicks: finding.remedy.clicks.iter().map(|click| click.words(lang)).collect(),
+            commands: &finding.remedy.commands,
+        },
+        withholds_verdict: finding.withholds_verdict,
+    }
+}
+
+/// What `tbnet show --json` prints.
+#[derive(Serialize)]
+pub(crate) struct ShowJson<'a> {
+    schema: u32,
+    command: &'static str,
+    links: Vec<LinkJson<'a>>,
+    snapshot: &'a Snapshot,
+}
+
+#[derive(Serialize)]
+struct LinkJson<'a> {
+    name: &'a str,
+    /// `null` if the source that decides did not answer.
+    kind: Option<LinkKind>,
+    evidence: Option<Evidence>,
+}
+
+impl<'a> ShowJson<'a> {
+    pub(crate) fn of(snapshot: &'a Snapshot) -> Self {
+        let links = snapshot.interfaces.items().iter().map(|i| link(snapshot, i)).collect();
+        Self { schema: SCHEMA, command: "show", links, snapshot }
+    }
+}
+
+fn link<'a>(snapshot: &Snapshot, interface: &'a Interface) -> LinkJson<'a> {
+    let evidence = snapshot.evidence(&interface.name);
+    LinkJson {
+        name: &interface.name,
+        kind: evidence.as_ref().map(|evidence| match evidence {
+            Evidence::ChosenByHand => LinkKind::ByHand,
+            _ => LinkKind::Thunderbolt,
+        }),
+        evidence,
+    }
+}

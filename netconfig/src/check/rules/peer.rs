@@ -1,0 +1,215 @@
+//! What the peer says about its end, compared with this one; and a peer that says nothing.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::is_automatic;
+use crate::{
+    check::{
+        Case,
+        finding::{Finding, FindingId, Findings, Severity},
+    },
+    peer::{Contact, EndReport, RoundTrips, Silence},
+    shell,
+    snapshot::{Platform, Source},
+    text::{self, Text, peers as say},
+};
+
+/// Clocks of one network differ by less than this.
+const CLOCK_MS_MAX: u64 = 2_000;
+/// Slow for a cable: half the round trips take longer.
+const SLOW_US: u64 = 1_000;
+/// Too slow for a cable.
+const NOT_A_CABLE_US: u64 = 3_000;
+
+pub(super) fn judge(case: &Case<'_>, findings: &mut Findings) {
+    match &case.expectation.contact {
+        None => {}
+        Some(Contact::Silent { why, round_trips }) => {
+            silent(case, why, round_trips.as_ref(), findings);
+            if let Some(trips) = round_trips {
+                latency(case, trips, findings);
+            }
+        }
+        Some(Contact::Answered { report, round_trips, clock_ahead_ms }) => {
+            addresses(case, report, findings);
+            mtu(case, report, findings);
+            version(case, report, findings);
+            if let Some(ahead) = clock_ahead_ms {
+                clock(case, report, *ahead, findings);
+            }
+            if let Some(trips) = round_trips {
+                latency(case, trips, findings);
+            }
+        }
+    }
+}
+
+/// Where a fact about talking to the peer comes from.
+pub(super) fn connection(peer: IpAddr) -> Source {
+    Source::new(format!("connection to {peer}"))
+}
+
+fn report_of(report: &EndReport) -> Source {
+    Source::new(format!("end report of {}", report.identity.name))
+}
+
+fn peer_name(case: &Case<'_>) -> String {
+    case.peer.map_or_else(|| "peer".to_owned(), |peer| peer.to_string())
+}
+
+fn silent(case: &Case<'_>, why: &Silence, icmp: Option<&RoundTrips>, findings: &mut Findings) {
+    // A link that is down has nobody to answer: that is reported already.
+    if case.subject.is_inactive() || findings.has(FindingId::LocalNetwork) {
+        return;
+    }
+    let source = case.peer.map_or_else(|| Source::new("connection"), connection);
+    let reason = match why {
+        Silence::TimedOut { limit_ms } => say::silent_timed_out(limit_ms),
+        Silence::Refused => say::silent_refused(),
+        Silence::HostUnreachable => say::silent_unreachable(),
+        Silence::NotTrusted { detail } => say::silent_not_trusted(detail),
+        Silence::Failed { detail } => text::words::failed(detail),
+    };
+    // The machine is there, only no program of ours is.
+    let is_there = icmp.is_some_and(|trips| trips.count > 0) || matches!(why, Silence::Refused);
+    let severity = if is_there { Severity::Warning } else { Severity::Error };
+    let finding = Finding::new(FindingId::PeerSilent, severity, say::peer_silent(peer_name(case)))
+        .seen(reason, &source);
+    let finding = match icmp {
+        Some(trips) if trips.count > 0 => {
+            finding.seen(say::icmp_answers(trips.p50_us), &Source::new("ICMP echo"))
+        }
+        Some(_) => finding.seen(say::icmp_silent(), &Source::new("ICMP echo")),
+        None => finding,
+    };
+    findings.push(finding.why(say::peer_silent_why()).click(say::start_serve()));
+}
+
+/// Both ends need different addresses of one subnet, with one mask.
+fn addresses(case: &Case<'_>, report: &EndReport, findings: &mut Findings) {
+    let chosen = |nets: &[IpNet]| -> Vec<IpNet> {
+        nets.iter().filter(|net| net.addr().is_ipv4() && !is_automatic(net)).copied().collect()
+    };
+    let (own, theirs) = (chosen(&case.subject.networks()), chosen(&report.addresses));
+    let source = report_of(report);
+    let name = &report.identity.name;
+    let seen = |finding: Finding, own: &IpNet, theirs: &IpNet| {
+        finding.seen(say::both_have(own, theirs), &source)
+    };
+    let pair = |test: &dyn Fn(&IpNet, &IpNet) -> bool| {
+        own.iter().find_map(|a| theirs.iter().find(|b| test(a, b)).map(|b| (a, b)))
+    };
+    if let Some((a, b)) = pair(&|a, b| a.addr() == b.addr()) {
+        if !findings.has(FindingId::SameAddress) {
+            let advice = crate::check::advice::pair(case);
+            let finding = Finding::new(
+                FindingId::SameAddress,
+                Severity::Error,
+                say::same_on_both(a.addr(), name),
+            );
+            findings.push(
+                seen(finding, a, b)
+                    .why(text::route::same_address_why())
+                    .click(text::route::change_one(advice.own.addr(), advice.peer)),
+            );
+        }
+        return;
+    }
+    let agree = pair(&|a, b| a.network() == b.network() && a.prefix_len() == b.prefix_len());
+    if let (None, Some(a), Some(b)) = (agree, own.first(), theirs.first()) {
+        let net = IpNet::new(a.network(), a.prefix_len()).unwrap_or(*a);
+        let finding =
+            Finding::new(FindingId::MaskMismatch, Severity::Error, say::mask_mismatch(name));
+        findings.push(
+            seen(finding, a, b).why(say::mask_mismatch_why()).click(say::mask_mismatch_do(net)),
+        );
+    }
+}
+
+fn mtu(case: &Case<'_>, report: &EndReport, findings: &mut Findings) {
+    let own = case.subject.interface.and_then(|interface| interface.mtu);
+    let (Some(own), Some(theirs)) = (own, report.mtu) else { return };
+    if own == theirs {
+        return;
+    }
+    // The smaller is one that both are known to take.
+    let both = own.min(theirs);
+    let name = &case.subject.name;
+    let title = say::mtu_mismatch(&report.identity.name);
+    let finding = Finding::new(FindingId::MtuMismatch, Severity::Warning, title)
+        .seen(say::both_have(own, theirs), &report_of(report))
+        .why(text::cable::mtu_why())
+        .click(say::mtu_mismatch_do(both));
+    let both = both.to_string();
+    findings.push(if own == theirs.min(own) {
+        finding
+    } else {
+        finding.command(match case.snapshot.platform {
+            Platform::MacOs => {
+                shell::command(["sudo", "networksetup", "-setMTU", name, both.as_str()])
+            }
+            Platform::Linux => {
+                shell::command(["sudo", "ip", "link", "set", name, "mtu", both.as_str()])
+            }
+        })
+    });
+}
+
+fn version(case: &Case<'_>, report: &EndReport, findings: &mut Findings) {
+    let Some(own) = &case.expectation.own else { return };
+    let (ours, theirs) = (&own.identity.version, &report.identity.version);
+    if ours == theirs {
+        return;
+    }
+    let title = say::peer_version(&report.identity.name);
+    findings.push(
+        Finding::new(FindingId::PeerVersion, Severity::Warning, title)
+            .seen(say::both_have(ours, theirs), &report_of(report))
+            .why(say::peer_version_why())
+            .click(say::peer_version_do()),
+    );
+}
+
+fn clock(case: &Case<'_>, report: &EndReport, ahead_ms: i64, findings: &mut Findings) {
+    let apart = ahead_ms.unsigned_abs();
+    if apart <= CLOCK_MS_MAX {
+        return;
+    }
+    let seen = if ahead_ms > 0 { say::clock_ahead(apart) } else { say::clock_behind(apart) };
+    let title = say::clock_skew(&report.identity.name, apart / 1_000);
+    let finding = Finding::new(FindingId::ClockSkew, Severity::Warning, title)
+        .seen(seen, &report_of(report))
+        .why(say::clock_skew_why());
+    findings.push(match case.snapshot.platform {
+        Platform::MacOs => {
+            finding.click(say::clock_skew_do_mac()).command("sudo sntp -sS time.apple.com")
+        }
+        Platform::Linux => {
+            finding.click(say::clock_skew_do_linux()).command("sudo timedatectl set-ntp true")
+        }
+    });
+}
+
+/// What a cable takes is known; what any other link takes is only told.
+fn latency(case: &Case<'_>, trips: &RoundTrips, findings: &mut Findings) {
+    if trips.count == 0 {
+        return;
+    }
+    let p50 = trips.p50_us;
+    let is_cable = matches!(case.subject.evidence, Ok(Some(_)));
+    let (severity, title): (Severity, Text) = match p50 {
+        _ if !is_cable => (Severity::Info, say::latency(p50)),
+        slow if slow > NOT_A_CABLE_US => (Severity::Warning, say::latency_not_a_cable(p50)),
+        slow if slow > SLOW_US => (Severity::Warning, say::latency_slow(p50)),
+        _ => (Severity::Info, say::latency(p50)),
+    };
+    let source = case.peer.map_or_else(|| Source::new("connection"), connection);
+    let seen = say::latency_seen(trips.count, &trips.by, p50, trips.p99_us, trips.lost);
+    let finding = Finding::new(FindingId::Latency, severity, title)
+        .seen(seen, &source)
+        .why(say::latency_why());
+    let mend = severity == Severity::Warning;
+    findings.push(if mend { finding.click(say::latency_do()) } else { finding });
+}

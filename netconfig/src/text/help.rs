@@ -1,0 +1,128 @@
+//! What `tbnet --help` says.
+
+catalogue! {
+    tbnet {
+        en: "Checks and shows the Thunderbolt bridge between machines",
+        ko: "기기 사이의 Thunderbolt 브리지를 점검하고 보여 줍니다",
+    }
+    tbnet_examples {
+        en: "Examples:
+  tbnet check                          is this machine's Thunderbolt link right?
+  tbnet check --peer 192.168.2.2       and would packets to the peer take it?
+  tbnet show                           what is plugged in where, and which link is which
+  tbnet snapshot ./report              record what the system says, to be looked at elsewhere
+  tbnet check --from ./report --json   judge a recording, on any system",
+        ko: "예:
+  tbnet check                          이 기기의 Thunderbolt 링크가 올바른지 점검합니다
+  tbnet check --peer 192.168.2.2       상대에게 가는 패킷이 그 링크를 지나는지도 봅니다
+  tbnet show                           어디에 무엇이 연결되어 있는지, 어떤 링크가 있는지 보여 줍니다
+  tbnet snapshot ./report              시스템의 응답을 기록해 다른 곳에서 살펴봅니다
+  tbnet check --from ./report --json   기록을 어느 시스템에서나 점검합니다",
+    }
+    check {
+        en: "Judge the Thunderbolt link: what is wrong, why it matters, how to mend it",
+        ko: "Thunderbolt 링크를 점검합니다. 무엇이 문제인지, 왜 중요한지, 어떻게 고치는지 알려 줍니다",
+    }
+    check_examples {
+        en: "Examples:
+  tbnet check
+  tbnet check --peer 192.168.2.2
+  tbnet check --interface bridge0 --json
+  tbnet check --from ./report
+
+Exit codes: 0 good (warnings allowed), 1 problems, 2 could not check.
+What is not known is reported as not known, never as good.",
+        ko: "예:
+  tbnet check
+  tbnet check --peer 192.168.2.2
+  tbnet check --interface bridge0 --json
+  tbnet check --from ./report
+
+종료 코드: 0 정상(경고는 있을 수 있음), 1 문제 있음, 2 점검할 수 없음.
+알 수 없는 것은 정상이 아니라 알 수 없는 것으로 보고합니다.",
+    }
+    show {
+        en: "Show the machine's links: who is at the end of which cable, in which order",
+        ko: "기기의 링크를 보여 줍니다. 어느 케이블 끝에 누가 있고 순서가 어떤지 알 수 있습니다",
+    }
+    show_examples {
+        en: "Examples:
+  tbnet show
+  tbnet show --json
+  tbnet show --from ./report",
+        ko: "예:
+  tbnet show
+  tbnet show --json
+  tbnet show --from ./report",
+    }
+    snapshot {
+        en: "Record what the system says into a folder, for `--from`",
+        ko: "시스템의 응답을 폴더에 기록합니다(`--from`에 씁니다)",
+    }
+    snapshot_examples {
+        en: "Examples:
+  tbnet snapshot ./report
+  tbnet snapshot ./report --mask --peer 192.168.2.2
+
+One file per source, named after its command. Without --mask the answers hold hardware addresses
+and the names of your network services: look at them before you pass them on.",
+        ko: "예:
+  tbnet snapshot ./report
+  tbnet snapshot ./report --mask --peer 192.168.2.2
+
+출처마다 파일 하나를 만들고 명령 이름을 붙입니다. --mask가 없으면 하드웨어 주소와 네트워크 서비스
+이름이 그대로 들어 있으므로, 다른 사람에게 주기 전에 내용을 확인합니다.",
+    }
+    completions {
+        en: "Print shell completions",
+        ko: "셸 자동 완성 스크립트를 출력합니다",
+    }
+    man {
+        en: "Print the manual page, or write all of them into a folder",
+        ko: "매뉴얼 페이지를 출력하거나, 모든 페이지를 폴더에 저장합니다",
+    }
+    lang {
+        en: "Language of what is said: en or ko; else that of the locale (JSON: English)",
+        ko: "출력 언어: en 또는 ko. 없으면 로캘을 따릅니다(JSON은 영어)",
+    }
+    json {
+        en: "Print JSON (schema 1)",
+        ko: "JSON으로 출력합니다(스키마 1)",
+    }
+    check_peer {
+        en: "The peer's address: also check that its packets would take the link",
+        ko: "상대의 주소. 상대에게 가는 패킷이 이 링크를 지나는지도 점검합니다",
+    }
+    check_interface {
+        en: "Judge this interface instead of finding the Thunderbolt link",
+        ko: "Thunderbolt 링크를 찾지 않고 이 인터페이스를 점검합니다",
+    }
+    check_from {
+        en: "Judge a recorded folder instead of this machine",
+        ko: "이 기기 대신 기록된 폴더를 점검합니다",
+    }
+    show_from {
+        en: "Show a recorded folder instead of this machine",
+        ko: "이 기기 대신 기록된 폴더를 보여 줍니다",
+    }
+    snapshot_folder {
+        en: "The folder to write to; it is created",
+        ko: "기록할 폴더. 없으면 만듭니다",
+    }
+    snapshot_peer {
+        en: "Also record which way packets to this peer would go",
+        ko: "이 상대에게 가는 패킷의 경로도 기록합니다",
+    }
+    snapshot_mask {
+        en: "Replace names, serial numbers, hardware addresses and UUIDs, the same by the same",
+        ko: "이름, 일련번호, 하드웨어 주소, UUID를 바꿔 씁니다. 같은 것은 같은 것으로 바꿉니다",
+    }
+    completions_shell {
+        en: "The shell to print them for",
+        ko: "대상 셸",
+    }
+    man_folder {
+        en: "Write a page for each command into this folder",
+        ko: "명령마다 한 페이지씩 이 폴더에 저장합니다",
+    }
+}

@@ -1,0 +1,128 @@
+//! About the peer's own report, and how talking to it went.
+
+catalogue! {
+    peer_silent(peer) {
+        en: "{peer} does not answer",
+        ko: "{peer} 기기가 응답하지 않습니다",
+    }
+    silent_timed_out(limit_ms) {
+        en: "nothing came back within {limit_ms} ms",
+        ko: "{limit_ms}ms 안에 응답이 오지 않았습니다",
+    }
+    silent_refused {
+        en: "connection refused: nothing listens there",
+        ko: "연결이 거부되었습니다. 대기 중인 프로그램이 없습니다",
+    }
+    silent_unreachable {
+        en: "the system has no way there (EHOSTUNREACH)",
+        ko: "시스템에 가는 길이 없습니다(EHOSTUNREACH)",
+    }
+    silent_not_trusted(detail) {
+        en: "it could not prove who it is: {detail}",
+        ko: "상대가 자신이 누구인지 증명하지 못했습니다: {detail}",
+    }
+    icmp_answers(p50_us) {
+        en: "the machine itself answers to ping, in {p50_us} µs",
+        ko: "기기 자체는 핑에 {p50_us}µs 만에 응답합니다",
+    }
+    icmp_silent {
+        en: "the machine does not answer to ping either",
+        ko: "기기가 핑에도 응답하지 않습니다",
+    }
+    peer_silent_why {
+        en: "The other end can then not be compared: its address, mask and MTU are not known.",
+        ko: "반대편과 비교할 수 없습니다. 상대의 주소, 마스크, MTU를 알 수 없습니다.",
+    }
+    start_serve {
+        en: "Run `tbnet serve` or `exo-node serve` on the other machine, and `tbnet check` there",
+        ko: "상대 기기에서 `tbnet serve` 또는 `exo-node serve`를 실행하고, 그 기기에서도 `tbnet check`를 실행합니다",
+    }
+    same_on_both(address, peer) {
+        en: "{peer} has the same address as this machine, {address}",
+        ko: "{peer} 기기의 주소가 이 기기와 같습니다: {address}",
+    }
+    both_have(own, theirs) {
+        en: "{own} here, {theirs} there",
+        ko: "이 기기 {own}, 상대 기기 {theirs}",
+    }
+    mask_mismatch(peer) {
+        en: "{peer} has another subnet mask, or another subnet",
+        ko: "{peer} 기기의 서브넷 또는 서브넷 마스크가 다릅니다",
+    }
+    mask_mismatch_why {
+        en: "One end takes the other for a neighbour, but not the other way round: packets go one way, or not at all.",
+        ko: "한쪽만 상대를 이웃으로 봅니다. 패킷이 한 방향으로만 가거나 전혀 가지 않습니다.",
+    }
+    mask_mismatch_do(net) {
+        en: "Give both ends the same subnet and mask, for example {net}",
+        ko: "양쪽에 같은 서브넷과 마스크를 줍니다. 예: {net}",
+    }
+    mtu_mismatch(peer) {
+        en: "{peer} has another MTU",
+        ko: "{peer} 기기의 MTU가 다릅니다",
+    }
+    mtu_mismatch_do(mtu) {
+        en: "Set both ends to the same, for example {mtu} (System Settings > Network > the service > Details… > Hardware > MTU)",
+        ko: "양쪽을 같은 값으로 맞춥니다. 예: {mtu} (시스템 설정 > 네트워크 > 해당 서비스 > 세부사항… > 하드웨어 > MTU)",
+    }
+    peer_version(peer) {
+        en: "{peer} runs another version",
+        ko: "{peer} 기기의 프로그램 버전이 다릅니다",
+    }
+    peer_version_why {
+        en: "What one version understands another may not; a cluster of mixed versions may refuse to form.",
+        ko: "버전이 다르면 서로 이해하지 못하는 것이 있을 수 있고, 클러스터가 만들어지지 않을 수 있습니다.",
+    }
+    peer_version_do {
+        en: "Install the same version on both machines",
+        ko: "두 기기에 같은 버전을 설치합니다",
+    }
+    clock_skew(peer, seconds) {
+        en: "The clock of {peer} differs by {seconds} s",
+        ko: "{peer} 기기의 시계가 {seconds}초 다릅니다",
+    }
+    clock_ahead(ms) {
+        en: "its clock is ahead by {ms} ms",
+        ko: "상대의 시계가 {ms}ms 앞서 있습니다",
+    }
+    clock_behind(ms) {
+        en: "its clock is behind by {ms} ms",
+        ko: "상대의 시계가 {ms}ms 늦습니다",
+    }
+    clock_skew_why {
+        en: "Logs of the two machines cannot be read side by side, and certificates may seem not yet valid or expired.",
+        ko: "두 기기의 로그를 나란히 읽을 수 없고, 인증서가 아직 유효하지 않거나 만료된 것으로 보일 수 있습니다.",
+    }
+    clock_skew_do_mac {
+        en: "System Settings > General > Date & Time > Set time and date automatically",
+        ko: "시스템 설정 > 일반 > 날짜 및 시간 > 시간 및 날짜를 자동으로 설정",
+    }
+    clock_skew_do_linux {
+        en: "Have both clocks set by the network",
+        ko: "두 기기의 시계를 네트워크로 맞춥니다",
+    }
+    latency(p50_us) {
+        en: "Half of the round trips take less than {p50_us} µs",
+        ko: "왕복의 절반이 {p50_us}µs 안에 끝납니다",
+    }
+    latency_slow(p50_us) {
+        en: "Round trips take {p50_us} µs: slow for a cable",
+        ko: "왕복에 {p50_us}µs가 걸립니다. 케이블치고 느립니다",
+    }
+    latency_not_a_cable(p50_us) {
+        en: "Round trips take {p50_us} µs: probably not the cable",
+        ko: "왕복에 {p50_us}µs가 걸립니다. 케이블이 아닐 가능성이 큽니다",
+    }
+    latency_seen(count, by, p50_us, p99_us, lost) {
+        en: "{count} by {by}: p50 {p50_us} µs, p99 {p99_us} µs, {lost} lost",
+        ko: "{by} {count}회: p50 {p50_us}µs, p99 {p99_us}µs, 손실 {lost}회",
+    }
+    latency_why {
+        en: "Over a Thunderbolt cable half of them take less than 600 µs; every generated token waits for one per machine.",
+        ko: "Thunderbolt 케이블에서는 절반이 600µs 안에 끝납니다. 토큰 하나를 만들 때마다 기기당 한 번씩 왕복을 기다립니다.",
+    }
+    latency_do {
+        en: "See that both machines are awake and idle, and that the route leads over the cable",
+        ko: "두 기기가 깨어 있고 바쁘지 않은지, 경로가 케이블을 지나는지 확인합니다",
+    }
+}
