@@ -72,6 +72,18 @@ finding_ids! {
     Loop = "loop",
     /// The largest packet.
     Mtu = "mtu",
+    /// Nobody answers at the peer's address.
+    PeerSilent = "peer-silent",
+    /// The two ends have different largest packets.
+    MtuMismatch = "mtu-mismatch",
+    /// The two ends have different masks.
+    MaskMismatch = "mask-mismatch",
+    /// The two ends run different versions.
+    VersionMismatch = "version-mismatch",
+    /// The clocks of the two ends differ.
+    ClockSkew = "clock-skew",
+    /// How long a packet takes there and back.
+    RoundTrip = "round-trip",
 }
 
 impl fmt::Display for FindingId {

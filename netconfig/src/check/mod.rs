@@ -10,6 +10,7 @@
 
 mod advice;
 mod finding;
+mod peer;
 mod rules;
 mod subject;
 
@@ -17,8 +18,11 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-pub use self::finding::{Finding, FindingId, Remedy, Seen, Severity};
 use self::{finding::Findings, subject::Subject};
+pub use self::{
+    finding::{Finding, FindingId, Remedy, Seen, Severity},
+    peer::{Heard, compare},
+};
 use crate::{
     evidence::Evidence,
     link::{InterfaceChoice, LinkKind},
@@ -77,6 +81,16 @@ pub struct Report {
 }
 
 impl Report {
+    /// The report with more findings, and the verdict that follows from all.
+    #[must_use]
+    pub fn with(mut self, more: Vec<Finding>) -> Self {
+        let mut findings = Findings::default();
+        self.findings.into_iter().chain(more).for_each(|finding| findings.push(finding));
+        self.findings = findings.sorted();
+        self.verdict = verdict(&self.findings);
+        self
+    }
+
     /// How many findings have this severity.
     pub fn count(&self, severity: Severity) -> usize {
         self.findings.iter().filter(|f| f.severity == severity).count()
@@ -97,14 +111,18 @@ pub fn check(snapshot: &Snapshot, expectation: &Expectation) -> Report {
         rules::judge(&case, &mut findings);
     }
     let findings = findings.sorted();
-    let verdict = if findings.iter().any(|f| f.severity == Severity::Error) {
+    let verdict = verdict(&findings);
+    Report { verdict, platform: snapshot.platform, judged: subject.map(Subject::judged), findings }
+}
+
+fn verdict(findings: &[Finding]) -> Verdict {
+    if findings.iter().any(|f| f.severity == Severity::Error) {
         Verdict::Problems
     } else if findings.iter().any(|f| f.withholds_verdict) {
         Verdict::CouldNotCheck
     } else {
         Verdict::Good
-    };
-    Report { verdict, platform: snapshot.platform, judged: subject.map(Subject::judged), findings }
+    }
 }
 
 /// What every rule looks at.

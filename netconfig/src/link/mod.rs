@@ -5,9 +5,10 @@
 //! [`LinkKind::Thunderbolt`] by driver or port evidence alone; whatever else a person names is
 //! [`LinkKind::ByHand`], `lo` and a veth called `thunderbolt0` included, and wants a cluster key.
 //!
-//! `error` holds what can be wrong and what to do about it.
+//! `error` holds what can be wrong and what to do about it, [`events`] what becomes of a link.
 
 mod error;
+pub mod events;
 
 use std::{
     convert::Infallible,
