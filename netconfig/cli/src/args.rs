@@ -1,14 +1,19 @@
 //! What was typed, and nothing else: no file is opened and nothing is asked here.
 
+mod link;
+
 use std::{net::IpAddr, path::PathBuf};
 
 use clap::{Parser, Subcommand};
 use exo_netconfig::InterfaceChoice;
 
+pub(crate) use self::link::{PeerArgs, PingArgs, ServeArgs, SetupArgs, WatchArgs};
+
 const EXAMPLES: &str = "\
 Examples:
   tbnet check                          is this machine's Thunderbolt link right?
   tbnet check --peer 192.168.2.2       and would packets to the peer take it?
+  tbnet setup --dry-run                the exact commands that would mend it
   tbnet show                           what is plugged in where, and which link is which
   tbnet snapshot ./report              record what the system says, to be looked at elsewhere
   tbnet check --from ./report --json   judge a recording, on any system";
@@ -53,6 +58,18 @@ pub(crate) enum Command {
     /// Show the machine's links: who is at the end of which cable, in which order
     #[command(after_help = SHOW_EXAMPLES)]
     Show(ShowArgs),
+    /// Mend what may be mended: plan, ask, run, verify; and put back
+    #[command(after_help = link::SETUP_EXAMPLES)]
+    Setup(SetupArgs),
+    /// Follow the links live: plugged, pulled, renumbered, another address
+    #[command(after_help = link::WATCH_EXAMPLES)]
+    Watch(WatchArgs),
+    /// Measure round trips over one interface, and beside another
+    #[command(after_help = link::PING_EXAMPLES)]
+    Ping(PingArgs),
+    /// Tell peers what this end of the link is like
+    #[command(after_help = link::SERVE_EXAMPLES)]
+    Serve(ServeArgs),
     /// Record what the system says into a folder, for `--from`
     #[command(after_help = SNAPSHOT_EXAMPLES)]
     Snapshot(SnapshotArgs),
@@ -62,7 +79,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct CheckArgs {
-    /// The peer's address: also check that its packets would take the link
+    /// The peer's address: check that its packets would take the link, and compare both ends
     #[arg(long, value_name = "IP")]
     pub(crate) peer: Option<IpAddr>,
     /// Judge this interface instead of finding the Thunderbolt link
@@ -74,6 +91,8 @@ pub(crate) struct CheckArgs {
     /// Print JSON (schema 1)
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) peers: PeerArgs,
 }
 
 #[derive(Debug, clap::Args)]

@@ -22,6 +22,10 @@ fn main() -> ExitCode {
     let result = match args.command {
         Command::Check(args) => commands::check::run(&args, &mut output),
         Command::Show(args) => commands::show::run(&args, &mut output),
+        Command::Setup(args) => commands::setup::run(&args, &mut output),
+        Command::Watch(args) => commands::watch::run(&args, &mut output),
+        Command::Ping(args) => commands::ping::run(&args, &mut output),
+        Command::Serve(args) => commands::serve::run(&args, &mut output),
         Command::Snapshot(args) => commands::snapshot::run(&args, &mut output),
         Command::Completions(args) => commands::completions::run(&args, &mut output),
     };

@@ -8,7 +8,7 @@ use exo_netconfig::{
 };
 use serde::Serialize;
 
-use super::{Exit, snapshot_of};
+use super::{Exit, peer, snapshot_of};
 use crate::{
     args::CheckArgs,
     output::{Output, SCHEMA, Style},
@@ -18,7 +18,12 @@ pub(crate) fn run(args: &CheckArgs, output: &mut Output) -> anyhow::Result<Exit>
     let peers: Vec<_> = args.peer.into_iter().collect();
     let snapshot = snapshot_of(args.from.as_deref(), &peers)?;
     let expectation = Expectation { interface: args.interface.clone(), peer: args.peer };
-    let report = check(&snapshot, &expectation);
+    let mut report = check(&snapshot, &expectation);
+    if let (Some(peer), None, Some(judged)) = (args.peer, &args.from, &report.judged) {
+        let heard = peer::hear(&args.interface, peer, &args.peers);
+        let findings = peer::findings(&snapshot, &judged.interface, &heard);
+        report = report.with(findings);
+    }
     if args.json {
         output.json(&Json { schema: SCHEMA, command: "check", report: &report })?;
     } else {
@@ -35,7 +40,7 @@ struct Json<'a> {
     report: &'a Report,
 }
 
-fn text(
+pub(super) fn text(
     report: &Report,
     snapshot: &Snapshot,
     from: Option<&Path>,

@@ -2,8 +2,13 @@
 
 pub(crate) mod check;
 pub(crate) mod completions;
+mod peer;
+pub(crate) mod ping;
+pub(crate) mod serve;
+pub(crate) mod setup;
 pub(crate) mod show;
 pub(crate) mod snapshot;
+pub(crate) mod watch;
 
 use std::{net::IpAddr, path::Path, process::ExitCode};
 
