@@ -21,7 +21,7 @@ use serde::Serialize;
 use self::{finding::Findings, subject::Subject};
 pub use self::{
     finding::{Finding, FindingId, Remedy, Seen, Severity},
-    peer::{Heard, compare},
+    peer::{Heard, Silence, compare},
 };
 use crate::{
     evidence::Evidence,

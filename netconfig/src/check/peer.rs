@@ -24,9 +24,18 @@ pub struct Heard {
     /// Where it was asked.
     pub peer: IpAddr,
     /// What it said, or why it said nothing.
-    pub said: Result<Facts, String>,
+    pub said: Result<Facts, Silence>,
     /// How long packets take.
     pub rtt: Option<Rtt>,
+}
+
+/// Why nothing was heard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Silence {
+    /// It was asked and did not answer.
+    Asked(String),
+    /// It could not be asked from here.
+    NotAsked(String),
 }
 
 /// Compares both ends.
@@ -55,18 +64,24 @@ fn here(own: &Facts) -> Source {
     Source::new(format!("this machine's {}", own.interface))
 }
 
-fn silent(own: &Facts, heard: &Heard, why: &str) -> Finding {
+fn silent(own: &Facts, heard: &Heard, silence: &Silence) -> Finding {
     let peer = heard.peer;
-    // Somebody is there, but nothing of ours: the link works.
-    let (severity, title) = match heard.rtt {
-        Some(_) => (
+    let (severity, title, why) = match (silence, heard.rtt) {
+        // Somebody is there, but nothing of ours: the link works.
+        (Silence::Asked(why), Some(_)) => (
             Severity::Warning,
             format!("{peer} answers pings, but neither tbnet nor exo-node answers there"),
+            why,
         ),
-        None => (Severity::Error, format!("Nobody answers at {peer}")),
+        (Silence::NotAsked(why), Some(_)) => {
+            (Severity::Unknown, format!("{peer} answers pings, but could not be asked"), why)
+        }
+        (Silence::Asked(why) | Silence::NotAsked(why), None) => {
+            (Severity::Error, format!("Nobody answers at {peer}"), why)
+        }
     };
     Finding::new(FindingId::PeerSilent, severity, title)
-        .seen(why, &here(own))
+        .seen(why.as_str(), &here(own))
         .why("Only the peer can say whether its end fits: its mask, its largest packet, its version.")
         .click("On the other machine, run `tbnet check`, then `tbnet serve` (or exo-node serve)")
         .click("If it runs there: let it through the other machine's firewall")
@@ -263,10 +278,13 @@ mod tests {
         let own = facts("192.168.2.1/24");
         let peer = "192.168.2.2".parse().unwrap();
         let rtt = Rtt::of(crate::rtt::Way::Icmp, &[std::time::Duration::from_micros(4_000)], 0);
-        let heard = |rtt| Heard { peer, said: Err("connection refused".into()), rtt };
+        let heard =
+            |rtt| Heard { peer, said: Err(Silence::Asked("connection refused".into())), rtt };
         let found = compare(&own, &heard(None));
         assert_eq!((found.len(), found[0].id), (1, FindingId::PeerSilent));
         assert_eq!(found[0].severity, Severity::Error);
+        let said = Err(Silence::NotAsked("it needs a cluster key".into()));
+        assert_eq!(compare(&own, &Heard { peer, said, rtt })[0].severity, Severity::Unknown);
         let found = compare(&own, &heard(rtt));
         let severities: Vec<_> = found.iter().map(|f| (f.id, f.severity)).collect();
         let warning = Severity::Warning;

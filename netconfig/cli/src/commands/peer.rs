@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use exo_exchange::{AskOptions, ask};
 use exo_netconfig::{
     InterfaceChoice, Link, Snapshot,
-    check::{Finding, Heard, compare},
+    check::{Finding, Heard, Silence, compare},
     facts::Facts,
     rtt::{Rtt, Way},
     system::icmp::{self, Echo},
@@ -74,29 +74,35 @@ fn data_folder(args: &PeerArgs) -> anyhow::Result<PathBuf> {
 
 /// Asks the peer; measures by ICMP if it does not answer.
 pub(crate) fn hear(choice: &InterfaceChoice, peer: IpAddr, args: &PeerArgs) -> Heard {
+    let silent = |silence| Heard { peer, said: Err(silence), rtt: None };
     let link = match Link::open(choice) {
         Ok(link) => link,
-        Err(error) => return Heard { peer, said: Err(error.to_string()), rtt: None },
+        Err(error) => return silent(Silence::NotAsked(error.to_string())),
     };
-    let asked = endpoint(link.clone(), 0, args).and_then(|endpoint| {
-        let options = AskOptions { limit: ASK_LIMIT, ..AskOptions::default() };
-        let answer = ask(&endpoint, link.peer_addr(peer, args.port), &options)?;
-        endpoint.close();
-        Ok(answer)
-    });
-    match asked {
-        Ok(answer) => Heard { peer, said: Ok(answer.facts), rtt: answer.rtt },
-        Err(error) => {
-            let rtt = match echoes(&link, peer) {
-                Ok(rtt) => rtt,
-                Err(error) => {
-                    // Without the right to echo nothing can be said either way.
-                    let said = Err(format!("{error}; hint: {}", error.hint()));
-                    return Heard { peer, said, rtt: None };
-                }
-            };
-            Heard { peer, said: Err(format!("{error:#}")), rtt }
+    // Nothing would leave by this link, and every wait would be in vain.
+    if link.addresses().iter().any(|net| net.addr() == peer) {
+        return silent(Silence::NotAsked(format!("{peer} is this machine's own address")));
+    }
+    if !link.contains(peer) {
+        let name = link.name();
+        return silent(Silence::NotAsked(format!("{peer} is in no subnet of {name}")));
+    }
+    let silence = match endpoint(link.clone(), 0, args) {
+        Err(error) => Silence::NotAsked(format!("{error:#}")),
+        Ok(endpoint) => {
+            let options = AskOptions { limit: ASK_LIMIT, ..AskOptions::default() };
+            let answer = ask(&endpoint, link.peer_addr(peer, args.port), &options);
+            endpoint.close();
+            match answer {
+                Ok(answer) => return Heard { peer, said: Ok(answer.facts), rtt: answer.rtt },
+                Err(error) => Silence::Asked(error.to_string()),
+            }
         }
+    };
+    match echoes(&link, peer) {
+        Ok(rtt) => Heard { peer, said: Err(silence), rtt },
+        // Without the right to echo nothing can be said either way.
+        Err(error) => silent(Silence::NotAsked(format!("{error}; hint: {}", error.hint()))),
     }
 }
 

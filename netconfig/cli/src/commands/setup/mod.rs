@@ -46,13 +46,11 @@ pub(crate) fn run(args: &SetupArgs, output: &mut Output) -> anyhow::Result<Exit>
         return Ok(Exit::Good);
     }
     show(&plan, output)?;
-    if plan.steps.is_empty() {
-        return Ok(report.verdict.into());
-    }
     if args.dry_run {
         output.line(words::DRY_RUN)?;
         return Ok(Exit::Good);
     }
+    // Even if nothing is left to do: what was cut off may have left a step unseen.
     let folder = state_folder(args)?;
     if let Some(journal) = Journal::newest(&folder).map_err(journalless)?
         && !journal.summary().finished
@@ -60,6 +58,9 @@ pub(crate) fn run(args: &SetupArgs, output: &mut Output) -> anyhow::Result<Exit>
         let summary = journal.summary();
         return Err(anyhow::anyhow!(words::interrupted(summary.begun, summary.of))
             .context(Hint(words::INTERRUPTED_HINT.into())));
+    }
+    if plan.steps.is_empty() {
+        return Ok(report.verdict.into());
     }
     if !args.yes && !agreed()? {
         output.line(words::DECLINED)?;
