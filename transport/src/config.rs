@@ -31,7 +31,8 @@ pub struct Timing {
     /// another socket.
     pub resume_window_ms: u64,
     /// An acknowledgement waits so long, in microseconds, for a frame to ride on. It never waits
-    /// when two messages or 256 KiB have come, or when the peer may have run out of credit.
+    /// when two messages of 4 KiB or more, 32 of any length, or 256 KiB have come, or when the peer
+    /// may have run out of credit.
     pub ack_delay_us: u64,
 }
 

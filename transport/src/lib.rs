@@ -35,8 +35,8 @@ mod trust;
 
 pub use config::{Drive, Encrypt, EndpointConfig, Timing};
 pub use driver::{
-    ConnectionStats, Endpoint, EndpointStats, LaneStats, Percentiles, QueuePair, ReadableRegion,
-    WritableRegion,
+    Batch, ConnectionStats, Endpoint, EndpointStats, LaneStats, Percentiles, QueuePair,
+    ReadableRegion, WritableRegion,
 };
 pub use event::{ConnectError, Event, OpenError, PeerInfo};
 pub use identity::{ClusterKey, Identity, KeyFileError, NodeId, ParseNodeIdError};

@@ -50,8 +50,12 @@ pub const POSTER_WRITE_BYTES: usize = 256 << 10;
 
 /// Bytes of a lane that may arrive before they are acknowledged without waiting for company.
 pub const UNACKNOWLEDGED_BYTES_MAX: u64 = 256 << 10;
-/// Messages of a lane that may arrive before they are acknowledged without waiting for company.
-pub const UNACKNOWLEDGED_MESSAGES_MAX: u32 = 2;
+/// Messages of 4 KiB and more of a lane that may arrive before they are acknowledged without waiting
+/// for company: somebody may want their memory back.
+pub const UNACKNOWLEDGED_LARGE_MAX: u32 = 2;
+/// Messages of a lane, however small, that may arrive before they are acknowledged without waiting
+/// for company.
+pub const UNACKNOWLEDGED_MESSAGES_MAX: u32 = 32;
 /// Payload of `RESUME`: what has arrived (8) and what there is room for (4), lane by lane.
 pub const RESUME_BYTES: usize = LANES * 12;
 /// Largest epoch. A nonce has room for 24 bits of it.

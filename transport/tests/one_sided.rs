@@ -101,6 +101,31 @@ fn a_write_to_what_was_never_granted_ends_the_session_by_name() {
     assert!(status.contains("not granted to write"), "{status}");
 }
 
+#[test]
+fn a_batch_of_small_messages_shares_system_calls() {
+    let two = two(Encrypt::Off);
+    let (near, far) = (CompletionQueue::with_capacity(256), CompletionQueue::with_capacity(256));
+    for _ in 0..200 {
+        two.ba.post_recv(Lane::Urgent, Region::pages(64), &far).unwrap();
+    }
+    // Until the peer has told of its room nothing can go.
+    eventually("credit", || two.a.stats().connections[0].lanes[0].credits >= 100);
+    let before = two.a.stats().connections[0].clone();
+    let batch = two.ab.batch();
+    for at in 0..100 {
+        two.ab.post_send(message(Lane::Urgent, pattern(64, at), at.into()), &near).unwrap();
+    }
+    assert!(two.ab.is_open());
+    drop(batch);
+    for at in 0..100 {
+        assert_eq!(wait(&far).immediate, Some(at));
+        wait(&near).status.unwrap();
+    }
+    let after = &two.a.stats().connections[0];
+    let (frames, writes) = (after.frames_out - before.frames_out, after.writes - before.writes);
+    assert!(frames >= 100 && writes <= 10, "{writes} writes for {frames} frames");
+}
+
 struct Unpark(std::thread::Thread);
 
 impl Wake for Unpark {

@@ -7,6 +7,9 @@ use super::{
     traffic::{Incoming, Outgoing, check_size, lane_of},
 };
 
+/// Messages that are posted together.
+const BATCH: u64 = 32;
+
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Plan {
     pub(crate) size: usize,
@@ -27,8 +30,17 @@ pub(crate) fn client(side: &mut Side<'_>, plan: Plan) -> anyhow::Result<[Spent; 
     }
     outgoing.drain()?;
     let before = side.spent();
-    for _ in 0..plan.count {
-        outgoing.post()?;
+    let mut left = plan.count;
+    while left > 0 {
+        // As a stage posts the tokens of all its sequences: together.
+        let together = left.min(BATCH).min(plan.window as u64);
+        outgoing.make_room(together as usize)?;
+        let batch = side.pair.batch();
+        for _ in 0..together {
+            outgoing.post()?;
+        }
+        drop(batch);
+        left -= together;
     }
     outgoing.drain()?;
     let ours = side.spent() - before;

@@ -111,6 +111,15 @@ impl Outgoing {
         Ok(())
     }
 
+    /// Waits until `messages` more can be posted at once.
+    pub(super) fn make_room(&mut self, messages: usize) -> anyhow::Result<()> {
+        while self.in_flight + messages > self.bulks.len() {
+            next(&self.endpoint, &self.sent)?;
+            self.in_flight -= 1;
+        }
+        Ok(())
+    }
+
     fn tail(&self) -> anyhow::Result<RegionSlice> {
         let numbers = self.size / Dtype::F32.size();
         let hidden = if numbers.is_multiple_of(HIDDEN) { HIDDEN } else { numbers };

@@ -22,5 +22,5 @@ mod queue_pair;
 mod stats;
 
 pub use endpoint::Endpoint;
-pub use queue_pair::{QueuePair, ReadableRegion, WritableRegion};
+pub use queue_pair::{Batch, QueuePair, ReadableRegion, WritableRegion};
 pub use stats::{ConnectionStats, EndpointStats, LaneStats, Percentiles};

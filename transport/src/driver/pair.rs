@@ -61,6 +61,8 @@ pub(super) struct Pair {
     /// Work requests that were accepted and have not completed.
     outstanding: AtomicUsize,
     pub(super) open: AtomicBool,
+    /// Batches of posts that are not complete yet.
+    batches: AtomicUsize,
     io: Mutex<Io>,
     /// When the driver will look at the timers next, in its clock's nanoseconds.
     due: AtomicU64,
@@ -88,6 +90,7 @@ impl Pair {
             posts: ArrayQueue::new(2 * WORK_REQUESTS_MAX),
             outstanding: AtomicUsize::new(0),
             open: AtomicBool::new(true),
+            batches: AtomicUsize::new(0),
             io: Mutex::new(Io {
                 connection,
                 socket: Some(socket),
@@ -304,6 +307,19 @@ impl Pair {
         // There are as many places as work requests were admitted, and some for cancellations.
         let full = self.posts.push(post);
         debug_assert!(full.is_ok(), "more posts than were admitted");
+        fence(Ordering::SeqCst);
+        if self.batches.load(Ordering::SeqCst) == 0 {
+            self.drive();
+        }
+    }
+
+    /// Leaves posts lying until the last batch ends.
+    pub(super) fn begin_batch(&self) {
+        self.batches.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(super) fn end_batch(&self) {
+        self.batches.fetch_sub(1, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         self.drive();
     }

@@ -34,6 +34,26 @@ impl QueuePair {
         &self.0.info
     }
 
+    /// Begins a batch: what is posted on this session while the result lives goes out when it is
+    /// dropped, many small frames in one system call. It is for posts that follow each other at once:
+    /// what others post meanwhile may wait too.
+    ///
+    /// ```
+    /// # use exo_transport::{CompletionQueue, PostError, QueuePair, Send};
+    /// # fn example(pair: &QueuePair, tokens: Vec<Send>, queue: &CompletionQueue) -> Result<(), PostError> {
+    /// let batch = pair.batch();
+    /// for token in tokens {
+    ///     pair.post_send(token, queue).map_err(|(error, _)| error)?;
+    /// }
+    /// drop(batch); // one doorbell for all of them
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn batch(&self) -> Batch<'_> {
+        self.0.begin_batch();
+        Batch(&self.0)
+    }
+
     /// Posts a message. Never waits; the completion comes to `queue`.
     ///
     /// # Errors
@@ -217,6 +237,22 @@ impl std::fmt::Debug for QueuePair {
             .field("peer", &self.0.info)
             .field("is_open", &self.is_open())
             .finish_non_exhaustive()
+    }
+}
+
+/// Posts that go out together: see [`QueuePair::batch`].
+#[must_use = "a batch ends when it is dropped"]
+pub struct Batch<'a>(&'a Pair);
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        self.0.end_batch();
+    }
+}
+
+impl std::fmt::Debug for Batch<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Batch").field("peer", &self.0.info.node).finish_non_exhaustive()
     }
 }
 

@@ -182,7 +182,7 @@ impl Arrivals {
     pub(super) fn deliver(&mut self, header: &Header, peer: NodeId, now: Time) -> Option<Outcome> {
         let length = header.length as usize;
         let last = header.flags.has(Flags::LAST);
-        self.news.note(header.sequence, header.length, last, now);
+        self.news.note(header, now);
         match &mut self.arriving {
             Some(Arriving::Recv { received, .. }) => *received += length,
             Some(Arriving::Write { next, bytes, .. }) => {

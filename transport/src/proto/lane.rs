@@ -9,9 +9,12 @@ use std::time::Duration;
 
 use super::error::ProtocolError;
 use super::time::Time;
-use crate::limits::{READS_MAX, UNACKNOWLEDGED_BYTES_MAX, UNACKNOWLEDGED_MESSAGES_MAX};
+use crate::limits::{
+    INLINE_BYTES_BELOW, READS_MAX, UNACKNOWLEDGED_BYTES_MAX, UNACKNOWLEDGED_LARGE_MAX,
+    UNACKNOWLEDGED_MESSAGES_MAX,
+};
 use crate::queue::{OutWork, Verb};
-use crate::wire::header::{Header, Lane};
+use crate::wire::header::{Flags, Header, Lane};
 
 /// A message that has begun.
 pub(super) struct Begun {
@@ -236,8 +239,9 @@ pub(super) struct News {
     /// What the peer was last told of `received` and `granted`.
     told_received: u64,
     told_granted: u32,
-    /// Messages that ended, and bytes that came, since.
+    /// Messages that ended, the large ones among them, and bytes that came, since.
     messages: u32,
+    large: u32,
     bytes: u64,
     /// When the last frame came.
     last: Time,
@@ -247,10 +251,14 @@ pub(super) struct News {
 
 impl News {
     /// A frame came.
-    pub(super) fn note(&mut self, sequence: u64, length: u32, last: bool, now: Time) {
-        self.received = sequence;
-        self.bytes += u64::from(length);
+    pub(super) fn note(&mut self, header: &Header, now: Time) {
+        let last = header.flags.has(Flags::LAST);
+        // Of a write this is its place in the region: it may be taken for larger than it is.
+        let end = header.offset.saturating_add(header.length.into());
+        self.received = header.sequence;
+        self.bytes += u64::from(header.length);
         self.messages += u32::from(last);
+        self.large += u32::from(last && end >= INLINE_BYTES_BELOW as u64);
         self.last = now;
         self.since.get_or_insert(now);
     }
@@ -284,8 +292,9 @@ impl News {
     /// Whether it should hear now, even if nothing else goes its way: when much has come, or when
     /// it may have run out of credit. Otherwise a frame may come by that carries it.
     pub(super) fn is_urgent(&self) -> bool {
-        let much =
-            self.messages >= UNACKNOWLEDGED_MESSAGES_MAX || self.bytes >= UNACKNOWLEDGED_BYTES_MAX;
+        let much = self.messages >= UNACKNOWLEDGED_MESSAGES_MAX
+            || self.large >= UNACKNOWLEDGED_LARGE_MAX
+            || self.bytes >= UNACKNOWLEDGED_BYTES_MAX;
         let spent = self.credit_known() == 0 || self.credit_unknown() > 1;
         much || (spent && self.credit_owed())
     }
@@ -300,6 +309,7 @@ impl News {
         self.told_received = self.received;
         self.told_granted = self.granted;
         self.messages = 0;
+        self.large = 0;
         self.bytes = 0;
         self.since = None;
         (self.received, self.granted)
