@@ -34,8 +34,8 @@ catalogue! {
         ko: "반대편과 비교할 수 없습니다. 상대의 주소, 마스크, MTU를 알 수 없습니다.",
     }
     start_serve {
-        en: "Run `tbnet serve` or `exo-node serve` on the other machine, and `tbnet check` there",
-        ko: "상대 기기에서 `tbnet serve` 또는 `exo-node serve`를 실행하고, 그 기기에서도 `tbnet check`를 실행합니다",
+        en: "Run `tbnet check` on the other machine, and start `exo-node serve` there",
+        ko: "상대 기기에서 `tbnet check`를 실행하고, `exo-node serve`를 시작합니다",
     }
     same_on_both(address, peer) {
         en: "{peer} has the same address as this machine, {address}",
