@@ -242,6 +242,11 @@ impl Connection {
         self.suspected
     }
 
+    /// Whether another socket is wanted. A peer that is suspected may have one that is young enough.
+    pub(crate) fn is_down(&self) -> bool {
+        self.path.down
+    }
+
     pub(crate) fn counters(&self) -> &Counters {
         &self.counters
     }

@@ -41,6 +41,8 @@ pub(super) struct Path {
     pub(super) resume_due: bool,
     /// A frame has come.
     pub(super) confirmed: bool,
+    /// It is gone, or nothing has come for so long that the session should try another.
+    pub(super) down: bool,
     /// Sequences of the socket's own frames, and of `ACK`s.
     pub(super) control_sent: u64,
     pub(super) control_received: u64,
@@ -61,6 +63,7 @@ impl Path {
             resuming: again,
             resume_due: again,
             confirmed: false,
+            down: false,
             control_sent: 0,
             control_received: 0,
             // The first frame tells the peer that it was taken, and measures the way.

@@ -233,8 +233,11 @@ impl Connection {
         self.receive.state = State::Header;
         self.counters.frames_in += 1;
         // A goodbye is no sign of life.
-        if header.kind != Kind::Close && std::mem::take(&mut self.suspected) {
-            self.notices.push_back(Notice::Recovered);
+        if header.kind != Kind::Close {
+            self.path.down = false;
+            if std::mem::take(&mut self.suspected) {
+                self.notices.push_back(Notice::Recovered);
+            }
         }
         if !header.kind.is_of_lane() {
             self.path.control_received = header.sequence;

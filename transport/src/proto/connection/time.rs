@@ -21,7 +21,7 @@ impl Connection {
     /// As [`poll_timeout`](Self::poll_timeout), without the news that wait for company.
     pub(crate) fn poll_slow_timeout(&self) -> Time {
         let window = self.last_heard.after(self.timers.resume_window);
-        let suspect = (!self.suspected).then(|| self.last_heard.after(self.timers.suspect));
+        let suspect = (!self.path.down).then(|| self.last_heard.after(self.timers.suspect));
         let keepalive = (self.path.attached && !self.path.ping_due && !self.path.resuming)
             .then(|| self.path.last_sent.after(self.timers.keepalive));
         let others = [suspect, keepalive, self.next_deadline];
@@ -47,8 +47,9 @@ impl Connection {
         Ok(())
     }
 
-    /// The peer is not to be reached just now.
+    /// The peer is not to be reached just now, over the socket there is or without one.
     pub(crate) fn suspect(&mut self, now: Time) {
+        self.path.down = true;
         if !std::mem::replace(&mut self.suspected, true) {
             self.notices.push_back(Notice::Suspected { silent: now.since(self.last_heard) });
         }

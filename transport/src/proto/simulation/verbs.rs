@@ -294,3 +294,20 @@ fn a_goodbye_takes_the_news_along() {
     assert!(matches!(world.settle(usize::MAX), Err(LossCause::ClosedByPeer { .. })));
     assert_eq!(world.sides[0].collect()[0].status, Ok(()), "it arrived, and that is said");
 }
+
+#[test]
+fn a_new_socket_that_stays_silent_is_given_up_for_another() {
+    let mut world = World::new(true, 4096);
+    world.settle(usize::MAX).unwrap();
+    world.pass(Duration::from_secs(1));
+    world.time(0).unwrap();
+    assert!(world.sides[0].connection.is_suspected() && world.sides[0].connection.is_down());
+    world.sides[0].connection.attach(route(0, true, 2), world.now);
+    let connection = &world.sides[0].connection;
+    assert!(connection.is_suspected() && !connection.is_down(), "this one has its time");
+    assert_eq!(connection.poll_timeout(), world.now.after(Duration::from_secs(1)));
+    world.pass(Duration::from_secs(1));
+    world.time(0).unwrap();
+    assert!(world.sides[0].connection.is_down(), "and it is over");
+    assert!(world.sides[0].connection.poll_timeout() > world.now, "nothing is due for ever");
+}
