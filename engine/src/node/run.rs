@@ -643,8 +643,7 @@ impl Node {
         let trouble = match look {
             Err(error) => Some(error.to_string()),
             Ok(now) if now.index() != link.index() => Some(format!(
-                "{} was made anew (index {} became {}), and this node listens on the old one (hint: \
-                 restart exo-node)",
+                "{} was made anew (index {} became {}), and this node is moving to it",
                 link.name(),
                 link.index(),
                 now.index()

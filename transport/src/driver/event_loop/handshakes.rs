@@ -138,6 +138,7 @@ impl EventLoop {
         let Some((node, _)) = dialling.handshake.to_decide() else { return };
         let key = dialling.handshake.peer_key().unwrap_or_default();
         let role = dialling.handshake.role();
+        let carries_on = dialling.carries_on.is_some();
         let verdict = match (self.shared.trust.check(&key), role) {
             (Err(error), _) => Err((Refusal::Untrusted, error)),
             // A responder that has another connection says so in `establish`.
@@ -145,6 +146,8 @@ impl EventLoop {
             (Ok(()), Role::Initiator) => match self.session_with(node) {
                 Some(Err(())) => Err((Refusal::Duplicate, HandshakeError::Duplicate)),
                 Some(Ok(resume)) => Ok(Some(resume)),
+                // It was to carry a session on that has ended meanwhile: nobody asked for another.
+                None if carries_on => Err((Refusal::Duplicate, HandshakeError::Duplicate)),
                 None => Ok(None),
             },
         };
@@ -201,11 +204,6 @@ impl EventLoop {
         }
         if established.epoch > 1 {
             return self.carry_on(at, established, *dialling);
-        }
-        if let Some(pair) = &dialling.carries_on {
-            // It was to carry a session on, and that has ended meanwhile.
-            tracing::debug!(peer = %pair.info.node, "the session ended while it was dialled");
-            return self.turn_away(at, &established, dialling.socket, CloseCode::Done);
         }
         let pair = Arc::new(self.make_pair(established, addr, dialling.socket));
         let tracked = Tracked { pair, announced: false, more: false, redial: None, proposed: 1 };

@@ -17,6 +17,7 @@ use crossbeam::channel::{Receiver, Sender, TrySendError};
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
 
+use self::link::Look;
 use self::sessions::Redial;
 use super::dialling::Dialling;
 use super::endpoint::{Command, Shared};
@@ -61,8 +62,7 @@ pub(super) struct EventLoop {
     entries: Vec<Option<Entry>>,
     peers: HashMap<NodeId, usize>,
     accept_again: Option<Time>,
-    /// When the link was last looked at.
-    looked: Time,
+    look: Look,
 }
 
 impl EventLoop {
@@ -87,7 +87,7 @@ impl EventLoop {
             entries: Vec::new(),
             peers: HashMap::new(),
             accept_again: None,
-            looked: Time::default(),
+            look: Look::default(),
         })
     }
 
@@ -109,6 +109,7 @@ impl EventLoop {
                 }
             }
             self.handle_commands();
+            self.handle_look();
             self.handle_attention_and_time();
             self.flush_backlog();
         }

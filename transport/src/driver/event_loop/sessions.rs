@@ -16,7 +16,7 @@ use crate::identity::NodeId;
 use crate::limits::WRITE_TURN_BYTES;
 use crate::proto::{
     CloseCode, Connection, Established, HandshakeError, LossCause, Notice, PeerLost, Resume, Role,
-    Route, Time,
+    Time,
 };
 use crate::queue::WorkError;
 
@@ -99,7 +99,7 @@ impl EventLoop {
         }
         io.sort_notices();
         let notices: Vec<Notice> = std::iter::from_fn(|| io.next_notice()).collect();
-        let attached = io.connection.is_attached();
+        let down = io.connection.is_down();
         let epoch = io.connection.epoch();
         pair.set_due(&io);
         drop(io);
@@ -109,7 +109,7 @@ impl EventLoop {
         }
         match over.or(failed.clone().filter(|_| of_session)) {
             Some(cause) => self.end(at, cause.clone(), Connection::close_code(&cause)),
-            None if failed.is_some() || !attached => {
+            None if down => {
                 let ended = failed.is_some_and(|cause| cause == LossCause::SocketEnded);
                 self.plan_redial(at, ended);
             }
@@ -129,7 +129,6 @@ impl EventLoop {
                 tracing::warn!(peer = %peer.node, name = peer.name, "silent");
                 let (link, silent_ms) = (peer.interface.clone(), silent.as_millis() as u64);
                 self.emit(Event::Suspected { peer, link, silent_ms });
-                self.plan_redial(at, false);
             }
             Notice::Recovered => {
                 if let Some(Some(Entry::Pair(tracked))) = self.entries.get_mut(at) {
@@ -166,21 +165,19 @@ impl EventLoop {
     /// Dials the peer of a session that needs a socket.
     pub(super) fn redial(&mut self, at: usize) {
         let now = self.shared.clock.now();
-        self.look_at_link(now);
-        let room = self.check_room(Role::Initiator).is_ok();
+        let room = self.check_room(Role::Initiator);
         let Some(Some(Entry::Pair(tracked))) = self.entries.get_mut(at) else { return };
         let pair = tracked.pair.clone();
         let (Some(redial), Some(addr)) = (&mut tracked.redial, pair.listens) else { return };
         redial.at = None;
         // An IPv6 address of the link alone is scoped by the link's index, which may be another.
         let addr = self.shared.link().peer_addr(addr.ip(), addr.port());
-        match Dialling::connect(addr, &self.shared, now) {
-            Ok(dialling) if room => self.begin(Dialling {
+        match room.and_then(|()| Dialling::connect(addr, &self.shared, now)) {
+            Ok(dialling) => self.begin(Dialling {
                 carries_on: Some(pair),
                 deadline: now.after(REDIAL_TRY.min(self.shared.timing.handshake())),
                 ..dialling
             }),
-            Ok(_) => redial.at = Some(now.after(REDIAL)),
             Err(error) => self.redial_failed(&pair, &error),
         }
     }
@@ -216,16 +213,20 @@ impl EventLoop {
         let io = pair.lock();
         let connection = &io.connection;
         let well = connection.is_attached() && !connection.is_suspected() && io.failed.is_none();
-        let session = connection.session();
-        tracked.proposed = tracked.proposed.max(connection.epoch()) + 1;
+        let (session, epoch) = (connection.session(), connection.epoch());
         drop(io);
         pair.drive_late_posts();
-        Some(if well { Err(()) } else { Ok(Resume { session, epoch: tracked.proposed }) })
+        if well {
+            return Some(Err(()));
+        }
+        // An earlier try may have been taken without our hearing of it.
+        tracked.proposed = tracked.proposed.max(epoch) + 1;
+        Some(Ok(Resume { session, epoch: tracked.proposed }))
     }
 
     /// A handshake is complete by which a session is to go on over this socket.
     pub(super) fn carry_on(&mut self, at: usize, established: Established, dialling: Dialling) {
-        let node = established.node;
+        let (node, (_, route)) = (established.node, self.agreed(&established));
         let own = dialling.handshake.role() == Role::Initiator;
         let target = self.peers.get(&node).copied();
         let tracked = match target.and_then(|at| self.entries.get_mut(at)) {
@@ -257,12 +258,10 @@ impl EventLoop {
             return self.turn_away(at, &established, dialling.socket, code);
         }
         let now = self.shared.clock.now();
-        let keys = (established.sending_key, established.receiving_key);
-        let keys = established.sealed.then_some(keys);
         tracked.proposed = tracked.proposed.max(established.epoch);
         tracked.redial = None;
         tracked.more = false;
-        io.connection.attach(Route { epoch: established.epoch, keys }, now);
+        io.connection.attach(route, now);
         let mut socket = dialling.socket;
         let _ = self.poll.registry().deregister(&mut socket);
         let old = io.replace_socket(Some(socket));
