@@ -140,32 +140,31 @@ fn self_assigned_finding(case: &Case<'_>, address: &str) -> Finding {
 pub(super) fn set_manually(case: &Case<'_>, finding: Finding) -> Finding {
     let pair = advice::pair(case);
     let (own, peer, mask) = (pair.own.addr(), pair.peer, pair.mask());
+    let finding = match case.snapshot.platform {
+        Platform::MacOs => finding
+            .click(say::details_tcpip(case.subject.service_name()))
+            .click(say::configure_manually(own, mask, peer)),
+        Platform::Linux => finding.click(say::give_it(pair.own, peer)),
+    };
+    finding.command(give_address(case, &pair))
+}
+
+/// The command that gives the link this machine's address of `pair`, and no router.
+pub(super) fn give_address(case: &Case<'_>, pair: &advice::Pair) -> String {
+    let own = pair.own.to_string();
     match case.snapshot.platform {
-        Platform::MacOs => {
-            let service = case.subject.service_name();
-            let (own, mask) = (own.to_string(), mask.to_string());
-            finding
-                .click(say::details_tcpip(service))
-                .click(say::configure_manually(&own, &mask, peer))
-                .command(shell::command([
-                    "sudo",
-                    "networksetup",
-                    "-setmanual",
-                    service,
-                    &own,
-                    &mask,
-                    "",
-                ]))
-        }
-        Platform::Linux => finding.click(say::give_it(pair.own, peer)).command(shell::command([
+        Platform::MacOs => shell::command([
             "sudo",
-            "ip",
-            "address",
-            "add",
-            &pair.own.to_string(),
-            "dev",
-            &case.subject.name,
-        ])),
+            "networksetup",
+            "-setmanual",
+            case.subject.service_name(),
+            &pair.own.addr().to_string(),
+            &pair.mask().to_string(),
+            "",
+        ]),
+        Platform::Linux => {
+            shell::command(["sudo", "ip", "address", "add", &own, "dev", &case.subject.name])
+        }
     }
 }
 

@@ -184,24 +184,5 @@ fn outside(case: &Case<'_>, peer: IpAddr) -> Finding {
     .seen_in(say::has_networks(&case.subject.name, has), &case.snapshot.interfaces)
     .why(say::outside_why())
     .click(say::one_subnet(pair.own.addr(), pair.peer, pair.mask()));
-    match case.snapshot.platform {
-        Platform::MacOs => finding.command(crate::shell::command([
-            "sudo",
-            "networksetup",
-            "-setmanual",
-            case.subject.service_name(),
-            &pair.own.addr().to_string(),
-            &pair.mask().to_string(),
-            "",
-        ])),
-        Platform::Linux => finding.command(crate::shell::command([
-            "sudo",
-            "ip",
-            "address",
-            "add",
-            &pair.own.to_string(),
-            "dev",
-            &case.subject.name,
-        ])),
-    }
+    finding.command(super::address::give_address(case, &pair))
 }
