@@ -3,20 +3,17 @@
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
-use super::{allocations_per_message, bytes, calls_per_message};
+use super::{With, allocations_per_message, bytes, calls_per_message};
 use crate::{
     exercise::{Side, Spent, burst},
-    link::{LinkArgs, Node, Peer},
+    link::Node,
 };
 
 /// What `tbbench burst` is told.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Args {
-    /// Where `tbbench serve` listens.
-    #[arg(value_name = "PEER")]
-    peer: Peer,
     #[command(flatten)]
-    link: LinkArgs,
+    with: With,
     /// Bytes of a message.
     #[arg(long, default_value = "64B")]
     size: ByteSize,
@@ -26,9 +23,6 @@ pub(crate) struct Args {
     /// Messages in flight at once.
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=500))]
     window: u64,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
 }
 
 /// What `--json` prints.
@@ -44,8 +38,8 @@ pub(crate) struct Report {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let node = Node::open(&args.link, 0)?;
-    let mut side = Side::new(&node.endpoint, node.connect(args.peer)?)?;
+    let node = Node::open(&args.with.link, 0)?;
+    let mut side = Side::new(&node.endpoint, node.connect(args.with.peer)?)?;
     let (size, window) = (bytes(args.size), args.window as usize);
     let spent = burst::client(&mut side, burst::Plan { size, count: args.count, window })?;
     let report = Report {
@@ -55,13 +49,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         syscalls_per_message: calls_per_message(&spent, args.count),
         spent,
     };
-    if args.json {
-        println!("{}", serde_json::to_string(&report)?);
-    } else {
+    args.with.tell(&report, || {
         println!(
             "{} × {}: {:.3} system calls and {:.4} allocations per message",
             args.count, args.size, report.syscalls_per_message, report.allocations_per_message
         );
-    }
-    Ok(())
+    })
 }

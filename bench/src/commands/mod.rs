@@ -8,8 +8,37 @@ pub(crate) mod stream;
 pub(crate) mod urgent;
 
 use bytesize::ByteSize;
+use serde::Serialize;
 
-use crate::exercise::Spent;
+use crate::{
+    exercise::Spent,
+    link::{LinkArgs, Peer},
+};
+
+/// Whom a command measures with, over which link, and how it tells.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct With {
+    /// Where `tbbench serve` listens.
+    #[arg(value_name = "PEER")]
+    peer: Peer,
+    #[command(flatten)]
+    link: LinkArgs,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+impl With {
+    /// Prints the report as it was asked for.
+    fn tell(&self, report: &impl Serialize, in_words: impl FnOnce()) -> anyhow::Result<()> {
+        if self.json {
+            println!("{}", serde_json::to_string(report)?);
+        } else {
+            in_words();
+        }
+        Ok(())
+    }
+}
 
 /// `--size` in bytes.
 fn bytes(size: ByteSize) -> usize {

@@ -4,30 +4,24 @@ use bytesize::ByteSize;
 use exo_netconfig::LinkKind;
 use serde::{Deserialize, Serialize};
 
-use super::{allocations_per_message, bytes, calls_per_message};
+use super::{With, allocations_per_message, bytes, calls_per_message};
 use crate::{
     exercise::{Side, Spent, pingpong},
     histogram::Percentiles,
-    link::{Arrangement, LinkArgs, Mode, Node, Peer},
+    link::{Arrangement, Mode, Node},
 };
 
 /// What `tbbench pingpong` is told.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Args {
-    /// Where `tbbench serve` listens.
-    #[arg(value_name = "PEER")]
-    peer: Peer,
     #[command(flatten)]
-    link: LinkArgs,
+    with: With,
     /// Bytes of a message; from 4 KiB on it is an activation with so many bytes of numbers.
     #[arg(long, default_value = "16KiB")]
     size: ByteSize,
     /// Round trips to measure, after a tenth as many to warm up.
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..))]
     count: u64,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
 }
 
 /// What `--json` prints.
@@ -53,8 +47,8 @@ pub(crate) struct Report {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let node = Node::open(&args.link, 0)?;
-    let mut side = Side::new(&node.endpoint, node.connect(args.peer)?)?;
+    let node = Node::open(&args.with.link, 0)?;
+    let mut side = Side::new(&node.endpoint, node.connect(args.with.peer)?)?;
     let size = bytes(args.size);
     let plan = pingpong::Plan { size, count: args.count, warmup: (args.count / 10).max(100) };
     let outcome = pingpong::client(&mut side, plan)?;
@@ -62,23 +56,18 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let report = Report {
         size,
         count: args.count,
-        mode: args.link.mode,
+        mode: args.with.link.mode,
         rtt_us: outcome.rtt_us,
         payload_copies: outcome.spent.iter().map(|spent| spent.payload_copies).sum(),
         allocations_per_message: allocations_per_message(&outcome.spent, messages),
         syscalls_per_message: calls_per_message(&outcome.spent, messages),
-        arrangement: args.link.arrangement,
+        arrangement: args.with.link.arrangement,
         encrypted: side.encrypted(),
         interface: node.endpoint.link().name().into(),
         link_kind: node.endpoint.link().kind(),
         spent: outcome.spent,
     };
-    if args.json {
-        println!("{}", serde_json::to_string(&report)?);
-    } else {
-        print(&report, args.size);
-    }
-    Ok(())
+    args.with.tell(&report, || print(&report, args.size))
 }
 
 fn print(report: &Report, size: ByteSize) {

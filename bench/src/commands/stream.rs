@@ -3,20 +3,17 @@
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
-use super::{allocations_per_message, bytes, calls_per_message};
+use super::{With, allocations_per_message, bytes, calls_per_message};
 use crate::{
     exercise::{Side, Spent, stream},
-    link::{Arrangement, LinkArgs, Mode, Node, Peer},
+    link::{Arrangement, Mode, Node},
 };
 
 /// What `tbbench stream` is told.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Args {
-    /// Where `tbbench serve` listens.
-    #[arg(value_name = "PEER")]
-    peer: Peer,
     #[command(flatten)]
-    link: LinkArgs,
+    with: With,
     /// Bytes of a message.
     #[arg(long, default_value = "4MiB")]
     size: ByteSize,
@@ -26,9 +23,6 @@ pub(crate) struct Args {
     /// Buffers that the sender rotates, and regions that the receiver recycles.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=256))]
     buffers: u64,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
 }
 
 /// What `--json` prints.
@@ -51,8 +45,8 @@ pub(crate) struct Report {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let node = Node::open(&args.link, 0)?;
-    let mut side = Side::new(&node.endpoint, node.connect(args.peer)?)?;
+    let node = Node::open(&args.with.link, 0)?;
+    let mut side = Side::new(&node.endpoint, node.connect(args.with.peer)?)?;
     let (size, buffers) = (bytes(args.size), args.buffers as usize);
     let warmup = (args.count / 10).max(2 * args.buffers);
     let plan = stream::Plan { size, count: args.count, warmup, buffers };
@@ -62,24 +56,21 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let report = Report {
         size,
         count: args.count,
-        mode: args.link.mode,
+        mode: args.with.link.mode,
         seconds: outcome.seconds,
         gb_per_s: gigabytes / outcome.seconds,
         cpu_s_per_gb: spent.map(|spent| spent.cpu_s / gigabytes),
         payload_copies: spent.iter().map(|spent| spent.payload_copies).sum(),
         allocations_per_message: allocations_per_message(&spent, args.count),
         syscalls_per_message: calls_per_message(&spent, args.count),
-        arrangement: args.link.arrangement,
+        arrangement: args.with.link.arrangement,
         encrypted: side.encrypted(),
         spent,
     };
-    if args.json {
-        println!("{}", serde_json::to_string(&report)?);
-    } else {
+    args.with.tell(&report, || {
         let sealed = if report.encrypted { "encrypted" } else { "plain" };
         let [ours, theirs] = report.cpu_s_per_gb;
         println!("{} × {}, {sealed}: {:.2} GB/s", args.count, args.size, report.gb_per_s);
         println!("processor seconds per GB: sender {ours:.3}, receiver {theirs:.3}");
-    }
-    Ok(())
+    })
 }
