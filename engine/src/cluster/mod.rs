@@ -5,10 +5,15 @@
 //! epoch and its proposer: the highest pair holds. When a node of the ring is lost, whoever notices
 //! abandons the placement for all; a new one follows as soon as the nodes suffice.
 
+mod action;
 mod placement;
+mod proposal;
 mod state;
+#[cfg(test)]
+mod tests;
 
+pub use action::{Action, KnownModel, Phase, PlacedModel, epoch_count};
 pub use placement::{
     Assignment, NodesWanted, Offer, Placement, PlacementError, needed_bytes, place,
 };
-pub use state::{Action, Cluster, KnownModel, Phase, PlacedModel, epoch_count};
+pub use state::Cluster;

@@ -3,9 +3,14 @@
 mod config;
 mod entry;
 mod handle;
+mod layers;
 mod models;
+mod peers;
+mod requests;
 mod run;
+mod sequences;
 mod stage0;
+mod start;
 mod view;
 
 use std::path::PathBuf;
@@ -14,7 +19,7 @@ pub use config::{EncryptChoice, LISTEN_PORT, NodeConfig, NodesWanted, TrustChoic
 pub use handle::{
     ClusterView, Command, HopView, LinkView, ModelChoice, NodeHandle, NodePort, NodeView, Shared,
 };
-pub use run::start;
+pub use start::start;
 
 use crate::{
     fabric::FabricError,

@@ -1,0 +1,131 @@
+//! How does this node come to hold the layers that a placement gives it?
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{models::Model, run::Node, stage0::Stage0};
+use crate::{
+    cluster::{Action, PlacedModel},
+    prompt::PromptModel,
+    request::GenerateError,
+    scheduler::Scheduler,
+    stage::worker::{self, Job, Route},
+};
+
+/// How long a placement waits for the connection to a neighbour on the ring.
+const NEIGHBOUR_WAIT: Duration = Duration::from_secs(10);
+
+impl Node {
+    /// Has a model placed.
+    pub(super) fn want(&mut self, model: Model) {
+        let known = model.known.clone();
+        self.models.insert(model);
+        let actions = self.cluster.handle_want(known);
+        self.act(actions);
+    }
+
+    pub(super) fn act(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Send(to, message) => self.tell(to, &message),
+                Action::Broadcast(message) => self.fabric.broadcast(&message),
+                Action::Load(model) => self.load(&model),
+                Action::Unload { node, cause } => {
+                    tracing::warn!(node, cause, "the placement is gone");
+                    self.shared.publish_model(None);
+                    self.fail_requests(&GenerateError::NodeLost { node, cause });
+                    (self.stage0, self.first, self.pending) = (None, None, None);
+                    self.job(Job::Unload);
+                }
+                Action::Ready => self.ready(),
+            }
+        }
+    }
+
+    pub(super) fn load(&mut self, placed: &PlacedModel) {
+        let why = "the model is being placed anew".to_owned();
+        self.fail_requests(&GenerateError::NotReady { why });
+        self.shared.publish_model(None);
+        (self.stage0, self.pending) = (None, None);
+        self.first = Some(placed.placement.first());
+        self.loading_bytes = 0;
+        let placement = &placed.placement;
+        let Some(position) = placement.position(self.node) else {
+            return self.job(Job::Unload);
+        };
+        // The neighbours may be connecting just now.
+        let neighbours = [placement.before(self.node), placement.after(self.node)];
+        if neighbours.into_iter().flatten().any(|node| self.fabric.peer(node).is_none()) {
+            self.pending = Some((placed.clone(), Instant::now()));
+            return;
+        }
+        let range = placement.assignments()[position].range;
+        let policy = self.models.policy();
+        let found = self.models.find(placed).map(|model| {
+            let Model { folder, config, .. } = model;
+            let sizes = (config.hidden, config.vocabulary, config.context);
+            (folder.clone(), model.precision(range, policy), sizes)
+        });
+        tracing::info!(epoch = placed.epoch, model = placed.name, %range, "loading layers");
+        let [before, after] =
+            neighbours.map(|node| node.and_then(|node| self.fabric.peer(node)).cloned());
+        match found {
+            Ok((folder, precision, (hidden, vocabulary, context))) => {
+                let route = Route { before, after };
+                if placement.first() == self.node {
+                    let stages = placement.assignments().len();
+                    let scheduler = Scheduler::new(stages, worker::chunk_tokens(hidden));
+                    self.stage0 = Some(Stage0 {
+                        epoch: placed.epoch,
+                        scheduler,
+                        busy: false,
+                        entries: HashMap::new(),
+                        vocabulary,
+                        context,
+                    });
+                }
+                self.job(Job::Load { epoch: placed.epoch, folder, range, precision, route });
+            }
+            Err(cause) => {
+                tracing::error!(cause, "cannot load");
+                let actions = self.cluster.handle_own_load(placed.epoch, Err(cause));
+                self.act(actions);
+            }
+        }
+    }
+
+    /// Loads what waited for a neighbour to connect, or gives up waiting.
+    pub(super) fn load_pending(&mut self) {
+        let Some((placed, since)) = self.pending.clone() else { return };
+        let ring = &placed.placement;
+        let missing = [ring.before(self.node), ring.after(self.node)]
+            .into_iter()
+            .flatten()
+            .find(|&node| self.fabric.peer(node).is_none());
+        match missing {
+            None => self.load(&placed),
+            Some(node) if since.elapsed() > NEIGHBOUR_WAIT => {
+                self.pending = None;
+                let name = self.cluster.member(node).map_or("?", |record| &record.name);
+                let cause = format!("no connection to {name}, its neighbour on the ring");
+                let actions = self.cluster.handle_own_load(placed.epoch, Err(cause));
+                self.act(actions);
+            }
+            Some(_) => {}
+        }
+    }
+
+    pub(super) fn ready(&mut self) {
+        let Some(placed) = self.cluster.placed().cloned() else { return };
+        tracing::info!(model = placed.name, epoch = placed.epoch, "ready");
+        // A node without the model's files is a stage of the ring, but no entry.
+        let Ok(model) = self.models.find(&placed) else { return };
+        match PromptModel::open(&model.choice.dir, &placed.name) {
+            Ok(model) => self.shared.publish_model(Some(Arc::new(model))),
+            Err(error) => tracing::error!(%error, "no tokenizer: this node takes no requests"),
+        }
+    }
+}

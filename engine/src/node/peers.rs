@@ -1,0 +1,142 @@
+//! What do the other nodes, and the link to them, say?
+
+use super::run::Node;
+use crate::{
+    fabric::{
+        Event, Incoming, Link, LinkError, NodeId,
+        messages::{ClusterMessage, TokenMessage},
+    },
+    request::RequestId,
+};
+
+impl Node {
+    pub(super) fn handle_incoming(&mut self, from: NodeId, incoming: Incoming) {
+        // What came before a loss may be looked at after it.
+        if self.fabric.peer(from).is_none() {
+            return;
+        }
+        match incoming {
+            Incoming::Token(message) => {
+                let last = self.cluster.placed().map(|placed| placed.placement.last());
+                let believed = match message {
+                    TokenMessage::Token { .. } => last == Some(from),
+                    TokenMessage::Failed { .. } | TokenMessage::Busy { .. } => {
+                        self.cluster.holds_layers(from)
+                    }
+                };
+                if believed {
+                    self.handle_token(message);
+                }
+            }
+            Incoming::Cluster(message) => self.handle_cluster(from, message),
+            Incoming::Malformed(what) => self.cut_off(from, &what),
+        }
+    }
+
+    pub(super) fn cut_off(&mut self, node: NodeId, what: &str) {
+        tracing::error!(%node, what, "closing the connection: it sent what no node sends");
+        if let Some(queue_pair) = self.fabric.peer(node) {
+            queue_pair.close();
+        }
+    }
+
+    pub(super) fn handle_cluster(&mut self, from: NodeId, message: ClusterMessage) {
+        let actions = match message {
+            ClusterMessage::Record(record) if NodeId::from_bytes(record.node) != from => {
+                return self.cut_off(from, "the record of another node");
+            }
+            ClusterMessage::Record(record) => self.cluster.handle_record(record),
+            ClusterMessage::Place(place) => self.cluster.handle_place(from, &place),
+            ClusterMessage::Loaded { placement_epoch, bytes_read } => {
+                self.cluster.handle_load(from, placement_epoch, Ok(bytes_read))
+            }
+            ClusterMessage::LoadFailed { placement_epoch, cause } => {
+                self.cluster.handle_load(from, placement_epoch, Err(cause))
+            }
+            ClusterMessage::Abandon { placement_epoch, node, cause } => {
+                self.cluster.handle_abandon(from, placement_epoch, &node, &cause)
+            }
+            ClusterMessage::Submit(submit) => return self.handle_submit(from, submit),
+            ClusterMessage::Cancel { sequence } => {
+                let id = RequestId(sequence);
+                let stage0 = self.stage0.as_ref();
+                if stage0.is_some_and(|stage0| stage0.entries.get(&id) == Some(&from)) {
+                    self.end_sequence(id);
+                }
+                return;
+            }
+            ClusterMessage::Report(report) => {
+                self.reports.insert(from, report);
+                return;
+            }
+        };
+        self.act(actions);
+        self.publish();
+    }
+
+    pub(super) fn handle_transport(&mut self, event: Event) {
+        match event {
+            Event::Connected { queue_pair } => {
+                let peer = queue_pair.peer().clone();
+                tracing::info!(
+                    peer = peer.name, interface = peer.interface, kind = %peer.link_kind,
+                    encrypted = peer.encrypted, "connected"
+                );
+                if self.fabric.peer(peer.node).is_some() {
+                    // Both had dialled; what was said on the first connection may be lost.
+                    let actions = self.cluster.handle_lost(peer.node, "connected anew");
+                    self.act(actions);
+                }
+                self.fabric.handle_connected(queue_pair);
+                self.tell(peer.node, &ClusterMessage::Record(self.cluster.record().clone()));
+                self.load_pending();
+            }
+            Event::Suspected { peer, link, silent_ms } => {
+                tracing::warn!(peer = peer.name, link, silent_ms, "silent");
+                self.cluster.handle_suspected(peer.node, true);
+            }
+            Event::Recovered { peer } => {
+                tracing::info!(peer = peer.name, "heard again");
+                self.cluster.handle_suspected(peer.node, false);
+            }
+            Event::Disconnected { peer, cause } => {
+                tracing::warn!(peer = peer.name, %cause, "lost");
+                self.fabric.handle_disconnected(peer.node);
+                self.reports.remove(&peer.node);
+                self.end_sequences_of(peer.node);
+                let actions = self.cluster.handle_lost(peer.node, &cause.to_string());
+                self.act(actions);
+            }
+            Event::ConnectFailed { addr, error } => {
+                tracing::debug!(%addr, %error, "not connected");
+            }
+            Event::Refused { addr, error } => tracing::warn!(%addr, %error, "refused"),
+            other => tracing::debug!(?other, "an event this node has no use for"),
+        }
+    }
+
+    /// Says what is wrong with the link, and announces this node anew when it is right again.
+    pub(super) fn handle_link(&mut self, look: Result<Link, LinkError>) {
+        let link = self.fabric.endpoint().link();
+        let trouble = match look {
+            Err(error) => Some(error.to_string()),
+            Ok(now) if now.index() != link.index() => Some(format!(
+                "{} was made anew (index {} became {}), and this node is moving to it",
+                link.name(),
+                link.index(),
+                now.index()
+            )),
+            Ok(now) => {
+                if self.link_trouble.is_some() {
+                    tracing::info!(interface = now.name(), "the link is usable again");
+                    self.fabric.handle_link_back(now);
+                }
+                None
+            }
+        };
+        if let Some(trouble) = trouble.as_ref().filter(|_| trouble != self.link_trouble) {
+            tracing::warn!(trouble, "the link is not usable");
+        }
+        self.link_trouble = trouble;
+    }
+}
