@@ -3,14 +3,18 @@
 //! - [`snapshot`]: what the system says, and where it said it; plain values.
 //! - [`system`]: where a snapshot comes from; the only place that asks the system.
 //! - [`check`]: pure: a snapshot and an expectation in, findings with reasons and remedies out.
+//! - [`changes`]: pure: what changed between two snapshots.
 //! - [`peer`]: what machines tell each other about their ends.
-//! - [`link`]: a validated link, the only key that opens a transport.
+//! - [`rtt`]: how long a packet takes there and back.
+//! - [`link`]: a validated link, the only key that opens a transport; and what becomes of it.
 //! - [`text`]: every sentence that people read, in English and Korean.
 
+pub mod changes;
 pub mod check;
 mod evidence;
 pub mod link;
 pub mod peer;
+pub mod rtt;
 mod shell;
 pub mod snapshot;
 pub mod system;

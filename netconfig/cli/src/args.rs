@@ -1,5 +1,7 @@
 //! What was typed, and nothing else: no file is opened and nothing is asked here.
 
+mod live;
+
 use std::{
     net::{AddrParseError, IpAddr},
     path::PathBuf,
@@ -9,11 +11,16 @@ use std::{
 use clap::{Parser, Subcommand};
 use exo_netconfig::{InterfaceChoice, text::Lang};
 
+use self::live::{PING_EXAMPLES, WATCH_EXAMPLES};
+pub(crate) use self::live::{PingArgs, WatchArgs};
+
 const EXAMPLES: &str = "\
 Examples:
   tbnet check                          is this machine's Thunderbolt link right?
   tbnet check --peer 192.168.2.2       and would packets to the peer take it?
   tbnet show                           what is plugged in where, and which link is which
+  tbnet watch                          what changes, as it changes
+  tbnet ping 192.168.2.2               how long packets take over the link
   tbnet snapshot ./report              record what the system says, to be looked at elsewhere
   tbnet check --from ./report --json   judge a recording, on any system";
 
@@ -58,6 +65,8 @@ impl Args {
         match &self.command {
             Command::Check(args) => args.json,
             Command::Show(args) => args.json,
+            Command::Watch(args) => args.json,
+            Command::Ping(args) => args.json,
             _ => false,
         }
     }
@@ -74,6 +83,12 @@ pub(crate) enum Command {
     /// Record what the system says into a folder, for `--from`
     #[command(after_help = SNAPSHOT_EXAMPLES)]
     Snapshot(SnapshotArgs),
+    /// Follow hot-plug and every other change of the links, live
+    #[command(after_help = WATCH_EXAMPLES)]
+    Watch(WatchArgs),
+    /// Measure how long packets take to a peer and back, kept on the link
+    #[command(after_help = PING_EXAMPLES)]
+    Ping(PingArgs),
     /// Print shell completions
     Completions(CompletionsArgs),
     /// Print the manual page, or write all of them into a folder
@@ -137,6 +152,16 @@ pub(crate) struct ManArgs {
 pub(crate) struct PeerAddress {
     pub(crate) ip: IpAddr,
     pub(crate) scope: Option<String>,
+}
+
+impl PeerAddress {
+    /// The interface to use: the one named with the address if none was chosen otherwise.
+    pub(crate) fn narrow(&self, choice: &InterfaceChoice) -> InterfaceChoice {
+        match (choice, &self.scope) {
+            (InterfaceChoice::Auto, Some(scope)) => InterfaceChoice::Named(scope.clone()),
+            _ => choice.clone(),
+        }
+    }
 }
 
 impl FromStr for PeerAddress {

@@ -4,9 +4,13 @@
 //! Ids, states and sources are the same in every language; `title`, `what`, `why` and `clicks` are
 //! for people, in the language that `lang` names.
 
+use std::{net::IpAddr, time::Duration};
+
 use exo_netconfig::{
     Evidence, LinkKind, Snapshot,
+    changes::{Change, ChangeKind},
     check::{Finding, FindingId, Report, Severity, Verdict},
+    rtt::Rtt,
     snapshot::{Interface, Platform, Source},
     text::Lang,
 };
@@ -128,5 +132,69 @@ fn link<'a>(snapshot: &Snapshot, interface: &'a Interface) -> LinkJson<'a> {
             _ => LinkKind::Thunderbolt,
         }),
         evidence,
+    }
+}
+
+/// What `tbnet ping --json` prints.
+#[derive(Serialize)]
+pub(crate) struct PingJson<'a> {
+    schema: u32,
+    command: &'static str,
+    size: u32,
+    over: Vec<PingOverJson<'a>>,
+}
+
+/// One interface that was measured.
+#[derive(Serialize)]
+pub(crate) struct PingOverJson<'a> {
+    pub(crate) interface: &'a str,
+    pub(crate) kind: LinkKind,
+    pub(crate) peer: IpAddr,
+    pub(crate) sent: usize,
+    pub(crate) lost: usize,
+    /// `null` if nothing came back.
+    pub(crate) rtt: Option<Rtt>,
+    /// Pairs of a bound in microseconds and how many were below it and not below the one before.
+    pub(crate) histogram: Vec<(u64, usize)>,
+}
+
+impl<'a> PingJson<'a> {
+    pub(crate) fn of(size: u32, over: Vec<PingOverJson<'a>>) -> Self {
+        Self { schema: SCHEMA, command: "ping", size, over }
+    }
+}
+
+/// A line of `tbnet watch --json`.
+#[derive(Serialize)]
+pub(crate) struct WatchJson<'a> {
+    schema: u32,
+    command: &'static str,
+    lang: &'static str,
+    after_ms: u64,
+    /// `null` for what is about the cables.
+    interface: Option<&'a str>,
+    change: ChangeKind,
+    what: &'a str,
+    /// The interface as it is now; `null` if it is gone.
+    now: Option<&'a Interface>,
+}
+
+impl<'a> WatchJson<'a> {
+    pub(crate) fn of(
+        after: Duration,
+        change: &'a Change,
+        now: Option<&'a Interface>,
+        lang: Lang,
+    ) -> Self {
+        Self {
+            schema: SCHEMA,
+            command: "watch",
+            lang: lang.code(),
+            after_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
+            interface: change.interface.as_deref(),
+            change: change.kind,
+            what: change.text.words(lang),
+            now,
+        }
     }
 }

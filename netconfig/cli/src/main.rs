@@ -33,6 +33,8 @@ fn main() -> ExitCode {
         Command::Check(args) => commands::check::run(&args, &mut output),
         Command::Show(args) => commands::show::run(&args, &mut output),
         Command::Snapshot(args) => commands::snapshot::run(&args, &mut output),
+        Command::Watch(args) => commands::watch::run(&args, &mut output),
+        Command::Ping(args) => commands::ping::run(&args, &mut output),
         Command::Completions(args) => commands::completions::run(&args, &mut output),
         Command::Man(args) => commands::man::run(&args, &mut output),
     };

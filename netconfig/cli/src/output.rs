@@ -6,8 +6,10 @@ use std::{
 };
 
 use exo_netconfig::{
-    snapshot::{Address, Interface},
-    text::{Lang, Say, Text, tool, words},
+    link::LinkError,
+    snapshot::Address,
+    system::icmp::EchoError,
+    text::{Lang, Say, Text, tool},
 };
 use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
@@ -144,17 +146,6 @@ impl Output {
     }
 }
 
-/// The state of an interface in a few words.
-pub(crate) fn state(interface: &Interface) -> Text {
-    match (interface.up, interface.carrier) {
-        (Some(false), _) => words::state_down(),
-        (Some(true), Some(true)) => words::state_active(),
-        (Some(true), Some(false)) => words::state_no_link(),
-        (Some(true), None) => words::state_up(),
-        (None, _) => words::state_unknown(),
-    }
-}
-
 /// Addresses as text, IPv4 first.
 pub(crate) fn addresses(addresses: &[Address]) -> Vec<String> {
     let mut nets: Vec<_> = addresses.iter().map(|a| a.net).collect();
@@ -176,6 +167,18 @@ impl fmt::Display for Mistake {
 }
 
 impl std::error::Error for Mistake {}
+
+impl From<LinkError> for Mistake {
+    fn from(error: LinkError) -> Self {
+        Self { text: error.text(), hint: error.advice() }
+    }
+}
+
+impl From<EchoError> for Mistake {
+    fn from(error: EchoError) -> Self {
+        Self { text: error.text(), hint: error.advice() }
+    }
+}
 
 /// Tells the user what went wrong and what to do next.
 pub(crate) fn complain(error: &anyhow::Error, lang: Lang) {

@@ -1,16 +1,20 @@
 //! Why there is no link, and what to do next.
 
-use crate::snapshot::{Platform, Source, Unknown};
+use std::fmt;
+
+use crate::{
+    snapshot::{Platform, Source, Unknown},
+    text::{Lang, Text, link as say},
+};
 
 use super::LinkKind;
 
 /// Why an interface is not a link that a transport may use. Every variant names the interface (or
 /// what was looked for) and [`LinkError::hint`] says what to do next.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LinkError {
     /// No interface has that name.
-    #[error("there is no interface called {interface}")]
     UnknownInterface {
         /// The name that was asked for.
         interface: String,
@@ -18,26 +22,20 @@ pub enum LinkError {
         existing: Vec<String>,
     },
     /// `auto` found no Thunderbolt link that can be used.
-    #[error(
-        "no usable Thunderbolt link: looked for {looked_for}{}",
-        because(.unusable)
-    )]
     NoThunderbolt {
-        /// What counts as a Thunderbolt link here.
-        looked_for: &'static str,
-        /// Thunderbolt interfaces that were found, with what is wrong with each.
-        unusable: Vec<String>,
+        /// Where it was looked for.
+        platform: Platform,
+        /// What is wrong with each Thunderbolt interface that was found.
+        unusable: Vec<LinkError>,
         /// Interfaces with an address that could be named by hand.
         by_hand: Vec<String>,
     },
     /// `auto` found more than one usable Thunderbolt link.
-    #[error("more than one Thunderbolt link is up: {}", .interfaces.join(", "))]
     SeveralThunderbolt {
         /// All of them.
         interfaces: Vec<String>,
     },
     /// The interface is administratively down.
-    #[error("{interface} is switched off (not up)")]
     Down {
         /// The interface.
         interface: String,
@@ -45,7 +43,6 @@ pub enum LinkError {
         platform: Platform,
     },
     /// Nobody answers at the other end.
-    #[error("{interface} has no carrier: nothing answers at the other end of the cable")]
     NoCarrier {
         /// The interface.
         interface: String,
@@ -53,7 +50,6 @@ pub enum LinkError {
         kind: LinkKind,
     },
     /// The interface has no address that can be bound.
-    #[error("{interface} has no usable IP address{}", belongs_to(.master))]
     NoAddress {
         /// The interface.
         interface: String,
@@ -63,7 +59,6 @@ pub enum LinkError {
         platform: Platform,
     },
     /// The same choice now leads to a weaker kind of link.
-    #[error("{interface} was a {was} link and is now {now}")]
     KindChanged {
         /// The interface.
         interface: String,
@@ -73,15 +68,13 @@ pub enum LinkError {
         now: LinkKind,
     },
     /// A source answered, but did not say what a link must know.
-    #[error("{interface}: {what} is not known")]
     NotKnown {
         /// The interface.
         interface: String,
         /// What is not known.
-        what: &'static str,
+        what: Text,
     },
     /// The system refuses to say.
-    #[error("{interface}: not permitted to ask {asked}: {detail}")]
     Permission {
         /// The interface, or `auto`.
         interface: String,
@@ -91,7 +84,6 @@ pub enum LinkError {
         detail: String,
     },
     /// A source that decides did not answer.
-    #[error("{interface}: cannot tell: {asked}: {why}")]
     SourceFailed {
         /// The interface, or `auto`.
         interface: String,
@@ -100,14 +92,6 @@ pub enum LinkError {
         /// Why there is no answer.
         why: Unknown,
     },
-}
-
-fn because(unusable: &[String]) -> String {
-    if unusable.is_empty() { String::new() } else { format!(" ({})", unusable.join("; ")) }
-}
-
-fn belongs_to(master: &Option<String>) -> String {
-    master.as_ref().map(|m| format!(" (it belongs to {m})")).unwrap_or_default()
 }
 
 impl LinkError {
@@ -121,74 +105,91 @@ impl LinkError {
         }
     }
 
-    /// What to do next, as a sentence for the user.
-    pub fn hint(&self) -> String {
+    /// What is wrong, in every language.
+    pub fn text(&self) -> Text {
         match self {
-            Self::UnknownInterface { existing, .. } => {
-                format!("these exist: {}", existing.join(", "))
-            }
-            Self::NoThunderbolt { unusable, by_hand, .. } => {
-                let see = if unusable.is_empty() {
-                    "connect the machines with a Thunderbolt cable and run `tbnet check`"
-                } else {
-                    "run `tbnet check` to see how to mend it"
+            Self::UnknownInterface { interface, .. } => say::unknown_interface(interface),
+            Self::NoThunderbolt { platform, unusable, .. } => {
+                let looked_for = match platform {
+                    Platform::Linux => say::looked_for_linux(),
+                    Platform::MacOs => say::looked_for_mac(),
                 };
-                if by_hand.is_empty() {
-                    see.to_owned()
-                } else {
-                    format!(
-                        "{see}, or name an interface by hand: {}",
-                        by_hand
-                            .iter()
-                            .map(|name| format!("--interface {name}"))
-                            .collect::<Vec<_>>()
-                            .join(", ")
-                    )
-                }
+                let unusable = match &unusable[..] {
+                    [] => Text::default(),
+                    all => say::in_brackets(Text::joined(all.iter().map(Self::text), "; ")),
+                };
+                say::no_thunderbolt(looked_for, unusable)
             }
             Self::SeveralThunderbolt { interfaces } => {
-                let first = interfaces.first().map_or("NAME", String::as_str);
-                format!("say which one, for example --interface {first}")
+                say::several_thunderbolt(interfaces.join(", "))
             }
-            Self::Down { interface, platform: Platform::Linux } => {
-                format!("switch it on: sudo ip link set {interface} up")
+            Self::Down { interface, .. } => say::down(interface),
+            Self::NoCarrier { interface, .. } => say::no_carrier(interface),
+            Self::NoAddress { interface, master, .. } => {
+                let belongs = master.as_ref().map(say::belongs_to).unwrap_or_default();
+                say::no_address(interface, belongs)
             }
-            Self::Down { interface, platform: Platform::MacOs } => format!(
-                "switch its service on in System Settings > Network, or run: sudo ifconfig \
-                 {interface} up"
-            ),
-            Self::NoCarrier { interface, kind: LinkKind::Thunderbolt } => format!(
-                "check the cable (it must be a Thunderbolt cable) and that {interface}'s peer is \
-                 awake with its bridge on; the link comes back by itself"
-            ),
-            Self::NoCarrier { interface, kind: LinkKind::ByHand } => {
-                format!("connect {interface} and switch on the interface at its other end")
+            Self::KindChanged { interface, was, now } => say::kind_changed(interface, was, now),
+            Self::NotKnown { interface, what } => say::not_known(interface, what),
+            Self::Permission { interface, asked, detail } => {
+                say::permission(interface, asked, detail)
             }
-            Self::NoAddress { master: Some(master), .. } => {
-                format!("addresses are on the bridge: use --interface {master}")
-            }
-            Self::NoAddress { interface, platform: Platform::Linux, .. } => {
-                format!("give it one: sudo ip address add 192.168.2.1/24 dev {interface}")
-            }
-            Self::NoAddress { platform: Platform::MacOs, .. } => {
-                "give its service a manual address, for example: sudo networksetup -setmanual \
-                 \"Thunderbolt Bridge\" 192.168.2.1 255.255.255.0 \"\""
-                    .to_owned()
-            }
-            Self::KindChanged { interface, .. } => format!(
-                "nothing shows any more that {interface} is a Thunderbolt cable; run `tbnet show`, \
-                 and restart with --interface {interface} and a cluster key if that is meant"
-            ),
-            Self::NotKnown { interface, .. } => {
-                format!("run `tbnet show` to see what is known about {interface}")
-            }
-            Self::Permission { interface, .. } => format!(
-                "run it outside the sandbox or container that hides {interface}, or as a user who \
-                 may ask"
-            ),
-            Self::SourceFailed { interface, asked, .. } => {
-                format!("see what it says by itself: {asked} (needed to judge {interface})")
+            Self::SourceFailed { interface, asked, why } => {
+                say::source_failed(interface, asked, why.text())
             }
         }
     }
+
+    /// What to do next, in every language.
+    pub fn advice(&self) -> Text {
+        match self {
+            Self::UnknownInterface { existing, .. } => {
+                say::unknown_interface_do(existing.join(", "))
+            }
+            Self::NoThunderbolt { unusable, by_hand, .. } => {
+                let see = match unusable.is_empty() {
+                    true => say::plug_in_and_check(),
+                    false => say::check_how_to_mend(),
+                };
+                let named = by_hand.iter().map(|name| format!("--interface {name}"));
+                match by_hand.is_empty() {
+                    true => see,
+                    false => say::or_by_hand(see, named.collect::<Vec<_>>().join(", ")),
+                }
+            }
+            Self::SeveralThunderbolt { interfaces } => {
+                say::several_thunderbolt_do(interfaces.first().map_or("NAME", String::as_str))
+            }
+            Self::Down { interface, platform: Platform::Linux } => say::down_do_linux(interface),
+            Self::Down { interface, platform: Platform::MacOs } => say::down_do_mac(interface),
+            Self::NoCarrier { interface, kind: LinkKind::Thunderbolt } => {
+                say::no_carrier_do_cable(interface)
+            }
+            Self::NoCarrier { interface, kind: LinkKind::ByHand } => {
+                say::no_carrier_do_by_hand(interface)
+            }
+            Self::NoAddress { master: Some(master), .. } => say::no_address_do_master(master),
+            Self::NoAddress { interface, platform: Platform::Linux, .. } => {
+                say::no_address_do_linux(interface)
+            }
+            Self::NoAddress { platform: Platform::MacOs, .. } => say::no_address_do_mac(),
+            Self::KindChanged { interface, .. } => say::kind_changed_do(interface),
+            Self::NotKnown { interface, .. } => say::not_known_do(interface),
+            Self::Permission { interface, .. } => say::permission_do(interface),
+            Self::SourceFailed { interface, asked, .. } => say::source_failed_do(asked, interface),
+        }
+    }
+
+    /// What to do next, as an English sentence.
+    pub fn hint(&self) -> String {
+        self.advice().words(Lang::En).to_owned()
+    }
 }
+
+impl fmt::Display for LinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text().words(Lang::En))
+    }
+}
+
+impl std::error::Error for LinkError {}

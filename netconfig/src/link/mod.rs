@@ -5,9 +5,10 @@
 //! [`LinkKind::Thunderbolt`] by driver or port evidence alone; whatever else a person names is
 //! [`LinkKind::ByHand`], `lo` and a veth called `thunderbolt0` included, and wants a cluster key.
 //!
-//! `error` holds what can be wrong and what to do about it.
+//! `error` holds what can be wrong and what to do about it, [`events`] what becomes of a link.
 
 mod error;
+pub mod events;
 
 use std::{
     convert::Infallible,
@@ -26,6 +27,7 @@ use crate::{
     evidence,
     snapshot::{Interface, Platform, Reading, Snapshot},
     system,
+    text::link as say,
 };
 
 /// What sort of link it is. It decides how far the other end may be trusted.
@@ -113,7 +115,7 @@ impl Link {
             Reading::NotApplicable => {
                 return Err(LinkError::NotKnown {
                     interface: choice.to_string(),
-                    what: "the list of interfaces",
+                    what: say::the_interfaces(),
                 });
             }
         };
@@ -190,11 +192,9 @@ impl Link {
                 })
             }
             (None, _) if unusable.len() == 1 => Err(unusable.remove(0)),
-            (None, _) => Err(LinkError::NoThunderbolt {
-                looked_for: looked_for(snapshot.platform),
-                unusable: unusable.iter().map(ToString::to_string).collect(),
-                by_hand,
-            }),
+            (None, _) => {
+                Err(LinkError::NoThunderbolt { platform: snapshot.platform, unusable, by_hand })
+            }
         }
     }
 
@@ -213,17 +213,17 @@ impl Link {
         match interface.up {
             Some(true) => {}
             Some(false) => return Err(LinkError::Down { interface: name.clone(), platform }),
-            None => return Err(not_known("whether it is up")),
+            None => return Err(not_known(say::whether_up())),
         }
         match interface.carrier {
             Some(true) => {}
             Some(false) => return Err(LinkError::NoCarrier { interface: name.clone(), kind }),
             // Tunnels have no carrier to speak of; a cable always says.
             None if kind == LinkKind::ByHand => {}
-            None => return Err(not_known("whether it has a carrier")),
+            None => return Err(not_known(say::whether_carrier())),
         }
         if interface.addresses.is_none() {
-            return Err(not_known("which addresses it has"));
+            return Err(not_known(say::which_addresses()));
         }
         let mut addresses: Vec<IpNet> = bindable(interface).collect();
         addresses.sort_by_key(preference);
@@ -237,10 +237,10 @@ impl Link {
         Ok(Self {
             choice: choice.clone(),
             name: name.clone(),
-            index: interface.index.ok_or_else(|| not_known("its index"))?,
+            index: interface.index.ok_or_else(|| not_known(say::its_index()))?,
             kind,
             evidence,
-            mtu: interface.mtu.ok_or_else(|| not_known("its MTU"))?,
+            mtu: interface.mtu.ok_or_else(|| not_known(say::its_mtu()))?,
             addresses,
         })
     }
@@ -313,18 +313,6 @@ fn preference(net: &IpNet) -> u8 {
         IpAddr::V4(_) => 1,
         IpAddr::V6(ip) if !ip.is_unicast_link_local() => 2,
         IpAddr::V6(_) => 3,
-    }
-}
-
-/// What counts as a Thunderbolt link on this platform, in words.
-fn looked_for(platform: Platform) -> &'static str {
-    match platform {
-        Platform::Linux => {
-            "an interface whose driver is thunderbolt-net, or a bridge or bond of such interfaces"
-        }
-        Platform::MacOs => {
-            "a bridge whose members are Thunderbolt ports, or a Thunderbolt port without a bridge"
-        }
     }
 }
 

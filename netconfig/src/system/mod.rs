@@ -3,6 +3,7 @@
 //! - [`quick`] asks the running system what a link needs to be validated, in milliseconds.
 //! - [`collect`] asks everything; slow sources run beside each other, each with a bound.
 //! - [`recorded`] reads a folder of recorded answers, on any system, and writes one.
+//! - [`notify`] hears that something has changed, [`icmp`] measures the way to a peer over one link.
 //!
 //! `macos` and `linux` say what is asked and put the answers together; `parse` understands the
 //! recorded formats; `command` runs a program with a bound. All but the netlink socket is compiled
@@ -11,10 +12,12 @@
 // Compiled everywhere so that it is tested everywhere; each system runs only its own part.
 #[cfg_attr(target_os = "linux", allow(dead_code))]
 mod command;
+pub mod icmp;
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 pub mod linux;
 #[cfg_attr(target_os = "linux", allow(dead_code))]
 mod macos;
+pub mod notify;
 pub mod parse;
 pub mod recorded;
 

@@ -10,12 +10,16 @@ catalogue! {
   tbnet check                          is this machine's Thunderbolt link right?
   tbnet check --peer 192.168.2.2       and would packets to the peer take it?
   tbnet show                           what is plugged in where, and which link is which
+  tbnet watch                          what changes, as it changes
+  tbnet ping 192.168.2.2               how long packets take over the link
   tbnet snapshot ./report              record what the system says, to be looked at elsewhere
   tbnet check --from ./report --json   judge a recording, on any system",
         ko: "예:
   tbnet check                          이 기기의 Thunderbolt 링크가 올바른지 점검합니다
   tbnet check --peer 192.168.2.2       상대에게 가는 패킷이 그 링크를 지나는지도 봅니다
   tbnet show                           어디에 무엇이 연결되어 있는지, 어떤 링크가 있는지 보여 줍니다
+  tbnet watch                          변화가 생길 때마다 알려 줍니다
+  tbnet ping 192.168.2.2               이 링크로 패킷이 오가는 시간을 잽니다
   tbnet snapshot ./report              시스템의 응답을 기록해 다른 곳에서 살펴봅니다
   tbnet check --from ./report --json   기록을 어느 시스템에서나 점검합니다",
     }
@@ -73,6 +77,38 @@ and the names of your network services: look at them before you pass them on.",
 출처마다 파일 하나를 만들고 명령 이름을 붙입니다. --mask가 없으면 하드웨어 주소와 네트워크 서비스
 이름이 그대로 들어 있으므로, 다른 사람에게 주기 전에 내용을 확인합니다.",
     }
+    watch {
+        en: "Follow hot-plug and every other change of the links, live",
+        ko: "연결과 해제, 그 밖의 링크 변화를 실시간으로 따라갑니다",
+    }
+    watch_examples {
+        en: "Examples:
+  tbnet watch                       every change of every link, until Ctrl-C
+  tbnet watch --interface bridge0
+  tbnet watch --json                one object a line",
+        ko: "예:
+  tbnet watch                       Ctrl-C를 누를 때까지 모든 링크의 변화
+  tbnet watch --interface bridge0
+  tbnet watch --json                한 줄에 객체 하나",
+    }
+    ping {
+        en: "Measure how long packets take to a peer and back, kept on the link",
+        ko: "이 링크로만 패킷을 보내 상대까지의 왕복 시간을 잽니다",
+    }
+    ping_examples {
+        en: "Examples:
+  tbnet ping 192.168.2.2
+  tbnet ping 192.168.2.2 --size 8192 --count 1000
+  tbnet ping 192.168.2.2 --versus en0 --versus-peer 192.168.1.7   the cable beside Wi-Fi
+
+Exit codes: 0 the peer answered, 1 it did not (over one of the interfaces), 2 could not measure.",
+        ko: "예:
+  tbnet ping 192.168.2.2
+  tbnet ping 192.168.2.2 --size 8192 --count 1000
+  tbnet ping 192.168.2.2 --versus en0 --versus-peer 192.168.1.7   케이블과 Wi-Fi 비교
+
+종료 코드: 0 응답함, 1 응답 없음(한 인터페이스라도), 2 잴 수 없음.",
+    }
     completions {
         en: "Print shell completions",
         ko: "셸 자동 완성 스크립트를 출력합니다",
@@ -116,6 +152,46 @@ and the names of your network services: look at them before you pass them on.",
     snapshot_mask {
         en: "Replace names, serial numbers, hardware addresses and UUIDs, the same by the same",
         ko: "이름, 일련번호, 하드웨어 주소, UUID를 바꿔 씁니다. 같은 것은 같은 것으로 바꿉니다",
+    }
+    watch_interface {
+        en: "Follow this interface alone",
+        ko: "이 인터페이스만 따라갑니다",
+    }
+    watch_for {
+        en: "End after so many seconds",
+        ko: "이만큼의 초가 지나면 끝냅니다",
+    }
+    watch_json {
+        en: "Print one JSON object a line (schema 1)",
+        ko: "한 줄에 JSON 객체 하나씩 출력합니다(스키마 1)",
+    }
+    ping_peer {
+        en: "The peer's address",
+        ko: "상대의 주소",
+    }
+    ping_interface {
+        en: "Keep the packets on this interface instead of the Thunderbolt link",
+        ko: "Thunderbolt 링크 대신 이 인터페이스로만 보냅니다",
+    }
+    ping_versus {
+        en: "Measure over this interface too, turn by turn",
+        ko: "이 인터페이스로도 번갈아 잽니다",
+    }
+    ping_versus_peer {
+        en: "The peer's address over the other interface, if it is another",
+        ko: "다른 인터페이스에서 상대의 주소가 다르면 그 주소",
+    }
+    ping_count {
+        en: "How many",
+        ko: "횟수",
+    }
+    ping_size {
+        en: "Bytes that each carries",
+        ko: "한 번에 보내는 바이트 수",
+    }
+    ping_interval {
+        en: "Milliseconds between two",
+        ko: "두 번 사이의 밀리초",
     }
     completions_shell {
         en: "The shell to print them for",

@@ -26,6 +26,8 @@ mod macros;
 pub mod address;
 pub mod cable;
 pub mod help;
+pub mod link;
+pub mod live;
 pub mod peers;
 pub mod route;
 pub mod service;
@@ -173,6 +175,8 @@ pub fn entries() -> impl Iterator<Item = &'static Entry> {
         address::ENTRIES,
         cable::ENTRIES,
         help::ENTRIES,
+        link::ENTRIES,
+        live::ENTRIES,
         peers::ENTRIES,
         route::ENTRIES,
         service::ENTRIES,

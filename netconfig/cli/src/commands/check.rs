@@ -4,6 +4,7 @@ use std::path::Path;
 
 use exo_netconfig::{
     LinkKind, Snapshot,
+    changes::state,
     check::{Expectation, Finding, Report, Severity, Verdict, check},
     system::recorded,
     text::{Text, tool},
@@ -13,7 +14,7 @@ use super::{Exit, mistake, snapshot_of};
 use crate::{
     args::CheckArgs,
     json::CheckJson,
-    output::{Output, Style, addresses, state},
+    output::{Output, Style, addresses},
 };
 
 pub(crate) fn run(args: &CheckArgs, output: &mut Output) -> anyhow::Result<Exit> {

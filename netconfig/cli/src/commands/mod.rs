@@ -3,8 +3,10 @@
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod man;
+pub(crate) mod ping;
 pub(crate) mod show;
 pub(crate) mod snapshot;
+pub(crate) mod watch;
 
 use std::{net::IpAddr, path::Path, process::ExitCode};
 

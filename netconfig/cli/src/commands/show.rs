@@ -4,6 +4,7 @@ use std::path::Path;
 
 use exo_netconfig::{
     Evidence, Snapshot,
+    changes::state,
     snapshot::{
         Firewall, Interface, InterfaceType, Reading, Service, ThunderboltDevice, ThunderboltPort,
     },
@@ -14,7 +15,7 @@ use super::{Exit, snapshot_of};
 use crate::{
     args::ShowArgs,
     json::ShowJson,
-    output::{Output, Style, addresses, state},
+    output::{Output, Style, addresses},
 };
 
 pub(crate) fn run(args: &ShowArgs, output: &mut Output) -> anyhow::Result<Exit> {
