@@ -8,17 +8,22 @@
 //! | `link` | which endpoint is measured? |
 //! | `floor` | what would bare TCP do? |
 //! | `peers` | how do we stand beside others, in one run? |
-//! | `namespace` | where is that measured? |
+//! | `namespace`, `job` | where is that measured, and by which programs? |
+//! | `emulator` | what would another link do? |
 //! | `engine`, `step` | one node against mlx-lm, and one stage by itself? |
 //! | `figures`, `histogram`, `process` | how are values kept and told? |
 
 mod commands;
+#[cfg(target_os = "linux")]
+mod emulator;
 #[cfg(feature = "engine")]
 mod engine;
 mod exercise;
 mod figures;
 mod floor;
 mod histogram;
+#[cfg(target_os = "linux")]
+mod job;
 mod link;
 #[cfg(target_os = "linux")]
 mod namespace;
@@ -66,6 +71,9 @@ enum Command {
     /// root).
     #[cfg(target_os = "linux")]
     Peers(peers::Args),
+    /// Links that are not there, emulated between network namespaces of this machine (Linux).
+    #[cfg(target_os = "linux")]
+    Lab(commands::lab::Args),
     /// One node against Python's mlx-lm: load, memory, prefill, decode and a batch; same weights, same
     /// BLAS, same threads.
     #[cfg(feature = "engine")]
@@ -92,6 +100,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Floor(args) => floor::run(&args),
         #[cfg(target_os = "linux")]
         Command::Peers(args) => peers::run(&args),
+        #[cfg(target_os = "linux")]
+        Command::Lab(args) => commands::lab::run(&args),
         #[cfg(feature = "engine")]
         Command::Engine(args) => engine::run(&args),
     }

@@ -107,7 +107,8 @@ impl Drop for Lab {
     }
 }
 
-fn ip(words: &[&str]) -> anyhow::Result<()> {
+/// Runs `ip` with these words.
+pub(crate) fn ip(words: &[&str]) -> anyhow::Result<()> {
     let output = Command::new("ip")
         .args(words)
         .output()

@@ -2,6 +2,8 @@
 //! other.
 
 pub(crate) mod burst;
+#[cfg(target_os = "linux")]
+pub(crate) mod lab;
 pub(crate) mod pingpong;
 pub(crate) mod serve;
 pub(crate) mod stream;

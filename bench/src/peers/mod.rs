@@ -8,7 +8,6 @@
 //! |---|---|
 //! | `sections` | what is asked, of whom, and what has to hold? |
 //! | `section` | how is one question measured and judged? |
-//! | `job` | how are two programs run against each other? |
 //! | `latency` | in which columns are round trips told? |
 //! | `facts`, `report` | what is shown? |
 //! | `floor`, `transport` | bare TCP and ourselves |
@@ -20,7 +19,6 @@ mod facts;
 mod floor;
 mod grpc;
 mod iperf3;
-mod job;
 mod latency;
 mod libfabric;
 mod mlx_ring;
@@ -40,7 +38,7 @@ use std::path::PathBuf;
 use anyhow::ensure;
 
 use self::{facts::Facts, report::Report, section::Section, sections::Amount, tools::Tools};
-use crate::{link::Mode, namespace::Lab};
+use crate::{job, link::Mode, namespace::Lab};
 
 /// What `tbbench peers` is told.
 #[derive(clap::Args, Clone, Debug)]

@@ -29,7 +29,7 @@ const LOOK: Duration = Duration::from_millis(5);
 static INTERRUPTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
 /// From now on Ctrl-C ends the measurement in order.
-pub(super) fn catch_interrupts() -> anyhow::Result<()> {
+pub(crate) fn catch_interrupts() -> anyhow::Result<()> {
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, INTERRUPTED.clone())?;
     }
@@ -37,31 +37,31 @@ pub(super) fn catch_interrupts() -> anyhow::Result<()> {
 }
 
 /// Whether somebody wants it to end.
-pub(super) fn interrupted() -> bool {
+pub(crate) fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
 /// How a measurement's two programs come together.
-pub(super) struct Job {
+pub(crate) struct Job {
     /// Runs on machine B.
-    pub(super) server: Command,
+    pub(crate) server: Command,
     /// It listens there before the client starts; `None` if both may start at once.
-    pub(super) port: Option<u16>,
+    pub(crate) port: Option<u16>,
     /// Runs on machine A.
-    pub(super) client: Command,
+    pub(crate) client: Command,
     /// Whether the server ends by itself after one client.
-    pub(super) server_ends: bool,
+    pub(crate) server_ends: bool,
 }
 
 /// What the two said.
-pub(super) struct Said {
-    pub(super) client: String,
-    pub(super) server: String,
+pub(crate) struct Said {
+    pub(crate) client: String,
+    pub(crate) server: String,
 }
 
 impl Job {
     /// Runs both to the end.
-    pub(super) fn run(mut self) -> anyhow::Result<Said> {
+    pub(crate) fn run(mut self) -> anyhow::Result<Said> {
         let mut server = Running::start(&mut self.server)?;
         if let Some(port) = self.port {
             server.wait_listening(port)?;
@@ -79,7 +79,7 @@ impl Job {
 }
 
 /// Where `machine` is reached on `port`.
-pub(super) fn at(machine: Machine, port: u16) -> String {
+pub(crate) fn at(machine: Machine, port: u16) -> String {
     SocketAddr::new(machine.address(), port).to_string()
 }
 
