@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use exo_engine::{
     node::{
-        self, EncryptChoice, ModelChoice, NodeConfig, NodeHandle, NodesWanted, TrustChoice,
+        self, EncryptChoice, Goal, ModelChoice, NodeConfig, NodeHandle, NodesWanted, TrustChoice,
         WeightsChoice,
     },
     request::{GenerateEvent, GenerateRequest, Sampling},
@@ -250,6 +250,8 @@ impl Ours {
             weights: WeightsChoice::Auto,
             model: Some(ModelChoice { name: "bench".into(), dir: model.to_path_buf() }),
             nodes: NodesWanted::Smallest,
+            goal: Goal::Memory,
+            layers: None,
             data: data.path().to_path_buf(),
             cluster_key_file: Some(key),
             trust: TrustChoice::None,

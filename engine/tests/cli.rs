@@ -134,6 +134,52 @@ fn an_api_that_cannot_open_ends_serve_before_anything_starts() {
 }
 
 #[test]
+fn a_plan_is_explained_without_a_model_or_a_machine() {
+    let pair = ["--node", "mini=64GiB,chip=m4-pro", "--node", "air=16GiB,chip=m2"];
+    let plan = |more: &[&str]| prints(&[&["plan"], more, &pair].concat());
+    insta::assert_snapshot!(plan(&["qwen2.5-coder:32b"]), @r"
+    qwen2.5-coder:32b: 64 layers, 17.2 GiB of weights (as its card says; it is not on this machine)
+
+    NODE  LAYERS  WEIGHTS   NEEDS     OFFERS    STEP
+    mini  0..64   17.2 GiB  17.8 GiB  48.0 GiB  82 ms
+    air   -       -         -         12.0 GiB  -
+
+    Fits on mini alone: 82 ms/token; with air 112 ms/token; use --all-nodes to add it, for many requests at once: 132 instead of 105 tokens/s.
+    Room for 125,714 tokens of context, of all requests together.
+    Machines: as described; speeds as their chips promise, ways as --link says.
+    ");
+    insta::assert_snapshot!(plan(&["llama3.3:70b", "--place", "throughput"]), @r"
+    llama3.3:70b: 80 layers, 37.0 GiB of weights (as its card says; it is not on this machine)
+
+    NODE  LAYERS  WEIGHTS   NEEDS     OFFERS    STEP
+    mini  0..57   26.1 GiB  26.7 GiB  48.0 GiB  126 ms
+    air   57..80  10.9 GiB  11.2 GiB  12.0 GiB  146 ms
+
+    The most tokens come from mini and air: 69 a second, once 16 requests run for each stage; its slowest stage takes 232 ms for a step of 16.
+    The output head reads as much as 1.2 layers, so air has 23 beside it.
+    Room for 11,486 tokens of context, of all requests together.
+    Machines: as described; speeds as their chips promise, ways as --link says.
+    ");
+    let by_hand = plan(&["qwen2.5-coder:7b", "--layers", "mini=0-20,air=21-27"]);
+    assert!(by_hand.contains("21..28") && by_hand.contains("Laid out by hand"), "{by_hand}");
+    let json: serde_json::Value =
+        serde_json::from_str(&plan(&["llama3.3:70b", "--all-nodes", "--json"])).unwrap();
+    assert_eq!(json["nodes"][0]["layers"]["start"], 0);
+    assert_eq!(json["nodes"][1]["layers"]["end"], 80);
+    assert!(json["token_ms"].as_f64().unwrap() > 1.0 && json["why"][0].is_string());
+
+    let said = fails(&[&["plan", "deepseek-r1"][..], &pair].concat(), 1);
+    assert!(said.contains("but 60.00 GiB offered") && said.contains("\nhint: "), "{said}");
+    let said = fails(&[&["plan", "qwen2.5-coder:7b", "--layers", "x=0-27"][..], &pair].concat(), 1);
+    assert!(said.contains("x is to hold layers 0..28 and is not there; there are mini, air"));
+    let said = fails(&[&["plan", "llama9"][..], &pair].concat(), 1);
+    assert!(said.contains("no model is known as llama9"), "{said}");
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let here = prints(&["plan", "smollm2:135m", "--api", &format!("http://{closed}")]);
+    assert!(here.contains("Machines: this machine"), "{here}");
+}
+
+#[test]
 fn asking_where_no_node_is_says_so() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let said = fails(&["status", "--api", &format!("http://{closed}")], 1);

@@ -12,7 +12,7 @@ use std::{
 use exo_engine::{
     layers::LayerRange,
     node::{
-        self, ClusterView, EncryptChoice, ModelChoice, NodeConfig, NodeHandle, NodesWanted,
+        self, ClusterView, EncryptChoice, Goal, ModelChoice, NodeConfig, NodeHandle, NodesWanted,
         TrustChoice, WeightsChoice,
     },
     request::{FinishReason, GenerateError, GenerateEvent, GenerateRequest, Generation, Sampling},
@@ -64,6 +64,8 @@ impl Node {
             weights: WeightsChoice::Auto,
             model: model.map(|dir| ModelChoice { name: "tiny".into(), dir: dir.to_path_buf() }),
             nodes: NodesWanted::Exactly(count),
+            goal: Goal::Memory,
+            layers: None,
             data: data.path().to_path_buf(),
             cluster_key_file: Some(key),
             trust: TrustChoice::None,

@@ -1,11 +1,12 @@
 //! The command line of `exo-node`, as typed: nothing is looked up or opened here.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, str::FromStr};
 
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use exo_engine::{
+    cluster::{ByHand, Chip, Goal},
     fabric::InterfaceChoice,
     layers::LayerRange,
     node::{EncryptChoice, LISTEN_PORT, TrustChoice, WeightsChoice},
@@ -56,9 +57,11 @@ Examples:
     /// Say which machine would hold which layers of a model, without starting anything
     #[command(after_help = "\
 Examples:
-  exo-node plan smollm2 --memory mini:64GiB,air:16GiB
-  exo-node plan smollm2 --memory mini:64GiB,air:16GiB --all-nodes")]
-    Plan(PlanArgs),
+  exo-node plan qwen2.5-coder:32b                       on the nodes that serve now, else here
+  exo-node plan llama3.3:70b --node mini=64GiB,chip=m4-pro --node air=16GiB,chip=m2
+  exo-node plan llama3.3:70b --node mini=64GiB,chip=m4-pro --node air=16GiB,chip=m2 --all-nodes
+  exo-node plan smollm2 --memory mini:48GiB,air:12GiB   what each offers, and no more about them")]
+    Plan(Box<PlanArgs>),
     /// List, fetch, import and remove models on this machine
     #[command(subcommand)]
     Models(ModelsCommand),
@@ -108,13 +111,8 @@ pub(crate) struct NodeArgs {
     /// How quantised weights lie in memory; auto makes them dense on a CPU if they fit so
     #[arg(long, value_enum, default_value_t)]
     pub(crate) weights: WeightsChoice,
-    /// Wait for exactly N nodes and lay the model over all of them
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..),
-          conflicts_with = "all_nodes")]
-    pub(crate) nodes: Option<u32>,
-    /// Lay the model over all nodes that are there, not over the fewest that hold it
-    #[arg(long)]
-    pub(crate) all_nodes: bool,
+    #[command(flatten)]
+    pub(crate) placement: PlacementArgs,
     /// File with the cluster's key: 64 hexadecimal digits, mode 0600
     #[arg(long, value_name = "FILE", env = "EXO_CLUSTER_KEY_FILE")]
     pub(crate) cluster_key_file: Option<PathBuf>,
@@ -129,6 +127,26 @@ pub(crate) struct NodeArgs {
     pub(crate) offline: bool,
     #[command(flatten)]
     pub(crate) data: DataArgs,
+}
+
+/// Over which nodes a model is laid.
+#[derive(Debug, Args)]
+pub(crate) struct PlacementArgs {
+    /// Wait for exactly N nodes and lay the model over all of them
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..),
+          conflicts_with = "all_nodes")]
+    pub(crate) nodes: Option<u32>,
+    /// Lay the model over all nodes that are there, not over the fewest that hold it
+    #[arg(long)]
+    pub(crate) all_nodes: bool,
+    /// Which nodes, and how many layers each: the fewest, as full as each other; or, by what was
+    /// measured, the least time for a token, or the most tokens of many requests
+    #[arg(long, value_name = "GOAL", value_enum, default_value_t)]
+    pub(crate) place: Goal,
+    /// Give the layers out by hand, as in mini=0-20,air=21-31
+    #[arg(long, value_name = "NODE=FIRST-LAST,…",
+          conflicts_with_all = ["nodes", "all_nodes", "place"])]
+    pub(crate) layers: Option<ByHand>,
 }
 
 #[derive(Debug, Args)]
@@ -178,19 +196,81 @@ pub(crate) struct StatusArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct PlanArgs {
-    /// The model: a name from `models ls`, or a folder
+    /// The model: a name from `models ls` or `models ls --known`, or a folder
     pub(crate) model: String,
-    /// The machines and what each offers [default: this one]
+    /// A machine as it is bought: its memory, of which a node offers three quarters unless told
+    /// otherwise, and its chip, which says how fast it may be; may be repeated
+    #[arg(
+        long = "node",
+        value_name = "NAME=SIZE[,chip=CHIP][,offers=SIZE]",
+        conflicts_with = "memory"
+    )]
+    pub(crate) described: Vec<DescribedNode>,
+    /// The machines and what each offers
     #[arg(long, value_name = "NAME:SIZE,…", value_delimiter = ',', value_parser = named_memory)]
     pub(crate) memory: Vec<(String, ByteSize)>,
+    /// What lies between machines that are only described
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) link: AssumedLink,
     /// How quantised weights lie in memory, as for `serve`
     #[arg(long, value_enum, default_value_t)]
     pub(crate) weights: WeightsChoice,
-    /// Lay the model over all of them, not over the fewest that hold it
+    #[command(flatten)]
+    pub(crate) placement: PlacementArgs,
+    /// Print a JSON object
     #[arg(long)]
-    pub(crate) all_nodes: bool,
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) api: ApiArgs,
     #[command(flatten)]
     pub(crate) data: DataArgs,
+}
+
+/// A machine that is only described.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DescribedNode {
+    pub(crate) name: String,
+    /// Bytes of memory it has.
+    pub(crate) memory: ByteSize,
+    /// Bytes it offers, if not three quarters.
+    pub(crate) offers: Option<ByteSize>,
+    pub(crate) chip: Option<Chip>,
+}
+
+impl FromStr for DescribedNode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut parts = text.split(',');
+        let (name, size) = parts.next().and_then(|first| first.split_once('=')).ok_or(
+            "a machine is NAME=SIZE, and then what is known of it: mini=64GiB,chip=m4-pro",
+        )?;
+        if name.is_empty() {
+            return Err("a machine needs a name, as in mini=64GiB".to_owned());
+        }
+        let mut node =
+            Self { name: name.to_owned(), memory: memory(size)?, offers: None, chip: None };
+        for part in parts {
+            match part.split_once('=') {
+                Some(("chip", chip)) => node.chip = Some(chip.parse()?),
+                Some(("offers", size)) => node.offers = Some(memory(size)?),
+                _ => return Err(format!("{part} is neither chip=CHIP nor offers=SIZE")),
+            }
+        }
+        Ok(node)
+    }
+}
+
+/// What lies between two machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum AssumedLink {
+    /// A Thunderbolt cable: 0.3 ms there and back, 16 Gb/s
+    #[default]
+    Thunderbolt,
+    /// 0.4 ms there and back, 1 Gb/s
+    Ethernet,
+    /// 8 ms there and back, 0.5 Gb/s
+    Wifi,
 }
 
 #[derive(Debug, Subcommand)]
@@ -379,6 +459,13 @@ mod tests {
             &["exo-node", "serve", "--memory", "lots"],
             &["exo-node", "serve", "--api", "localhost"],
             &["exo-node", "plan", "m", "--memory", "64GiB"],
+            &["exo-node", "plan", "m", "--node", "64GiB"],
+            &["exo-node", "plan", "m", "--node", "mini=64GiB,chip=z80"],
+            &["exo-node", "plan", "m", "--node", "mini=64GiB,cores=8"],
+            &["exo-node", "plan", "m", "--node", "a=1GiB", "--memory", "b:1GiB"],
+            &["exo-node", "serve", "--place", "luck"],
+            &["exo-node", "serve", "--layers", "mini=0-20", "--all-nodes"],
+            &["exo-node", "serve", "--layers", "mini=9-3"],
             &["exo-node", "models", "pull", "m", "--layers", "3..3"],
             &["exo-node", "models", "pull", "m", "--layers", "3"],
         ] {

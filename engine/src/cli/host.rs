@@ -7,7 +7,7 @@ use directories::ProjectDirs;
 use sysinfo::{Disks, MemoryRefreshKind, RefreshKind, System};
 
 /// The share of memory a node offers by default: the rest is the system's, and other programs'.
-const OFFERED: f64 = 0.75;
+pub(super) const OFFERED: f64 = 0.75;
 
 /// Folder of models and keys: the one that was named, else the user's data folder.
 pub(super) fn data_dir(named: Option<PathBuf>) -> Result<PathBuf> {

@@ -97,7 +97,7 @@ fn config(
     data: PathBuf,
     api: SocketAddr,
 ) -> Result<NodeConfig> {
-    let nodes = match (args.nodes, args.all_nodes) {
+    let nodes = match (args.placement.nodes, args.placement.all_nodes) {
         (Some(n), _) => NodesWanted::Exactly(n),
         (None, true) => NodesWanted::All,
         (None, false) => NodesWanted::Smallest,
@@ -115,6 +115,8 @@ fn config(
         weights: args.weights,
         model,
         nodes,
+        goal: args.placement.place,
+        layers: args.placement.layers,
         data,
         cluster_key_file: args.cluster_key_file,
         trust: args.trust,

@@ -38,7 +38,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Serve(args) => serve::serve(*args),
         Command::Run(args) => run::run(*args),
         Command::Status(args) => status::status(&args),
-        Command::Plan(args) => plan::plan(args),
+        Command::Plan(args) => plan::plan(*args),
         Command::Models(command) => models::models(command),
         Command::Completions(args) => completions::completions(&args),
     };

@@ -14,6 +14,8 @@ mod tests;
 
 pub use action::{Action, KnownModel, Phase, PlacedModel, epoch_count};
 pub use placement::{
-    Assignment, NodesWanted, Offer, Placement, PlacementError, needed_bytes, place,
+    Assignment, ByHand, Chip, Estimate, Goal, LinkSpeed, Links, NodeSpeed, NodesWanted, Offer,
+    ParseLayersError, Placement, PlacementError, Plan, StagePlan, Wish, millis, needed_bytes,
+    place, plan,
 };
 pub use state::Cluster;

@@ -158,7 +158,7 @@ impl Cluster {
         let Some(wanted) = &self.wanted_model else { return Vec::new() };
         let holds = self.active.as_ref().is_some_and(|active| {
             let ring = active.model.placement.assignments().len();
-            let grows = self.wanted_nodes == NodesWanted::All && self.members.len() + 1 > ring;
+            let grows = self.wish.nodes == NodesWanted::All && self.members.len() + 1 > ring;
             active.model.fingerprint == wanted.fingerprint && active.failed.is_none() && !grows
         });
         if holds {
@@ -177,9 +177,10 @@ impl Cluster {
                 node: NodeId::from_bytes(record.node),
                 name: record.name.clone(),
                 memory: record.memory,
+                speed: None,
             })
             .collect();
-        match place(&offers, &wanted.shape, self.wanted_nodes) {
+        match place(&offers, &wanted.shape, &self.wish, &self.links) {
             Ok(placement) => {
                 let [a, b, c, d, ..] = *self.node.as_bytes();
                 let count = epoch_count(self.me.placement_epoch) + 1;

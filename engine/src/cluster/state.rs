@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Action, KnownModel, NodesWanted, Phase, PlacedModel, epoch_count};
+use super::{Action, KnownModel, Links, Phase, PlacedModel, Wish, epoch_count};
 use crate::fabric::{
     NodeId,
     messages::{ClusterMessage, Record},
@@ -21,7 +21,9 @@ pub(super) struct Active {
 pub struct Cluster {
     pub(super) me: Record,
     pub(super) node: NodeId,
-    pub(super) wanted_nodes: NodesWanted,
+    pub(super) wish: Wish,
+    /// What is known of the ways between nodes.
+    pub(super) links: Links,
     pub(super) wanted_model: Option<KnownModel>,
     pub(super) members: BTreeMap<NodeId, Record>,
     pub(super) suspected: BTreeSet<NodeId>,
@@ -35,13 +37,14 @@ pub struct Cluster {
 impl Cluster {
     /// A cluster of one: `me`.
     #[must_use]
-    pub fn new(me: Record, wanted_nodes: NodesWanted) -> Self {
+    pub fn new(me: Record, wish: impl Into<Wish>) -> Self {
         let node = NodeId::from_bytes(me.node);
         let waiting = "no model was asked for (hint: exo-node run MODEL)".to_owned();
         Self {
             me,
             node,
-            wanted_nodes,
+            wish: wish.into(),
+            links: Links::default(),
             wanted_model: None,
             members: BTreeMap::new(),
             suspected: BTreeSet::new(),

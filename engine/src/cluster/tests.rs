@@ -8,7 +8,7 @@ use crate::{
         NodeId,
         messages::{ClusterMessage, Place, Record},
     },
-    model::ModelShape,
+    model::{ModelShape, PartShape},
 };
 
 const GIB: u64 = 1 << 30;
@@ -29,13 +29,13 @@ fn record(id: u8) -> Record {
 
 fn model() -> KnownModel {
     let shape = ModelShape {
-        layers: 30,
-        layer_bytes: 14_160_384,
+        layers: vec![PartShape::dense(14_160_384, 3_540_096); 30],
         embedding_bytes: 113_246_208,
-        head_bytes: 113_248_512,
+        head: PartShape::dense(113_248_512, 28_311_552),
         tied: true,
         kv_token_layer_bytes: 1536,
         context: 8192,
+        token_bytes: 2304,
     };
     KnownModel { name: "m".into(), fingerprint: [7; 32], shape }
 }

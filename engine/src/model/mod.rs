@@ -26,5 +26,5 @@ mod shape;
 mod transformer;
 
 pub use config::{ConfigError, ModelConfig};
-pub use shape::ModelShape;
+pub use shape::{ModelShape, PartShape};
 pub use transformer::Transformer;

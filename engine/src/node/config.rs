@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 
 use super::ModelChoice;
+pub use crate::cluster::{ByHand, Goal};
 use crate::fabric::InterfaceChoice;
 pub use crate::weights::WeightsChoice;
 
@@ -32,6 +33,10 @@ pub struct NodeConfig {
     pub model: Option<ModelChoice>,
     /// Over how many nodes it is placed.
     pub nodes: NodesWanted,
+    /// What the placement should be good at.
+    pub goal: Goal,
+    /// Layers that the user gave to nodes by name; then `nodes` and `goal` count no more.
+    pub layers: Option<ByHand>,
     /// Folder of models, keys and pins. Need not exist yet.
     pub data: PathBuf,
     /// File with the cluster's key: 64 hexadecimal digits, readable by its owner alone.

@@ -15,7 +15,9 @@ mod view;
 
 use std::path::PathBuf;
 
-pub use config::{EncryptChoice, LISTEN_PORT, NodeConfig, NodesWanted, TrustChoice, WeightsChoice};
+pub use config::{
+    ByHand, EncryptChoice, Goal, LISTEN_PORT, NodeConfig, NodesWanted, TrustChoice, WeightsChoice,
+};
 pub use handle::{
     ClusterView, Command, HopView, LinkView, ModelChoice, NodeHandle, NodePort, NodeView, Shared,
 };

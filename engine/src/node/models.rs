@@ -78,7 +78,7 @@ impl Models {
     pub(super) fn find(&mut self, placed: &PlacedModel) -> Result<&Model, String> {
         let same = |model: &Model| {
             model.known.fingerprint == placed.fingerprint
-                && model.known.shape.layers == placed.placement.layers()
+                && model.known.shape.layer_count() == placed.placement.layers()
         };
         if let Some(index) = self.open.iter().position(same) {
             return Ok(&self.open[index]);

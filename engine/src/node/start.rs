@@ -11,7 +11,7 @@ use super::{
     run::Node,
 };
 use crate::{
-    cluster::{Cluster, NodesWanted},
+    cluster::{Cluster, NodesWanted, Wish},
     fabric::{Encrypt, Fabric, FabricConfig, TrustWithoutKey, messages::Record},
     stage::worker,
 };
@@ -77,16 +77,17 @@ pub fn start(config: NodeConfig) -> Result<(NodeHandle, thread::JoinHandle<()>),
         wants: None,
         placement_epoch: 0,
     };
-    let wanted_nodes = match config.nodes {
+    let nodes = match config.nodes {
         super::NodesWanted::Smallest => NodesWanted::Smallest,
         super::NodesWanted::Exactly(count) => NodesWanted::Exactly(count as usize),
         super::NodesWanted::All => NodesWanted::All,
     };
+    let wish = Wish { nodes, goal: config.goal, by_hand: config.layers.clone() };
     let mut node = Node {
         node,
         name: config.name.clone(),
         models: Models::new(&config.data, policy),
-        cluster: Cluster::new(record, wanted_nodes),
+        cluster: Cluster::new(record, wish),
         fabric,
         jobs,
         stage0: None,

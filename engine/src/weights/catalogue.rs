@@ -39,10 +39,21 @@ pub struct KnownModel {
     pub architecture: String,
     /// In billions.
     pub parameters: f64,
+    /// In billions, if a token chooses among experts: those that it reads.
+    pub active: Option<f64>,
     /// How many layers.
     pub layers: u32,
     /// In tokens.
     pub context: u32,
+    /// Width of the residual stream.
+    pub hidden: u32,
+    /// Rows of the embedding.
+    pub vocabulary: u32,
+    /// Numbers of keys and values that a token takes in a layer.
+    pub cache_numbers: u32,
+    /// Whether the output head is the embedding.
+    #[serde(default)]
+    pub tied: bool,
     /// The first is meant where none is named.
     pub variants: Vec<Variant>,
 }

@@ -35,17 +35,22 @@ impl Precision {
         if self.compute == Dtype::Float32 { 4 } else { 2 }
     }
 
+    /// Of a model of this configuration on another machine, that has a GPU.
+    #[must_use]
+    pub fn on_gpu(config: &Value, choice: WeightsChoice) -> Self {
+        let compute = stored(config).unwrap_or(Dtype::Bfloat16);
+        Self { compute, dense: choice == WeightsChoice::Dense }
+    }
+
     /// Of a model of this configuration on this machine; `dense_fits` says whether its weights fit
     /// in memory as floats.
     #[must_use]
     pub fn of(config: &Value, choice: WeightsChoice, dense_fits: bool) -> Self {
         let cpu = is_cpu();
-        let stored = ["torch_dtype", "dtype"].into_iter().find_map(|name| config.get(name));
-        let compute = match stored.and_then(Value::as_str) {
+        let compute = match stored(config) {
             _ if cpu => Dtype::Float32,
-            Some("float16") => Dtype::Float16,
-            Some("float32") => Dtype::Float32,
-            _ => Dtype::Bfloat16,
+            Some(stored) => stored,
+            None => Dtype::Bfloat16,
         };
         let dense = match choice {
             WeightsChoice::Auto => cpu && dense_fits,
@@ -53,6 +58,16 @@ impl Precision {
             WeightsChoice::Stored => false,
         };
         Self { compute, dense }
+    }
+}
+
+/// The type that a checkpoint says its weights are in, if it is one that is computed in.
+fn stored(config: &Value) -> Option<Dtype> {
+    let named = ["torch_dtype", "dtype"].into_iter().find_map(|name| config.get(name));
+    match named.and_then(Value::as_str) {
+        Some("float16") => Some(Dtype::Float16),
+        Some("float32") => Some(Dtype::Float32),
+        _ => None,
     }
 }
 
