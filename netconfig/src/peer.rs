@@ -13,6 +13,9 @@ use crate::snapshot::{Reading, Snapshot, ThunderboltPort};
 /// The version of [`EndReport`]. Within a number fields are only added, each with a default.
 pub const END_REPORT_SCHEMA: u32 = 1;
 
+/// A report names no more networks than this: no machine of ours has as many links.
+const NETWORKS_MAX: usize = 64;
+
 /// Who reports.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
@@ -37,6 +40,9 @@ pub struct EndReport {
     pub interface: String,
     /// Its addresses with their networks.
     pub addresses: Vec<IpNet>,
+    /// The networks of the machine's other links: what an address of this one could collide with.
+    #[serde(default)]
+    pub other_networks: Vec<IpNet>,
     /// Its largest packet, in bytes.
     pub mtu: Option<u32>,
     /// The computers at the ends of this machine's Thunderbolt cables.
@@ -79,11 +85,41 @@ impl EndReport {
                 .and_then(|i| i.addresses.as_ref())
                 .map(|addresses| addresses.iter().map(|a| a.net).collect())
                 .unwrap_or_default(),
+            other_networks: other_networks(snapshot, interface),
             mtu: found.and_then(|i| i.mtu),
             cables: cables(snapshot, interface),
             clock_ms: since_1970(now),
         }
     }
+}
+
+/// Networks of links that are neither `interface` nor part of it, self-assigned ones left out.
+fn other_networks(snapshot: &Snapshot, interface: &str) -> Vec<IpNet> {
+    let own = snapshot.interface(interface);
+    let is_part = |other: &str| {
+        own.is_some_and(|own| {
+            own.members.iter().flatten().any(|member| member == other)
+                || own.master.as_deref() == Some(other)
+        })
+    };
+    let is_automatic = |net: &IpNet| match net {
+        IpNet::V4(net) => net.addr().is_link_local(),
+        IpNet::V6(net) => net.addr().is_unicast_link_local(),
+    };
+    let others =
+        snapshot.interfaces.items().iter().filter(|other| {
+            other.name != interface && !other.is_loopback() && !is_part(&other.name)
+        });
+    let addresses = others.flat_map(|other| other.addresses.iter().flatten());
+    let mut networks: Vec<IpNet> = addresses
+        .map(|address| address.net)
+        .filter(|net| !is_automatic(net))
+        .map(|net| net.trunc())
+        .collect();
+    networks.sort();
+    networks.dedup();
+    networks.truncate(NETWORKS_MAX);
+    networks
 }
 
 fn since_1970(now: SystemTime) -> u64 {

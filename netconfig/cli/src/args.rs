@@ -1,6 +1,7 @@
 //! What was typed, and nothing else: no file is opened and nothing is asked here.
 
 mod live;
+mod setup;
 
 use std::{
     net::{AddrParseError, IpAddr},
@@ -13,11 +14,13 @@ use exo_netconfig::{InterfaceChoice, text::Lang};
 
 use self::live::{PING_EXAMPLES, WATCH_EXAMPLES};
 pub(crate) use self::live::{PingArgs, WatchArgs};
+pub(crate) use self::setup::SetupArgs;
 
 const EXAMPLES: &str = "\
 Examples:
   tbnet check                          is this machine's Thunderbolt link right?
   tbnet check --peer 192.168.2.2       and would packets to the peer take it?
+  tbnet setup --dry-run                the exact commands that would mend it
   tbnet show                           what is plugged in where, and which link is which
   tbnet watch                          what changes, as it changes
   tbnet ping 192.168.2.2               how long packets take over the link
@@ -48,7 +51,7 @@ Examples:
 One file per source, named after its command. Without --mask the answers hold hardware addresses
 and the names of your network services: look at them before you pass them on.";
 
-/// Checks and shows the Thunderbolt bridge between machines
+/// Checks, mends and shows the Thunderbolt bridge between machines
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES, disable_help_subcommand = true)]
 pub(crate) struct Args {
@@ -64,6 +67,7 @@ impl Args {
     pub(crate) fn wants_json(&self) -> bool {
         match &self.command {
             Command::Check(args) => args.json,
+            Command::Setup(args) => args.json,
             Command::Show(args) => args.json,
             Command::Watch(args) => args.json,
             Command::Ping(args) => args.json,
@@ -77,6 +81,9 @@ pub(crate) enum Command {
     /// Judge the Thunderbolt link: what is wrong, why it matters, how to mend it
     #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
+    /// Mend what may be mended: plan, ask, run, verify; and put back
+    #[command(after_help = setup::EXAMPLES)]
+    Setup(SetupArgs),
     /// Show the machine's links: who is at the end of which cable, in which order
     #[command(after_help = SHOW_EXAMPLES)]
     Show(ShowArgs),

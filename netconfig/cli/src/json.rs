@@ -10,6 +10,7 @@ use exo_netconfig::{
     Evidence, LinkKind, Snapshot,
     changes::{Change, ChangeKind},
     check::{Finding, FindingId, Report, Severity, Verdict},
+    plan::{Action, CommandLine, Left, Pair, Plan},
     rtt::Rtt,
     snapshot::{Interface, Platform, Source},
     text::Lang,
@@ -96,6 +97,48 @@ fn one(finding: &Finding, lang: Lang) -> FindingJson<'_> {
             commands: &finding.remedy.commands,
         },
         withholds_verdict: finding.withholds_verdict,
+    }
+}
+
+/// What `tbnet setup --dry-run --json` prints.
+#[derive(Serialize)]
+pub(crate) struct SetupJson<'a> {
+    schema: u32,
+    command: &'static str,
+    lang: &'static str,
+    platform: Platform,
+    interfaces: &'a [String],
+    pair: Option<Pair>,
+    steps: Vec<StepJson<'a>>,
+    left: &'a [Left],
+}
+
+#[derive(Serialize)]
+struct StepJson<'a> {
+    action: &'a Action,
+    what: String,
+    mends: &'a [FindingId],
+    commands: Vec<CommandLine>,
+}
+
+impl<'a> SetupJson<'a> {
+    pub(crate) fn of(plan: &'a Plan, lang: Lang) -> Self {
+        let steps = plan.steps.iter().map(|step| StepJson {
+            action: &step.action,
+            what: step.action.text().words(lang).to_owned(),
+            mends: &step.mends,
+            commands: step.action.commands(),
+        });
+        Self {
+            schema: SCHEMA,
+            command: "setup",
+            lang: lang.code(),
+            platform: plan.platform,
+            interfaces: &plan.interfaces,
+            pair: plan.pair,
+            steps: steps.collect(),
+            left: &plan.left,
+        }
     }
 }
 

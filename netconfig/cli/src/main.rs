@@ -31,6 +31,7 @@ fn main() -> ExitCode {
     let mut output = Output::to_stdout(lang);
     let result = match args.command {
         Command::Check(args) => commands::check::run(&args, &mut output),
+        Command::Setup(args) => commands::setup::run(&args, &mut output),
         Command::Show(args) => commands::show::run(&args, &mut output),
         Command::Snapshot(args) => commands::snapshot::run(&args, &mut output),
         Command::Watch(args) => commands::watch::run(&args, &mut output),

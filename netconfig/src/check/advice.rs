@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::Case;
+use super::{Case, wrong_port};
 
 /// 192.168.2.0/24 is the guide's, and also what Internet Sharing and virtual machines like to take.
 const SUBNETS: [Ipv4Addr; 4] = [
@@ -33,12 +33,16 @@ impl Pair {
 
 /// A pair in a subnet that no other link of this machine has.
 pub(super) fn pair(case: &Case<'_>) -> Pair {
-    let others = super::rules::other_networks(case);
+    // An address that is on the wrong port is given up there and moves to the link.
+    let misplaced: Vec<_> = wrong_port::of_case(case).collect();
+    let mut others = super::rules::other_networks(case);
+    others.retain(|(other, _)| !misplaced.iter().any(|found| found.device == other.name));
     let free = |net: &Ipv4Net| {
         !others.iter().any(|(_, other)| super::rules::overlap(&IpNet::V4(*net), other))
     };
     // An address that collides with nothing is kept: the peer may know it already.
-    let kept = case.subject.networks().into_iter().find_map(|net| match net {
+    let moved = misplaced.iter().map(|found| IpNet::V4(found.net));
+    let kept = case.subject.networks().into_iter().chain(moved).find_map(|net| match net {
         IpNet::V4(net) if net.addr().is_private() && net.prefix_len() < 31 && free(&net) => {
             Some(net)
         }

@@ -18,6 +18,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 pub use self::finding::{Finding, FindingId, Remedy, Seen, Severity};
+pub(crate) use self::rules::wrong_port;
 use self::{finding::Findings, subject::Subject};
 use crate::{
     evidence::Evidence,

@@ -1,7 +1,7 @@
 //! Runs a program with a bound on its time and on its output.
 
 use std::{
-    io::{self, Read},
+    io::{self, Read, Write},
     process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, sync_channel},
     thread,
@@ -22,11 +22,21 @@ const POLL: Duration = Duration::from_millis(2);
 /// If it is not there, does not end within `limit` (it is then killed), or ends in failure; the
 /// words of the failure are in the reason.
 pub(super) fn run(program: &str, args: &[&str], limit: Duration) -> Result<Vec<u8>, Unknown> {
+    feed(program, args, None, limit)
+}
+
+/// As [`run`], with `input` on its standard input.
+pub(super) fn feed(
+    program: &str,
+    args: &[&str],
+    input: Option<&str>,
+    limit: Duration,
+) -> Result<Vec<u8>, Unknown> {
     let deadline = Instant::now() + limit;
     let spawned = Command::new(program)
         .args(args)
         .env("LC_ALL", "C")
-        .stdin(Stdio::null())
+        .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn();
@@ -35,6 +45,10 @@ pub(super) fn run(program: &str, args: &[&str], limit: Duration) -> Result<Vec<u
         io::ErrorKind::PermissionDenied => Unknown::Permission { detail: error.to_string() },
         _ => Unknown::Failed { detail: error.to_string() },
     })?;
+    if let (Some(input), Some(mut pipe)) = (input, child.stdin.take()) {
+        // Ours fit into a pipe; what a program does not read shows in how it ends.
+        let _ = pipe.write_all(input.as_bytes());
+    }
     let answer = finish(&mut child, deadline);
     if answer.is_err() {
         // It may have ended by itself in between; either way it must not stay behind.

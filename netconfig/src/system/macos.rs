@@ -228,6 +228,17 @@ pub(super) fn quick(asked: &dyn Answer) -> Snapshot {
     snapshot
 }
 
+/// What can be configured: services with their addresses, and the kernel's interfaces. Without the
+/// slow sources: it is asked after every step of a setup.
+pub(super) fn settings(asked: &dyn Answer, request: &Request) -> Snapshot {
+    let mut snapshot = quick(asked);
+    snapshot.services = services(asked, Depth::WithConfig);
+    for peer in &request.peers {
+        snapshot.peer_routes.insert(*peer, peer_route(asked, *peer));
+    }
+    snapshot
+}
+
 /// Every source, beside each other.
 pub(super) fn full(asked: &dyn Answer, request: &Request) -> Snapshot {
     let mut snapshot = Snapshot::empty(Platform::MacOs);

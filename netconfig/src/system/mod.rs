@@ -4,15 +4,16 @@
 //! - [`collect`] asks everything; slow sources run beside each other, each with a bound.
 //! - [`recorded`] reads a folder of recorded answers, on any system, and writes one.
 //! - [`notify`] hears that something has changed, [`icmp`] measures the way to a peer over one link.
+//! - [`change`] is the only place that changes the system.
 //!
 //! `macos` and `linux` say what is asked and put the answers together; `parse` understands the
 //! recorded formats; `command` runs a program with a bound. All but the netlink socket is compiled
 //! on every platform, so that what a Mac does is tested without one.
 
-// Compiled everywhere so that it is tested everywhere; each system runs only its own part.
-#[cfg_attr(target_os = "linux", allow(dead_code))]
+pub mod change;
 mod command;
 pub mod icmp;
+// Compiled everywhere so that it is tested everywhere; each system runs only its own part.
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 pub mod linux;
 #[cfg_attr(target_os = "linux", allow(dead_code))]

@@ -2,13 +2,14 @@
 
 catalogue! {
     tbnet {
-        en: "Checks and shows the Thunderbolt bridge between machines",
-        ko: "기기 사이의 Thunderbolt 브리지를 점검하고 보여 줍니다",
+        en: "Checks, mends and shows the Thunderbolt bridge between machines",
+        ko: "기기 사이의 Thunderbolt 브리지를 점검하고 고치고 보여 줍니다",
     }
     tbnet_examples {
         en: "Examples:
   tbnet check                          is this machine's Thunderbolt link right?
   tbnet check --peer 192.168.2.2       and would packets to the peer take it?
+  tbnet setup --dry-run                the exact commands that would mend it
   tbnet show                           what is plugged in where, and which link is which
   tbnet watch                          what changes, as it changes
   tbnet ping 192.168.2.2               how long packets take over the link
@@ -17,6 +18,7 @@ catalogue! {
         ko: "예:
   tbnet check                          이 기기의 Thunderbolt 링크가 올바른지 점검합니다
   tbnet check --peer 192.168.2.2       상대에게 가는 패킷이 그 링크를 지나는지도 봅니다
+  tbnet setup --dry-run                고치는 데 필요한 명령을 그대로 보여 줍니다
   tbnet show                           어디에 무엇이 연결되어 있는지, 어떤 링크가 있는지 보여 줍니다
   tbnet watch                          변화가 생길 때마다 알려 줍니다
   tbnet ping 192.168.2.2               이 링크로 패킷이 오가는 시간을 잽니다
@@ -44,6 +46,30 @@ What is not known is reported as not known, never as good.",
 
 종료 코드: 0 정상(경고는 있을 수 있음), 1 문제 있음, 2 점검할 수 없음.
 알 수 없는 것은 정상이 아니라 알 수 없는 것으로 보고합니다.",
+    }
+    setup {
+        en: "Mend what may be mended: plan, ask, run, verify; and put back",
+        ko: "고칠 수 있는 것을 고칩니다. 계획하고, 묻고, 실행하고, 확인하며, 되돌릴 수도 있습니다",
+    }
+    setup_examples {
+        en: "Examples:
+  tbnet setup --dry-run                  the exact commands, and what each changes
+  tbnet setup                            asks, then runs them; sudo only where it is needed
+  tbnet setup --peer 192.168.2.2 --yes   also mends the way to the peer; does not ask
+  tbnet setup --per-port                 one /30 per cable, without a bridge
+  tbnet setup --undo                     puts everything back as it was
+
+Never touched: Wi-Fi, Internet Sharing, other locations, a bridge in a ring.
+Exit codes: 0 good, 1 problems are left, 2 it stopped or could not begin.",
+        ko: "예:
+  tbnet setup --dry-run                  실행할 명령과 바뀌는 것을 그대로 보여 줍니다
+  tbnet setup                            묻고 나서 실행합니다. 필요한 단계에서만 sudo를 씁니다
+  tbnet setup --peer 192.168.2.2 --yes   상대에게 가는 길도 고칩니다. 묻지 않습니다
+  tbnet setup --per-port                 브리지 없이 케이블마다 /30 네트워크를 줍니다
+  tbnet setup --undo                     모두 이전 상태로 되돌립니다
+
+건드리지 않는 것: Wi-Fi, 인터넷 공유, 다른 네트워크 위치, 고리에 든 브리지.
+종료 코드: 0 정상, 1 문제가 남음, 2 멈췄거나 시작할 수 없음.",
     }
     show {
         en: "Show the machine's links: who is at the end of which cable, in which order",
@@ -136,6 +162,46 @@ Exit codes: 0 the peer answered, 1 it did not (over one of the interfaces), 2 co
     check_from {
         en: "Judge a recorded folder instead of this machine",
         ko: "이 기기 대신 기록된 폴더를 점검합니다",
+    }
+    setup_dry_run {
+        en: "Print the commands and what each changes, and change nothing",
+        ko: "명령과 바뀌는 것을 보여 주기만 하고 아무것도 바꾸지 않습니다",
+    }
+    setup_undo {
+        en: "Put everything back as it was before the last setup",
+        ko: "마지막 설정 이전 상태로 모두 되돌립니다",
+    }
+    setup_yes {
+        en: "Do not ask",
+        ko: "묻지 않습니다",
+    }
+    setup_interface {
+        en: "Set up this interface instead of the Thunderbolt link",
+        ko: "Thunderbolt 링크 대신 이 인터페이스를 설정합니다",
+    }
+    setup_peer {
+        en: "The peer's address: mend the way to it as well",
+        ko: "상대의 주소. 상대에게 가는 길도 고칩니다",
+    }
+    setup_address {
+        en: "This machine's address, instead of one that is chosen",
+        ko: "고르는 대신 쓸 이 기기의 주소",
+    }
+    setup_mtu {
+        en: "The largest packet, in bytes; both ends must have the same",
+        ko: "최대 패킷 크기(MTU, 바이트). 양쪽이 같아야 합니다",
+    }
+    setup_per_port {
+        en: "One /30 per cable, without a bridge",
+        ko: "브리지 없이 케이블마다 /30 네트워크를 줍니다",
+    }
+    setup_from {
+        en: "Plan for a recorded folder instead of this machine",
+        ko: "이 기기 대신 기록된 폴더로 계획합니다",
+    }
+    setup_state {
+        en: "Where the old state is kept",
+        ko: "이전 상태를 둘 곳",
     }
     show_from {
         en: "Show a recorded folder instead of this machine",

@@ -24,11 +24,13 @@
 mod macros;
 
 pub mod address;
+pub mod apply;
 pub mod cable;
 pub mod help;
 pub mod link;
 pub mod live;
 pub mod peers;
+pub mod plan;
 pub mod route;
 pub mod service;
 pub mod subject;
@@ -173,11 +175,13 @@ pub struct Entry {
 pub fn entries() -> impl Iterator<Item = &'static Entry> {
     [
         address::ENTRIES,
+        apply::ENTRIES,
         cable::ENTRIES,
         help::ENTRIES,
         link::ENTRIES,
         live::ENTRIES,
         peers::ENTRIES,
+        plan::ENTRIES,
         route::ENTRIES,
         service::ENTRIES,
         subject::ENTRIES,

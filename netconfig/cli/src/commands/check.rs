@@ -6,11 +6,10 @@ use exo_netconfig::{
     LinkKind, Snapshot,
     changes::state,
     check::{Expectation, Finding, Report, Severity, Verdict, check},
-    system::recorded,
     text::{Text, tool},
 };
 
-use super::{Exit, mistake, snapshot_of};
+use super::{Exit, snapshot_of, with_recorded_exchange};
 use crate::{
     args::CheckArgs,
     json::CheckJson,
@@ -27,13 +26,7 @@ pub(crate) fn run(args: &CheckArgs, output: &mut Output) -> anyhow::Result<Exit>
         peer_scope: peer.and_then(|peer| peer.scope.clone()),
         ..Expectation::default()
     };
-    if let (Some(folder), Some(peer)) = (&args.from, peer)
-        && let Some(exchange) = recorded::exchange(folder, peer.ip).map_err(mistake)?
-    {
-        expectation.own = exchange.own;
-        expectation.contact = Some(exchange.contact);
-        expectation.others = exchange.others;
-    }
+    with_recorded_exchange(&mut expectation, args.from.as_deref())?;
     let report = check(&snapshot, &expectation);
     if args.json {
         output.json(&CheckJson::of(&report, output.lang()))?;
@@ -43,7 +36,7 @@ pub(crate) fn run(args: &CheckArgs, output: &mut Output) -> anyhow::Result<Exit>
     Ok(report.verdict.into())
 }
 
-fn text(
+pub(super) fn text(
     report: &Report,
     snapshot: &Snapshot,
     from: Option<&Path>,

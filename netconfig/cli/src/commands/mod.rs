@@ -4,6 +4,7 @@ pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod man;
 pub(crate) mod ping;
+pub(crate) mod setup;
 pub(crate) mod show;
 pub(crate) mod snapshot;
 pub(crate) mod watch;
@@ -12,7 +13,7 @@ use std::{net::IpAddr, path::Path, process::ExitCode};
 
 use exo_netconfig::{
     Snapshot,
-    check::Verdict,
+    check::{Expectation, Verdict},
     system::{self, Request, recorded},
 };
 
@@ -56,6 +57,21 @@ fn snapshot_of(from: Option<&Path>, peers: &[IpAddr]) -> anyhow::Result<Snapshot
         None => Ok(system::collect(&request)),
         Some(folder) => Ok(recorded::load(folder, &request).map_err(mistake)?),
     }
+}
+
+/// Adds what was learned by talking to the peer when a set was recorded.
+fn with_recorded_exchange(
+    expectation: &mut Expectation,
+    from: Option<&Path>,
+) -> anyhow::Result<()> {
+    if let (Some(folder), Some(peer)) = (from, expectation.peer)
+        && let Some(exchange) = recorded::exchange(folder, peer).map_err(mistake)?
+    {
+        expectation.own = exchange.own;
+        expectation.contact = Some(exchange.contact);
+        expectation.others = exchange.others;
+    }
+    Ok(())
 }
 
 fn mistake(error: recorded::RecordError) -> Mistake {

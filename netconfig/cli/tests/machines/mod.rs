@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
+    path::PathBuf,
     process::{Child, Command, Output, Stdio},
     sync::mpsc::{Receiver, channel},
     thread,
@@ -15,8 +16,17 @@ pub(crate) const WIFI: &str = "wifi0";
 /// Longer than anything here takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// iproute2, by its path: a test may put another `ip` into a command's PATH.
+pub(crate) fn ip_program() -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|folder| folder.join("ip"))
+        .find(|file| file.is_file())
+        .unwrap_or_else(|| "ip".into())
+}
+
 pub(crate) fn ip(words: &[&str]) -> Output {
-    let output = Command::new("ip").args(words).output().expect("ip runs");
+    let output = Command::new(ip_program()).args(words).output().expect("ip runs");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "ip {}: {said}", words.join(" "));
     output
@@ -32,8 +42,8 @@ impl Machines {
     /// where namespaces cannot be made.
     pub(crate) fn joined(test: &str) -> Option<Self> {
         let id = std::process::id();
-        let names = ["a", "b"].map(|end| format!("tblive-{test}-{end}-{id}"));
-        let made = Command::new("ip").args(["netns", "add", &names[0]]).output();
+        let names = ["a", "b"].map(|end| format!("tbnet-{test}-{end}-{id}"));
+        let made = Command::new(ip_program()).args(["netns", "add", &names[0]]).output();
         if !made.is_ok_and(|output| output.status.success()) {
             // Past the harness, which swallows what passing tests print.
             let _ =
@@ -73,7 +83,7 @@ impl Machines {
 
     /// `tbnet` on a machine, in English unless it is told otherwise.
     pub(crate) fn tbnet(&self, machine: usize, args: &[&str]) -> Command {
-        let mut command = Command::new("ip");
+        let mut command = Command::new(ip_program());
         command
             .args(["netns", "exec", &self.names[machine], env!("CARGO_BIN_EXE_tbnet")])
             .args(args)

@@ -8,7 +8,7 @@ mod peer;
 mod ring;
 mod route;
 mod service;
-mod wrong_port;
+pub(crate) mod wrong_port;
 
 use ipnet::IpNet;
 

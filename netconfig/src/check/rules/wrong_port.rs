@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::is_automatic;
 use crate::{
@@ -15,48 +15,66 @@ use crate::{
         finding::{Finding, FindingId, Findings, Severity},
     },
     shell,
-    snapshot::{ConfigMethod, Reading, Service},
+    snapshot::{ConfigMethod, Reading, Service, Snapshot, Source},
     text::address as say,
 };
 
-pub(super) fn judge(case: &Case<'_>, findings: &mut Findings) {
-    let has_own = case.subject.networks().iter().any(|net| !is_automatic(net));
-    for service in case.snapshot.services.items() {
-        let (Some(device), Reading::Known { value: config, source }) =
-            (service.device.as_deref(), &service.config)
-        else {
-            continue;
-        };
-        let Some(port) = usb_ethernet(case, device) else { continue };
+/// A service that has the address which is meant for the cable.
+pub(crate) struct Misplaced<'a> {
+    /// The service.
+    pub(crate) service: &'a Service,
+    /// Its device.
+    pub(crate) device: &'a str,
+    /// The address with its network.
+    pub(crate) net: Ipv4Net,
+    port: &'a str,
+    source: &'a Source,
+}
+
+/// Services of USB-C ports with a fixed address and no router: each while the link `name` has none
+/// of its own, else those whose network holds the peer.
+pub(crate) fn misplaced<'a>(
+    snapshot: &'a Snapshot,
+    name: &'a str,
+    has_own: bool,
+    peer: Option<IpAddr>,
+) -> impl Iterator<Item = Misplaced<'a>> {
+    snapshot.services.items().iter().filter_map(move |service| {
+        let device = service.device.as_deref().filter(|device| *device != name)?;
+        let Reading::Known { value: config, source } = &service.config else { return None };
+        let port = usb_ethernet(snapshot, device)?;
         let manual = config.method == ConfigMethod::Manual && config.router.is_none();
-        let Some((address, mask)) = config.address.zip(config.mask).filter(|_| manual) else {
-            continue;
-        };
-        let holds_peer = case.peer.is_some_and(|peer| {
-            IpNet::with_netmask(IpAddr::V4(address), IpAddr::V4(mask))
-                .is_ok_and(|net| net.contains(&peer))
-        });
-        if has_own && !holds_peer {
-            continue;
-        }
-        let seen = say::wrong_port_seen(&service.name, device, address);
+        let (address, mask) = config.address.zip(config.mask).filter(|_| manual)?;
+        let net = Ipv4Net::with_netmask(address, mask).ok()?;
+        let holds_peer = peer.is_some_and(|peer| IpNet::V4(net).contains(&peer));
+        let is_meant = !has_own || holds_peer;
+        is_meant.then_some(Misplaced { service, device, net, port, source })
+    })
+}
+
+fn usb_ethernet<'a>(snapshot: &'a Snapshot, device: &str) -> Option<&'a str> {
+    let port = snapshot.hardware_port(device)?.port.as_str();
+    port.ends_with(&format!("({device})")).then_some(port)
+}
+
+/// Those of the link that is judged.
+pub(in crate::check) fn of_case<'a>(case: &Case<'a>) -> impl Iterator<Item = Misplaced<'a>> {
+    let has_own = case.subject.networks().iter().any(|net| !is_automatic(net));
+    misplaced(case.snapshot, &case.subject.name, has_own, case.peer)
+}
+
+pub(super) fn judge(case: &Case<'_>, findings: &mut Findings) {
+    for Misplaced { service, device, net, port, source } in of_case(case) {
+        let address = net.addr();
         let finding = Finding::new(
             FindingId::AddressOnWrongPort,
             Severity::Error,
             say::wrong_port(port, address),
         )
-        .seen(seen, source)
+        .seen(say::wrong_port_seen(&service.name, device, address), source)
         .why(say::wrong_port_why());
         findings.push(move_it(case, service, finding));
     }
-}
-
-fn usb_ethernet<'a>(case: &Case<'a>, device: &str) -> Option<&'a str> {
-    if device == case.subject.name {
-        return None;
-    }
-    let port = case.snapshot.hardware_port(device)?.port.as_str();
-    port.ends_with(&format!("({device})")).then_some(port)
 }
 
 fn move_it(case: &Case<'_>, service: &Service, finding: Finding) -> Finding {

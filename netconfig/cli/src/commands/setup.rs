@@ -1,0 +1,225 @@
+//! `tbnet setup`
+
+use std::{
+    env,
+    io::{self, IsTerminal as _, Write as _},
+    path::{Path, PathBuf},
+};
+
+use exo_netconfig::{
+    Snapshot,
+    apply::{ApplyError, Journal, JournalError, Progress, apply, undo},
+    check::{Expectation, Report, check},
+    peer::Contact,
+    plan::{Plan, PlanError, Step, Wish, plan},
+    system::change,
+    text::{Lang, Text, apply as say},
+};
+
+use super::{Exit, snapshot_of, with_recorded_exchange};
+use crate::{
+    args::{PeerAddress, SetupArgs},
+    json::SetupJson,
+    output::{Mistake, Output, Style},
+};
+
+pub(crate) fn run(args: &SetupArgs, output: &mut Output) -> anyhow::Result<Exit> {
+    if args.undo {
+        return put_back(args, output);
+    }
+    let snapshot = snapshot(args)?;
+    let mut expectation = expectation(args);
+    with_recorded_exchange(&mut expectation, args.from.as_deref())?;
+    let report = check(&snapshot, &expectation);
+    let wish = wish(args, &report, expectation);
+    let plan = plan(&snapshot, &report, &wish).map_err(|error| planless(&error))?;
+    if args.json {
+        output.json(&SetupJson::of(&plan, output.lang()))?;
+        return Ok(Exit::Good);
+    }
+    show(&plan, output)?;
+    if args.dry_run {
+        output.say(say::dry_run())?;
+        return Ok(Exit::Good);
+    }
+    // Even if nothing is left to do: what was cut off may have left a step unseen.
+    let folder = state_folder(args)?;
+    refuse_after_a_cut(&folder)?;
+    if plan.steps.is_empty() {
+        return Ok(report.verdict.into());
+    }
+    if !args.yes && !agreed(output)? {
+        output.say(say::declined())?;
+        return Ok(report.verdict.into());
+    }
+    let lang = output.lang();
+    let peer = args.peer.as_ref().map(|peer| peer.ip);
+    apply(&plan, peer, &folder, |progress| tell(&progress, lang)).map_err(|e| stopped(&e))?;
+    finish(args, output)
+}
+
+fn snapshot(args: &SetupArgs) -> anyhow::Result<Snapshot> {
+    let peers: Vec<_> = args.peer.iter().map(|peer| peer.ip).collect();
+    snapshot_of(args.from.as_deref(), &peers)
+}
+
+fn expectation(args: &SetupArgs) -> Expectation {
+    let peer = args.peer.as_ref();
+    Expectation {
+        interface: args.interface.clone(),
+        peer: peer.map(|PeerAddress { ip, .. }| *ip),
+        peer_scope: peer.and_then(|peer| peer.scope.clone()),
+        ..Expectation::default()
+    }
+}
+
+/// What was typed, and what only the running machine and the peer can say.
+fn wish(args: &SetupArgs, report: &Report, expectation: Expectation) -> Wish {
+    let is_live = args.from.is_none();
+    let judged = report.judged.as_ref().filter(|_| is_live);
+    Wish {
+        peer: expectation.peer,
+        address: args.address,
+        mtu: args.mtu,
+        per_port: args.per_port,
+        keeper: judged.and_then(|judged| change::keeper(&judged.interface)),
+        wifi: if is_live { change::wifi() } else { Vec::new() },
+        answered: match expectation.contact {
+            Some(Contact::Answered { report, .. }) => Some(report),
+            _ => None,
+        },
+    }
+}
+
+fn refuse_after_a_cut(folder: &Path) -> anyhow::Result<()> {
+    let newest = Journal::newest(folder).map_err(|error| journalless(&error))?;
+    match newest.as_ref().map(Journal::summary) {
+        Some(summary) if !summary.finished => Err(Mistake {
+            text: say::interrupted(summary.begun, summary.of),
+            hint: say::interrupted_hint(),
+        }
+        .into()),
+        _ => Ok(()),
+    }
+}
+
+fn show(plan: &Plan, output: &mut Output) -> anyhow::Result<()> {
+    let interfaces = plan.interfaces.join(", ");
+    output.say(match plan.pair.filter(|_| plan.interfaces.len() == 1) {
+        Some(pair) => say::plan_for_pair(interfaces, pair.own, pair.peer),
+        None => Text::verbatim(interfaces),
+    })?;
+    for (number, step) in (1..).zip(&plan.steps) {
+        output.line("")?;
+        let words = output.words(step.action.text());
+        output.wrapped(&format!("  {number}. "), &format!("{words}{}", ids(step)))?;
+        for command in step.action.commands() {
+            let text = output.styled(Style::Command, &command.to_string());
+            output.line(&format!("     {text}"))?;
+        }
+    }
+    if plan.steps.is_empty() {
+        output.say(say::nothing_to_do())?;
+    }
+    if !plan.left.is_empty() {
+        output.line("")?;
+        output.say(say::left_as_it_is())?;
+        for left in &plan.left {
+            let reason = output.words(left.reason.text());
+            output.wrapped(&format!("  {}: ", left.finding), &reason)?;
+        }
+    }
+    if !plan.steps.is_empty() {
+        output.line("")?;
+    }
+    Ok(())
+}
+
+/// The findings that a step mends.
+fn ids(step: &Step) -> String {
+    let ids: Vec<&str> = step.mends.iter().map(|id| id.as_str()).collect();
+    if ids.is_empty() { String::new() } else { format!(" [{}]", ids.join(", ")) }
+}
+
+fn agreed(output: &Output) -> anyhow::Result<bool> {
+    let (stdin, mut stderr) = (io::stdin(), io::stderr());
+    if !stdin.is_terminal() {
+        let (text, hint) = (say::no_terminal(), say::no_terminal_hint());
+        return Err(Mistake { text, hint }.into());
+    }
+    write!(stderr, "{} ", output.words(say::question()))?;
+    stderr.flush()?;
+    let mut answer = String::new();
+    stdin.read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
+/// Progress goes to the terminal's side channel: the outcome is what is printed.
+fn tell(progress: &Progress<'_>, lang: Lang) {
+    let text = match progress {
+        Progress::Saved { journal } => say::saved(journal.display()).words(lang).to_owned(),
+        Progress::Begin { number, of, step } => {
+            format!("[{number}/{of}] {}", step.action.text().words(lang))
+        }
+        Progress::Run { command } => format!("      {command}"),
+        Progress::Done => return,
+    };
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Judges what has come of it.
+fn finish(args: &SetupArgs, output: &mut Output) -> anyhow::Result<Exit> {
+    let snapshot = snapshot(args)?;
+    let report = check(&snapshot, &expectation(args));
+    super::check::text(&report, &snapshot, None, output)?;
+    output.say(say::undo_with())?;
+    Ok(report.verdict.into())
+}
+
+fn put_back(args: &SetupArgs, output: &mut Output) -> anyhow::Result<Exit> {
+    let folder = state_folder(args)?;
+    let newest = || Journal::newest(&folder).map_err(|error| journalless(&error));
+    let Some(journal) = newest()? else {
+        let text = say::nothing_to_undo(folder.display());
+        return Err(Mistake { text, hint: say::nothing_to_undo_hint() }.into());
+    };
+    output.say(say::undoing(journal.path().display()))?;
+    let lang = output.lang();
+    undo(journal, |progress| tell(&progress, lang)).map_err(|error| stopped(&error))?;
+    output.say(say::undone())?;
+    if newest()?.is_some() {
+        output.say(say::older())?;
+    }
+    Ok(Exit::Good)
+}
+
+/// Where the old state is kept: the system's folder for root, the user's own else.
+fn state_folder(args: &SetupArgs) -> anyhow::Result<PathBuf> {
+    if let Some(folder) = &args.state {
+        return Ok(folder.clone());
+    }
+    if change::is_root() {
+        let folder = if cfg!(target_os = "macos") { "/var/db/tbnet" } else { "/var/lib/tbnet" };
+        return Ok(PathBuf::from(folder));
+    }
+    let home = env::var_os("HOME")
+        .ok_or_else(|| Mistake { text: say::no_home(), hint: say::no_home_hint() })?;
+    let below = if cfg!(target_os = "macos") {
+        "Library/Application Support/tbnet"
+    } else {
+        ".local/state/tbnet"
+    };
+    Ok(Path::new(&home).join(below))
+}
+
+fn planless(error: &PlanError) -> Mistake {
+    Mistake { text: error.text(), hint: error.hint() }
+}
+
+fn stopped(error: &ApplyError) -> Mistake {
+    Mistake { text: error.text(), hint: error.hint() }
+}
+
+fn journalless(error: &JournalError) -> Mistake {
+    Mistake { text: error.text(), hint: error.hint() }
+}

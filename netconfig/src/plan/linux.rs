@@ -1,0 +1,203 @@
+//! Linux: `ip` for what is now, a profile for what is after a restart.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::{IpNet, Ipv4Net};
+
+use super::{Action, Draft, Keeper, Plan, PlanError, Reason, Wish, action::networkd_file, address};
+use crate::{
+    check::{FindingId, Report},
+    evidence::THUNDERBOLT_NET,
+    snapshot::{Interface, Platform, Reading, Snapshot},
+    text::plan as say,
+};
+
+/// What an address that is changed mends.
+const ADDRESS: &[FindingId] = &[
+    FindingId::AddressMissing,
+    FindingId::AddressSelfAssigned,
+    FindingId::AddressDhcp,
+    FindingId::SubnetOverlap,
+    FindingId::SameAddress,
+    FindingId::PeerOutsideSubnet,
+    FindingId::MaskMismatch,
+];
+
+pub(super) fn plan(
+    snapshot: &Snapshot,
+    report: &Report,
+    wish: &Wish,
+    name: &str,
+) -> Result<Plan, PlanError> {
+    let interface =
+        snapshot.interface(name).ok_or(PlanError::NotKnown { what: say::what_interface() })?;
+    if interface.addresses.is_none() {
+        return Err(PlanError::NotKnown { what: say::what_addresses() });
+    }
+    let mut draft = Draft::new(Platform::Linux, vec![name.to_owned()], report);
+    if let Some(master) = &interface.master
+        && draft.found(FindingId::AddressMissing)
+    {
+        // Addresses belong on the bridge or bond.
+        return Err(PlanError::Member { interface: name.into(), master: master.clone() });
+    }
+
+    let own: Vec<Ipv4Net> = chosen(interface).collect();
+    let pair = address::choose(snapshot, wish, name, &own, &[])?;
+    draft.plan.pair = Some(pair);
+
+    let mtu = mtu(interface, wish);
+    if let Some(mtu) = mtu {
+        size(snapshot, interface, mtu, &mut draft);
+    }
+    let leased = interface
+        .addresses
+        .iter()
+        .flatten()
+        .any(|a| a.dynamic == Some(true) && a.net == IpNet::V4(pair.own));
+    let stays = own.contains(&pair.own) && !leased;
+    if !stays {
+        // Whatever else is there is what was found wrong, and would be chosen to send from.
+        for net in own.iter().rev() {
+            let interface = name.to_owned();
+            draft.step(Action::DropAddress { interface, net: *net }, ADDRESS);
+        }
+        draft.step(Action::AddAddress { interface: name.to_owned(), net: pair.own }, ADDRESS);
+    } else {
+        for net in own.iter().rev().filter(|net| collides(snapshot, wish, name, **net)) {
+            let interface = name.to_owned();
+            draft.step(Action::DropAddress { interface, net: *net }, ADDRESS);
+        }
+    }
+    if interface.up == Some(false) {
+        draft.step(Action::SwitchOn { interface: name.to_owned() }, &[FindingId::LinkDown]);
+    }
+    let default = snapshot.routes.items().iter().any(|route| {
+        route.destination.prefix_len() == 0
+            && route.destination.addr().is_ipv4()
+            && route.interface.as_deref() == Some(name)
+    });
+    if draft.found(FindingId::RouterSet) && default {
+        let action = Action::DropDefaultRoute { interface: name.to_owned() };
+        draft.step(action, &[FindingId::RouterSet]);
+    }
+    route(snapshot, wish, name, pair, &mut draft);
+    if !draft.plan.steps.is_empty() {
+        keep(interface, wish, pair.own, mtu, &mut draft);
+    }
+    Ok(draft.finish(|id| match id {
+        FindingId::WrongRoute | FindingId::RouteRejected => Reason::NotOurs,
+        FindingId::MtuMismatch | FindingId::PeerVersion => Reason::OtherEnd,
+        _ => Reason::ByHand,
+    }))
+}
+
+/// Addresses that somebody chose: not the self-assigned ones, which every link may have.
+fn chosen(interface: &Interface) -> impl Iterator<Item = Ipv4Net> + '_ {
+    interface.ipv4().filter(|net| !net.addr().is_link_local())
+}
+
+fn collides(snapshot: &Snapshot, wish: &Wish, name: &str, net: Ipv4Net) -> bool {
+    address::collision(&address::taken(snapshot, wish, name, &[]), net).is_some()
+}
+
+/// As asked for; else the lesser of both ends', so that two machines that mend at the same time do
+/// not change places.
+fn mtu(interface: &Interface, wish: &Wish) -> Option<u32> {
+    let now = interface.mtu?;
+    let wanted = wish.mtu.or_else(|| Some(wish.answered.as_ref()?.mtu?.min(now)))?;
+    (wanted != now).then_some(wanted)
+}
+
+/// A bridge carries no more than its members: they come first on the way up, last on the way down.
+fn size(snapshot: &Snapshot, interface: &Interface, mtu: u32, draft: &mut Draft<'_>) {
+    let set = |interface: &str| Action::SetMtu { interface: interface.to_owned(), mtu };
+    let other = |member: &&String| {
+        snapshot.interface(member).is_some_and(|m| m.mtu.is_some_and(|now| now != mtu))
+    };
+    let members: Vec<Action> =
+        interface.members.iter().flatten().filter(other).map(|m| set(m)).collect();
+    let own = set(&interface.name);
+    let grows = interface.mtu.is_some_and(|now| now < mtu);
+    let (first, last) = if grows { (members, vec![own]) } else { (vec![own], members) };
+    for action in first.into_iter().chain(last) {
+        draft.step(action, &[FindingId::MtuMismatch]);
+    }
+}
+
+/// Another link's longer route to the peer is not ours to remove: one of our own goes before it.
+fn route(snapshot: &Snapshot, wish: &Wish, name: &str, pair: super::Pair, draft: &mut Draft<'_>) {
+    let Some(peer) = wish.peer_v4().filter(|peer| *peer == pair.peer) else { return };
+    // An address that is changed takes its routes with it.
+    let keeps_routes =
+        !draft.plan.steps.iter().any(|step| {
+            matches!(&step.action, Action::DropAddress { .. } | Action::SwitchOn { .. })
+        });
+    let elsewhere = leaves_elsewhere(snapshot, name, peer, pair.own.prefix_len(), keeps_routes);
+    if elsewhere {
+        let action = Action::PreferRoute { peer, interface: name.to_owned(), own: pair.own.addr() };
+        draft.step(action, &[FindingId::WrongRoute, FindingId::RouteRejected]);
+    } else if draft.found(FindingId::WrongRoute) {
+        // The address, or the link that is switched on, brings the route with it: the checks after
+        // the last step will tell.
+        draft.last_mends(FindingId::WrongRoute);
+    }
+}
+
+/// Whether another link's longer route, or one that refuses, has the peer's packets. The kernel's own
+/// answer decides where it will still be true: our route may stand before the other already.
+fn leaves_elsewhere(
+    snapshot: &Snapshot,
+    name: &str,
+    peer: Ipv4Addr,
+    prefix_len: u8,
+    keeps_routes: bool,
+) -> bool {
+    let answer = snapshot.peer_routes.get(&peer.into()).and_then(Reading::value);
+    if let Some(route) = answer.filter(|_| keeps_routes)
+        && route.interface.as_deref() == Some(name)
+        && !route.rejected
+    {
+        return false;
+    }
+    snapshot.routes.items().iter().any(|route| {
+        route.destination.prefix_len() > prefix_len
+            && route.destination.contains(&IpAddr::V4(peer))
+            && (route.interface.as_deref() != Some(name) || route.is_rejecting())
+    })
+}
+
+fn keep(interface: &Interface, wish: &Wish, net: Ipv4Net, mtu: Option<u32>, draft: &mut Draft<'_>) {
+    let name = interface.name.clone();
+    match wish.keeper {
+        Some(Keeper::Networkd) => {
+            let text = networkd(interface, net, mtu);
+            draft.step(Action::KeepNetworkd { interface: name, text }, &[]);
+        }
+        // NetworkManager would take a bridge that it did not make apart to make its own.
+        Some(Keeper::NetworkManager { has_profile }) if interface.members.is_none() => {
+            let action = Action::KeepNetworkManager { interface: name, net, mtu, has_profile };
+            draft.step(action, &[]);
+        }
+        _ => {}
+    }
+}
+
+/// `systemd.network(5)`. The names of Thunderbolt interfaces are not stable, their hardware
+/// addresses are: the driver derives them from the machine's UUID and the port.
+fn networkd(interface: &Interface, net: Ipv4Net, mtu: Option<u32>) -> String {
+    let is_thunderbolt = interface.driver.as_ref().is_some_and(|d| d.name == THUNDERBOLT_NET);
+    let matches = match (&interface.mac, is_thunderbolt) {
+        (Some(mac), true) => format!("MACAddress={mac}"),
+        _ => format!("Name={}", interface.name),
+    };
+    let mtu = mtu.map(|mtu| format!("MTUBytes={mtu}\n")).unwrap_or_default();
+    format!(
+        "# {} is made by `tbnet setup`; `tbnet setup --undo` takes it away.\n\
+         [Match]\n{matches}\n\n\
+         [Link]\n{mtu}RequiredForOnline=no\n\n\
+         [Network]\nAddress={net}\nDHCP=no\nIPv6AcceptRA=no\nLinkLocalAddressing=ipv6\n\
+         ConfigureWithoutCarrier=yes\n",
+        networkd_file(&interface.name)
+    )
+}

@@ -1,0 +1,226 @@
+//! From findings to steps. Pure: a snapshot, what was found wrong with it and a wish in, a [`Plan`]
+//! out. Nothing is asked of the system and nothing is changed.
+//!
+//! - [`action`]: what a step can be, the exact commands of each, and how to see that it took effect
+//! - `address`: which addresses the two ends get
+//! - `guard`: what is never touched
+//! - `linux`, `macos`: which steps mend which findings
+//! - `ports`: one /30 per cable, without a bridge
+//! - [`state`]: what is saved before the first step
+//! - `error`: why there is no plan
+//! - `restore`: the commands that lead from what is now back to what was saved
+//!
+//! What a plan cannot or may not mend is in [`Plan::left`], each with its reason.
+
+pub mod action;
+mod address;
+mod error;
+mod guard;
+mod linux;
+mod macos;
+mod ports;
+mod restore;
+pub mod state;
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::Ipv4Net;
+use serde::Serialize;
+
+pub use self::{
+    action::{Action, CommandLine},
+    address::Pair,
+    error::PlanError,
+    restore::restore,
+    state::State,
+};
+use crate::{
+    check::{FindingId, Report, Severity},
+    peer::EndReport,
+    snapshot::{Platform, Snapshot},
+    text::{Text, plan as say},
+};
+
+/// A plan never has more steps than this: ten cables in per-port mode need fewer.
+pub(crate) const STEPS_MAX: usize = 64;
+
+/// Who keeps the network's configuration across restarts on this Linux machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Keeper {
+    /// systemd-networkd: a `.network` file.
+    Networkd,
+    /// NetworkManager: a connection profile.
+    NetworkManager {
+        /// The profile that setup would make is there already.
+        has_profile: bool,
+    },
+}
+
+/// What is wanted.
+#[derive(Clone, Debug, Default)]
+pub struct Wish {
+    /// The peer's address, if it is known.
+    pub peer: Option<IpAddr>,
+    /// This end's address, if a person chose it.
+    pub address: Option<Ipv4Net>,
+    /// The largest packet, if a person chose it.
+    pub mtu: Option<u32>,
+    /// One /30 per cable instead of a bridge.
+    pub per_port: bool,
+    /// Linux: who keeps the configuration.
+    pub keeper: Option<Keeper>,
+    /// Linux: interfaces that sysfs shows to be Wi-Fi.
+    pub wifi: Vec<String>,
+    /// What the peer said of itself, if it answered.
+    pub answered: Option<EndReport>,
+}
+
+impl Wish {
+    /// The peer's IPv4 address, if it is given.
+    fn peer_v4(&self) -> Option<Ipv4Addr> {
+        match self.peer {
+            Some(IpAddr::V4(peer)) => Some(peer),
+            _ => None,
+        }
+    }
+}
+
+/// One step: it is done, seen to have taken effect, and only then comes the next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Step {
+    /// What is done.
+    pub action: Action,
+    /// The findings that it mends.
+    pub mends: Vec<FindingId>,
+}
+
+/// Why a finding is left as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// Only hands can do it: a cable, another machine, a window of System Settings.
+    ByHand,
+    /// It belongs to the user: Internet Sharing, Wi-Fi, a VPN, another location.
+    NotOurs,
+    /// The other machine has to change.
+    OtherEnd,
+    /// It is not known well enough to change it.
+    NotKnown,
+}
+
+impl Reason {
+    /// The reason in words.
+    pub fn text(self) -> Text {
+        match self {
+            Self::ByHand => say::left_by_hand(),
+            Self::NotOurs => say::left_not_ours(),
+            Self::OtherEnd => say::left_other_end(),
+            Self::NotKnown => say::left_not_known(),
+        }
+    }
+}
+
+/// A finding that the plan does not mend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Left {
+    /// Which.
+    pub finding: FindingId,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// What would be done, in order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// Whose commands these are.
+    pub platform: Platform,
+    /// The interfaces that are changed.
+    pub interfaces: Vec<String>,
+    /// The addresses of the two ends, in a plan for one link.
+    pub pair: Option<Pair>,
+    /// The steps; none if there is nothing to do.
+    pub steps: Vec<Step>,
+    /// What stays as it is.
+    pub left: Vec<Left>,
+}
+
+/// Plans what would mend `report`, which is the judgement of `snapshot`.
+///
+/// # Errors
+/// [`PlanError`]: nothing may or can be changed, and why.
+pub fn plan(snapshot: &Snapshot, report: &Report, wish: &Wish) -> Result<Plan, PlanError> {
+    if wish.per_port {
+        return ports::plan(snapshot, report, wish);
+    }
+    let ids = || report.findings.iter().map(|f| f.id).collect::<Vec<_>>();
+    let judged =
+        report.judged.as_ref().ok_or_else(|| PlanError::NoInterface { findings: ids() })?;
+    let name = &judged.interface;
+    guard::check(snapshot, report, wish, name)?;
+    if let Some(mtu) = wish.mtu {
+        guard::mtu(snapshot.platform, mtu)?;
+    }
+    let plan = match snapshot.platform {
+        Platform::Linux => linux::plan(snapshot, report, wish, name)?,
+        Platform::MacOs => macos::plan(snapshot, report, wish, name)?,
+    };
+    debug_assert!(plan.steps.len() <= STEPS_MAX);
+    Ok(plan)
+}
+
+/// Collects steps and what is left, finding by finding.
+struct Draft<'a> {
+    plan: Plan,
+    report: &'a Report,
+}
+
+impl<'a> Draft<'a> {
+    fn new(platform: Platform, interfaces: Vec<String>, report: &'a Report) -> Self {
+        let (steps, left) = (Vec::new(), Vec::new());
+        Self { plan: Plan { platform, interfaces, pair: None, steps, left }, report }
+    }
+
+    /// Whether the check found this.
+    fn found(&self, id: FindingId) -> bool {
+        self.report.findings.iter().any(|finding| finding.id == id)
+    }
+
+    /// Adds a step; of `may_mend` it mends what was found.
+    fn step(&mut self, action: Action, may_mend: &[FindingId]) {
+        let mends = may_mend.iter().copied().filter(|id| self.found(*id)).collect();
+        self.plan.steps.push(Step { action, mends });
+    }
+
+    /// The last step brings this with it as well.
+    fn last_mends(&mut self, id: FindingId) {
+        if let Some(step) = self.plan.steps.last_mut()
+            && !step.mends.contains(&id)
+        {
+            step.mends.push(id);
+        }
+    }
+
+    fn leave(&mut self, finding: FindingId, reason: Reason) {
+        self.plan.left.push(Left { finding, reason });
+    }
+
+    /// Names every finding that no step mends and that has no reason yet.
+    fn finish(mut self, reason: impl Fn(FindingId) -> Reason) -> Plan {
+        for finding in &self.report.findings {
+            let mended = self.plan.steps.iter().any(|step| step.mends.contains(&finding.id));
+            let named = self.plan.left.iter().any(|left| left.finding == finding.id);
+            if !mended && !named && finding.severity != Severity::Info {
+                let reason = match finding.severity {
+                    Severity::Unknown => Reason::NotKnown,
+                    _ => reason(finding.id),
+                };
+                self.leave(finding.id, reason);
+            }
+        }
+        self.plan
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,302 @@
+//! What setup would do in every recorded situation, argument by argument; and what it never does.
+
+use std::path::PathBuf;
+
+use super::*;
+use crate::{
+    InterfaceChoice,
+    check::{Expectation, Severity, check},
+    peer::{END_REPORT_SCHEMA, EndReport, Identity},
+    system::{Request, recorded},
+    text::Lang,
+};
+
+fn load(set: &str, peer: Option<&str>) -> Snapshot {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/sets").join(set);
+    let peers = peer.map(|peer| peer.parse().unwrap()).into_iter().collect();
+    recorded::load(&folder, &Request { peers }).unwrap()
+}
+
+fn plan_with(set: &str, wish: Wish) -> Result<Plan, PlanError> {
+    let peer = wish.peer;
+    let snapshot = load(set, peer.map(|p| p.to_string()).as_deref());
+    let report = check(&snapshot, &Expectation { peer, ..Expectation::default() });
+    plan(&snapshot, &report, &wish)
+}
+
+/// The commands without `sudo` and folders, one a line.
+fn commands(plan: &Plan) -> Vec<String> {
+    let steps = plan.steps.iter().flat_map(|step| step.action.commands());
+    steps.map(|c| c.to_string().replace("sudo ", "").replace("/usr/sbin/", "")).collect()
+}
+
+fn planned(set: &str, peer: Option<&str>) -> Vec<String> {
+    let peer = peer.map(|peer| peer.parse().unwrap());
+    commands(&plan_with(set, Wish { peer, ..Wish::default() }).unwrap())
+}
+
+const BRIDGE: &str = "\"Thunderbolt Bridge\"";
+
+#[test]
+fn a_good_machine_is_left_alone() {
+    for (set, peer) in [
+        ("good", Some("10.25.0.2")),
+        ("good", None),
+        ("good-korean-names", Some("192.168.2.2")),
+        ("ports-not-listed", Some("10.25.0.2")),
+        ("per-port", Some("10.25.0.2")),
+        ("linux-good", Some("10.25.0.2")),
+        ("linux-bond", None),
+        ("no-cable", None),
+    ] {
+        assert_eq!(planned(set, peer), [""; 0], "{set}");
+    }
+}
+
+#[test]
+fn each_macos_command_is_the_documented_one() {
+    let manual = |ip: &str| format!("networksetup -setmanual {BRIDGE} {ip} 255.255.255.0 \"\"");
+    let first = "networksetup -ordernetworkservices \"Thunderbolt Bridge\" \"USB 10/100/1000 LAN\" \
+                 Wi-Fi \"Thunderbolt Bridge 2\"";
+    for (set, peer, expected) in [
+        // Both ends see the UUIDs of both: here the greater one is this machine's, it takes .2.
+        ("self-assigned", None, vec![manual("192.168.2.2")]),
+        ("self-assigned", Some("192.168.2.2"), vec![manual("192.168.2.1")]),
+        ("self-assigned", Some("192.168.2.1"), vec![manual("192.168.2.2")]),
+        ("dhcp-no-address", None, vec![manual("192.168.2.2")]),
+        ("dhcp-lease", None, vec![manual("192.168.2.3")]),
+        ("router-set", None, vec![manual("10.25.0.1")]),
+        ("subnet-overlap", None, vec![manual("192.168.99.2")]),
+        ("vmnet-clash", None, vec![manual("192.168.99.2")]),
+        ("service-below-wifi", None, vec![first.to_owned()]),
+        (
+            "service-disabled",
+            None,
+            vec![
+                format!("networksetup -setnetworkserviceenabled {BRIDGE} on"),
+                manual("192.168.2.2"),
+            ],
+        ),
+        (
+            "address-on-usb-port",
+            None,
+            vec![
+                "networksetup -setdhcp \"Ethernet Adapter (en0)\"".to_owned(),
+                manual("10.77.0.1"),
+            ],
+        ),
+        ("link-down", None, vec!["/sbin/ifconfig bridge0 up".to_owned()]),
+        ("route-rejected", Some("10.25.0.2"), vec!["/sbin/route -n delete 10.25.0.2".to_owned()]),
+    ] {
+        assert_eq!(planned(set, peer), expected, "{set}");
+    }
+}
+
+#[test]
+fn a_bridge_without_a_service_gets_one_with_an_address_above_wifi() {
+    let plan = plan_with("service-missing", Wish::default()).unwrap();
+    let commands = commands(&plan);
+    assert_eq!(commands[0], format!("networksetup -createnetworkservice {BRIDGE} bridge0"));
+    assert_eq!(
+        commands[1],
+        format!("networksetup -setmanual {BRIDGE} 192.168.2.2 255.255.255.0 \"\"")
+    );
+    let order = format!("networksetup -ordernetworkservices {BRIDGE} ");
+    assert!(commands[2].starts_with(&order), "{commands:?}");
+    // The command must name every service there is, and the new one.
+    let Action::Order { services } = &plan.steps[2].action else { panic!("{plan:?}") };
+    let snapshot = load("service-missing", None);
+    assert_eq!(services.len(), snapshot.services.items().len() + 1);
+}
+
+#[test]
+fn linux_gets_its_address_its_size_and_a_profile() {
+    let both = |set: &str, peer: Option<&str>| planned(set, peer);
+    assert_eq!(both("linux-no-address", None), ["ip address add 192.168.2.1/24 dev thunderbolt0"]);
+    assert_eq!(
+        both("linux-link-down", None),
+        ["ip address add 192.168.2.1/24 dev thunderbolt0", "ip link set dev thunderbolt0 up"]
+    );
+    let overlap = both("linux-overlap", None);
+    assert!(overlap[0].starts_with("ip address del "), "{overlap:?}");
+    assert_eq!(overlap.last().unwrap(), "ip address add 192.168.2.1/24 dev thunderbolt0");
+    let leased = both("linux-leased-and-default-route", None);
+    assert!(leased.contains(&"ip route del default dev thunderbolt0".to_owned()), "{leased:?}");
+
+    let keeper = Some(Keeper::Networkd);
+    let kept = plan_with("linux-no-address", Wish { keeper, ..Wish::default() }).unwrap();
+    let Action::KeepNetworkd { text, .. } = &kept.steps.last().unwrap().action else {
+        panic!("{kept:?}")
+    };
+    assert!(text.contains("MACAddress=") && text.contains("Address=192.168.2.1/24"), "{text}");
+    let keeper = Some(Keeper::NetworkManager { has_profile: false });
+    let kept = plan_with("linux-no-address", Wish { keeper, ..Wish::default() }).unwrap();
+    assert_eq!(
+        commands(&kept)[1..],
+        [
+            "nmcli connection add type ethernet con-name tbnet-thunderbolt0 ifname thunderbolt0 \
+             ipv4.method manual ipv4.addresses 192.168.2.1/24 ipv4.never-default yes \
+             ipv6.method link-local",
+            "nmcli connection up tbnet-thunderbolt0"
+        ]
+    );
+}
+
+#[test]
+fn a_bridge_in_a_ring_is_not_touched() {
+    for set in ["loop-two-cables-one-mac", "loop-to-itself"] {
+        let refused = plan_with(set, Wish::default()).unwrap_err();
+        assert!(matches!(refused, PlanError::Ring { .. }), "{set}: {refused}");
+        assert!(refused.hint().words(Lang::En).contains("--per-port"), "{:?}", refused.hint());
+    }
+}
+
+#[test]
+fn wifi_and_the_way_to_the_internet_are_not_touched() {
+    let refuse = |set: &str, interface: &str, wifi: &[&str]| {
+        let snapshot = load(set, None);
+        let interface = InterfaceChoice::Named(interface.into());
+        let report = check(&snapshot, &Expectation { interface, ..Expectation::default() });
+        let wifi = wifi.iter().map(|w| (*w).to_owned()).collect();
+        plan(&snapshot, &report, &Wish { wifi, ..Wish::default() }).unwrap_err()
+    };
+    assert!(matches!(refuse("good", "en1", &[]), PlanError::Wifi { .. }));
+    assert!(matches!(refuse("linux-good", "enp1s0", &["enp1s0"]), PlanError::Wifi { .. }));
+    assert!(matches!(refuse("linux-good", "enp1s0", &[]), PlanError::Uplink { .. }));
+    // No command of any plan names Internet Sharing, another location or a bridge's members.
+    for set in ["internet-sharing", "service-missing", "subnet-overlap", "bridge-empty"] {
+        for command in planned(set, None) {
+            for word in ["nat", "location", "addm", "deletem", "setairport"] {
+                assert!(!command.contains(word), "{set}: {command}");
+            }
+        }
+    }
+    let left = plan_with("internet-sharing", Wish::default()).unwrap().left;
+    let sharing = Left { finding: FindingId::InternetSharing, reason: Reason::NotOurs };
+    assert!(left.contains(&sharing), "{left:?}");
+}
+
+#[test]
+fn without_a_bridge_there_is_no_plan_but_per_port() {
+    for set in ["bridge-missing", "bridge-removed-by-exo", "linux-driver-not-loaded"] {
+        let refused = plan_with(set, Wish::default()).unwrap_err();
+        assert!(matches!(refused, PlanError::NoInterface { .. }), "{set}: {refused}");
+    }
+    let per_port = |set: &str| plan_with(set, Wish { per_port: true, ..Wish::default() });
+    let plan = per_port("bridge-missing").unwrap();
+    let pair = plan.pair.unwrap();
+    assert_eq!(pair.own.prefix_len(), 30);
+    let own = pair.own.addr();
+    assert_eq!(
+        commands(&plan),
+        [
+            "networksetup -createnetworkservice \"Thunderbolt 1\" en2".to_owned(),
+            format!("networksetup -setmanual \"Thunderbolt 1\" {own} 255.255.255.252 \"\""),
+        ]
+    );
+    // Ports that belong to a bridge stay in it.
+    let refused = per_port("good").unwrap_err().to_string();
+    assert!(refused.contains("belongs to bridge0"), "{refused}");
+}
+
+#[test]
+fn both_ends_of_a_cable_find_the_same_network() {
+    let (a, b) = ("817DCFA4-B481-4100-80FC-91C7AA969F0B", "28ca4c30-a263-4c55-b302-953416d0b209");
+    let (here, there) = (address::of_cable(a, b).unwrap(), address::of_cable(b, a).unwrap());
+    assert_eq!((here.own.trunc(), here.own.addr()), (there.own.trunc(), there.peer));
+    assert_eq!(here.peer, there.own.addr());
+    assert_eq!(address::of_cable(a, a), None);
+}
+
+fn said(address: &str, mtu: u32, others: &[&str]) -> EndReport {
+    EndReport {
+        schema: END_REPORT_SCHEMA,
+        identity: Identity {
+            machine: "b".into(),
+            name: "mini".into(),
+            version: "tbnet/0.1.0".into(),
+        },
+        system: "macOS 26.2".into(),
+        interface: "bridge0".into(),
+        mtu: Some(mtu),
+        addresses: vec![address.parse().unwrap()],
+        other_networks: others.iter().map(|net| net.parse().unwrap()).collect(),
+        clock_ms: 0,
+        cables: Vec::new(),
+    }
+}
+
+#[test]
+fn what_the_peer_says_decides() {
+    let answered = |report| Wish { answered: Some(report), ..Wish::default() };
+    // Its mask is taken over.
+    let plan = plan_with("linux-no-address", answered(said("10.7.0.1/30", 1500, &[]))).unwrap();
+    assert_eq!(commands(&plan), ["ip address add 10.7.0.2/30 dev thunderbolt0"]);
+    // Its other links are avoided.
+    let on_wifi = said("169.254.1.1/16", 1500, &["192.168.2.0/24"]);
+    let plan = plan_with("linux-no-address", answered(on_wifi)).unwrap();
+    assert_eq!(commands(&plan), ["ip address add 192.168.99.1/24 dev thunderbolt0"]);
+    // The larger end comes down to the lesser, and the lesser stays.
+    let snapshot = load("linux-good", None);
+    let mtu = snapshot.interface("thunderbolt0").unwrap().mtu.unwrap();
+    let with = |theirs| answered(said("10.25.0.2/24", theirs, &[]));
+    let plan = plan_with("linux-good", with(mtu - 100)).unwrap();
+    assert_eq!(commands(&plan), [format!("ip link set dev thunderbolt0 mtu {}", mtu - 100)]);
+    assert_eq!(commands(&plan_with("linux-good", with(mtu + 100)).unwrap()), [""; 0]);
+}
+
+#[test]
+fn an_address_by_hand_must_collide_with_nothing() {
+    let with = |address: &str, peer: Option<&str>| {
+        let peer = peer.map(|p| p.parse().unwrap());
+        let wish = Wish { address: Some(address.parse().unwrap()), peer, ..Wish::default() };
+        plan_with("linux-no-address", wish)
+    };
+    assert!(with("10.200.7.1/30", None).is_ok());
+    for (address, peer) in [
+        ("10.200.7.0/24", None),
+        ("10.200.7.1/31", None),
+        ("169.254.7.1/16", None),
+        ("10.200.7.1/24", Some("10.200.7.1")),
+    ] {
+        let refused = with(address, peer).unwrap_err();
+        assert!(matches!(refused, PlanError::Collides { .. }), "{address}: {refused}");
+    }
+    let mtu = Wish { mtu: Some(100), ..Wish::default() };
+    assert!(matches!(plan_with("linux-good", mtu), Err(PlanError::Mtu { .. })));
+}
+
+#[test]
+fn every_finding_is_mended_or_left_for_a_reason() {
+    let sets = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/sets");
+    for entry in std::fs::read_dir(sets).unwrap() {
+        let entry = entry.unwrap();
+        if !entry.path().is_dir() {
+            continue;
+        }
+        let set = entry.file_name().into_string().unwrap();
+        let snapshot = load(&set, None);
+        let report = check(&snapshot, &Expectation::default());
+        let Ok(plan) = plan(&snapshot, &report, &Wish::default()) else { continue };
+        for finding in report.findings.iter().filter(|f| f.severity != Severity::Info) {
+            let mended = plan.steps.iter().any(|step| step.mends.contains(&finding.id));
+            let left = plan.left.iter().any(|left| left.finding == finding.id);
+            assert!(mended || left, "{set}: {}", finding.id);
+        }
+        for step in &plan.steps {
+            assert!(step.action.is_for(plan.platform), "{set}: {step:?}");
+            // A leased address that is right is taken away and given for good.
+            let is_given_back = |other: &Step| match (&other.action, &step.action) {
+                (Action::DropAddress { net, .. }, Action::AddAddress { net: new, .. }) => {
+                    net == new
+                }
+                _ => false,
+            };
+            let for_nothing = step.action.holds(&snapshot) == Some(true);
+            assert!(
+                !for_nothing || plan.steps.iter().any(is_given_back),
+                "{set}: {step:?} for nothing"
+            );
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! The only place that changes the system: runs the commands of a plan, reads the state to come back
+//! to, and sees what a step has done.
+
+use std::{fmt, fs, io, time::Duration};
+
+use super::{Request, command};
+use crate::{
+    plan::{
+        Action, CommandLine, Keeper, State,
+        action::{networkd_file, profile_name},
+        state::{FileState, ProfileState, RouteState},
+    },
+    snapshot::{Snapshot, Unknown},
+    text::{Lang, Text, apply as say},
+};
+
+/// Bound on a command that changes something. A password may be asked for in between.
+const LIMIT: Duration = Duration::from_secs(120);
+/// Bound on a command that only asks.
+const ASK_LIMIT: Duration = Duration::from_secs(5);
+/// A profile larger than this is none of ours.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// A command that failed, or a state that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangeError {
+    /// The command, or the file, as a person would type it.
+    pub command: String,
+    /// Why.
+    pub why: Unknown,
+}
+
+impl ChangeError {
+    /// What failed, and why.
+    pub fn text(&self) -> Text {
+        say::command_said(&self.command, self.why.text())
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> Text {
+        match &self.why {
+            Unknown::Missing { what } if what == "ip" => say::install("iproute2"),
+            Unknown::Missing { what } if what == "sudo" => say::no_sudo(),
+            Unknown::Missing { what } => say::install(what),
+            _ => say::try_it(&self.command),
+        }
+    }
+}
+
+impl fmt::Display for ChangeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text().words(Lang::En))
+    }
+}
+
+impl std::error::Error for ChangeError {}
+
+/// Whether this process may do what only root may.
+pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// Runs a command of a plan, through sudo if it needs root and we are not.
+///
+/// # Errors
+/// The command's words.
+pub fn run(line: &CommandLine) -> Result<(), ChangeError> {
+    let mut words: Vec<&str> = line.argv.iter().map(String::as_str).collect();
+    if line.root && !is_root() {
+        words.insert(0, "sudo");
+    }
+    let Some((program, args)) = words.split_first() else { return Ok(()) };
+    match command::feed(program, args, line.stdin.as_deref(), LIMIT) {
+        Ok(_) => Ok(()),
+        Err(why) => Err(ChangeError { command: line.to_string(), why }),
+    }
+}
+
+/// The state of everything that `actions` may change on `interfaces`.
+///
+/// # Errors
+/// If something of it cannot be read: it could not be put back.
+pub fn state(interfaces: &[String], actions: &[Action]) -> Result<State, ChangeError> {
+    let mut state = State::of_snapshot(&settings(&Request::default()), interfaces);
+    // What is not there (unplugged) has nothing that could be put back.
+    state.links.retain(|link| link.up.is_some());
+    #[cfg(target_os = "linux")]
+    for link in state.links.iter_mut().filter(|link| interfaces.contains(&link.name)) {
+        (link.addresses, link.routes) = rows(&link.name)?;
+    }
+    for action in actions {
+        match action {
+            Action::KeepNetworkd { interface, .. } => {
+                state.files.push(file(&networkd_file(interface))?);
+            }
+            Action::KeepNetworkManager { interface, .. } => state.profiles.push(profile(interface)),
+            _ => {}
+        }
+    }
+    Ok(state)
+}
+
+/// The IPv4 addresses and routes of an interface, as iproute2 prints them.
+#[cfg(target_os = "linux")]
+fn rows(name: &str) -> Result<(Vec<serde_json::Value>, Vec<RouteState>), ChangeError> {
+    use serde_json::Value;
+    let ask = |args: &[&str]| -> Result<Vec<Value>, ChangeError> {
+        let error = |why| ChangeError { command: format!("ip {}", args.join(" ")), why };
+        let bytes = command::run("ip", args, ASK_LIMIT).map_err(error)?;
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return Ok(Vec::new());
+        }
+        serde_json::from_slice(&bytes)
+            .map_err(|e| error(Unknown::Unreadable { detail: e.to_string() }))
+    };
+    let links = ask(&["-j", "-4", "address", "show", "dev", name])?;
+    let addresses = links
+        .iter()
+        // Older versions print empty objects for the interfaces that were left out.
+        .filter_map(|link| link.get("addr_info")?.as_array())
+        .flatten()
+        .cloned()
+        .collect();
+    let routes = ask(&["-j", "-d", "-4", "route", "show", "table", "all"])?;
+    Ok((addresses, RouteState::over(name, &routes)))
+}
+
+fn file(path: &str) -> Result<FileState, ChangeError> {
+    let text = match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Ok(found) if found.len() > FILE_BYTES_MAX => {
+            Err(Unknown::Failed { detail: format!("larger than {FILE_BYTES_MAX} bytes") })
+        }
+        Ok(_) => fs::read_to_string(path)
+            .map(Some)
+            .map_err(|error| super::recorded::unreadable(path, &error)),
+        Err(error) => Err(super::recorded::unreadable(path, &error)),
+    };
+    match text {
+        Ok(text) => Ok(FileState { path: path.to_owned(), text }),
+        Err(why) => Err(ChangeError { command: path.to_owned(), why }),
+    }
+}
+
+fn profile(interface: &str) -> ProfileState {
+    let name = profile_name(interface);
+    let line = |args: &[&str]| {
+        let bytes = command::run("nmcli", args, ASK_LIMIT).ok()?;
+        Some(String::from_utf8_lossy(&bytes).trim().to_owned())
+    };
+    let addresses = line(&["-g", "ipv4.addresses", "connection", "show", &name]);
+    let active = line(&["-g", "GENERAL.CONNECTION", "device", "show", interface]);
+    let active = active.filter(|active| !active.is_empty());
+    ProfileState { interface: interface.to_owned(), name, addresses, active }
+}
+
+/// Who keeps the configuration of `interface` across restarts; `None` if nobody that is known.
+pub fn keeper(interface: &str) -> Option<Keeper> {
+    if !cfg!(target_os = "linux") {
+        return None;
+    }
+    let says = |args: &[&str]| {
+        let bytes = command::run("nmcli", args, ASK_LIMIT).ok()?;
+        Some(String::from_utf8_lossy(&bytes).trim().to_owned())
+    };
+    if says(&["-g", "RUNNING", "general"]).as_deref() == Some("running") {
+        let state = says(&["-g", "GENERAL.STATE", "device", "show", interface]);
+        // 10 is "unmanaged": somebody else looks after it.
+        if state.is_some_and(|state| !state.starts_with("10 ")) {
+            let has_profile = profile(interface).addresses.is_some();
+            return Some(Keeper::NetworkManager { has_profile });
+        }
+    }
+    let networkd = ["is-active", "--quiet", "systemd-networkd.service"];
+    command::run("systemctl", &networkd, ASK_LIMIT).is_ok().then_some(Keeper::Networkd)
+}
+
+/// The interfaces that are Wi-Fi by sysfs; none on other systems, whose snapshots say it.
+pub fn wifi() -> Vec<String> {
+    let Ok(entries) = fs::read_dir("/sys/class/net") else { return Vec::new() };
+    let is_wifi = |entry: &fs::DirEntry| {
+        ["phy80211", "wireless"].iter().any(|mark| entry.path().join(mark).exists())
+    };
+    entries
+        .flatten()
+        .filter(is_wifi)
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect()
+}
+
+/// What shows whether a step took effect.
+pub(crate) fn look(request: &Request) -> Snapshot {
+    settings(request)
+}
+
+fn settings(request: &Request) -> Snapshot {
+    #[cfg(target_os = "linux")]
+    return super::linux::live::full(request);
+    #[cfg(not(target_os = "linux"))]
+    return super::macos::settings(&super::macos::Live, request);
+}
