@@ -46,6 +46,10 @@ impl Arrivals {
         }
     }
 
+    pub(super) fn lane(&self) -> Lane {
+        self.lane
+    }
+
     pub(super) fn post_recv(&mut self, work: RecvWork, now: Time) {
         self.news.note_room(now);
         self.posted.push_back(work);
@@ -155,14 +159,18 @@ impl Arrivals {
             (Some(Arriving::Recv { work, .. }), _) => {
                 &mut work.region.as_mut_slice()[at..at + length]
             }
-            (Some(Arriving::Reply), Some(read)) => &mut read.region.as_mut_slice()[at..at + length],
-            (Some(Arriving::Write { key, .. }), _) => match grants.writable(*key) {
-                Some(region) => &mut region.as_mut_slice()[at..at + length],
-                None => {
-                    discard.resize(length, 0);
-                    discard
-                }
-            },
+            (Some(Arriving::Reply), Some(ReadWork { region: Some(region), .. })) => {
+                &mut region.as_mut_slice()[at..at + length]
+            }
+            (Some(Arriving::Write { key, .. }), _) if grants.writable(*key).is_some() => {
+                let region = grants.writable(*key).expect("it was there a moment ago");
+                &mut region.as_mut_slice()[at..at + length]
+            }
+            // Its owner has it back.
+            (Some(Arriving::Reply | Arriving::Write { .. }), _) => {
+                discard.resize(length, 0);
+                discard
+            }
             // A request has no payload.
             _ => &mut [],
         }
@@ -238,7 +246,7 @@ impl Arrivals {
         for work in arriving.into_iter().chain(self.posted.drain(..)) {
             outcomes.push_back(work.outcome(Err(error.clone()), peer, now));
         }
-        for read in self.reads.drain(..) {
+        for mut read in self.reads.drain(..) {
             outcomes.extend(read.finish(Err(error.clone()), peer, now));
         }
     }

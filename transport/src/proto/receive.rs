@@ -14,11 +14,13 @@
 
 use std::io::IoSliceMut;
 
+use super::arrival::Arrivals;
 use crate::limits::{
     BURST_FRAMES, CLOSE_REASON_BYTES_MAX, EXPECTED_BYTES_MAX, HEADER_BYTES, INLINE_BYTES_BELOW,
     READ_AHEAD_BYTES, TAG_BYTES,
 };
-use crate::wire::header::Header;
+use crate::queue::ReadWork;
+use crate::wire::header::{Header, Kind};
 
 /// Room for what is read ahead, and for an expected payload that turns out to be something else.
 const STAGING_BYTES: usize = READ_AHEAD_BYTES + EXPECTED_BYTES_MAX;
@@ -48,7 +50,7 @@ pub(super) struct Receive {
     pub(super) tag: [u8; TAG_BYTES],
     /// The payload of frames that belong to no region.
     pub(super) control: [u8; CLOSE_REASON_BYTES_MAX],
-    /// The payload of a write whose region was taken back.
+    /// The payload of a frame whose region its owner has taken back.
     pub(super) discard: Vec<u8>,
     expected: Option<Expected>,
     /// What the last read was given room for.
@@ -75,6 +77,31 @@ impl Receive {
             start: 0,
             end: 0,
             small_run: 0,
+        }
+    }
+
+    /// The region of the frame in hand goes back to its owner. What of the frame has come into it is
+    /// kept apart, so that the seal of the whole can still be checked.
+    pub(super) fn set_aside(&mut self, frame: &[u8]) {
+        self.discard.clear();
+        self.discard.extend_from_slice(frame);
+    }
+
+    /// The same for the reply in hand, if it is of this lane and answers a read that is `over`.
+    pub(super) fn set_aside_reply(
+        &mut self,
+        arrivals: &Arrivals,
+        over: impl Fn(&ReadWork) -> bool,
+    ) {
+        let Some(header) = self.header.filter(|header| header.kind == Kind::ReadReply) else {
+            return;
+        };
+        if header.lane == Some(arrivals.lane())
+            && let Some(read) = arrivals.reads.front().filter(|read| over(read))
+            && let Some(region) = &read.region
+        {
+            let at = header.offset as usize..header.offset as usize + header.length as usize;
+            self.set_aside(&region.as_slice()[at]);
         }
     }
 

@@ -74,8 +74,8 @@ pub struct Completion {
     pub bytes: usize,
     /// What the sender gave along, of a receive.
     pub immediate: Option<u32>,
-    /// The region that was posted, of a receive, whatever became of it, and of a read, unless the
-    /// reply may still be on its way into it. What arrived is its first `bytes` bytes.
+    /// The region that was posted, of a receive and of a read, whatever became of it. What arrived
+    /// is its first `bytes` bytes.
     pub region: Option<Region>,
     /// Key of the granted region that was written, of [`Opcode::RecvWrite`].
     pub written: Option<u64>,

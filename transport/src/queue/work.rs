@@ -66,9 +66,8 @@ pub struct Read {
     pub len: usize,
     /// Where they go: the first `len` bytes. The completion gives it back.
     pub into: Region,
-    /// How long after posting the reader stops waiting. `None` waits until the session ends. The
-    /// region of a read that has begun when its deadline passes is not given back: the reply may
-    /// still be on its way into it.
+    /// How long after posting the reader stops waiting. `None` waits until the session ends. What of
+    /// the reply comes later is thrown away and counted (`discarded_bytes`).
     pub deadline: Option<Duration>,
 }
 
@@ -196,12 +195,13 @@ pub(crate) struct ReadWork {
     pub(crate) lane: Lane,
     /// Sequence of the request.
     pub(crate) request: u64,
-    pub(crate) region: Region,
+    /// `None` once the reader has it back: what of the reply comes then is thrown away.
+    pub(crate) region: Option<Region>,
     pub(crate) len: usize,
     pub(crate) received: usize,
     pub(crate) posted: Time,
     pub(crate) deadline: Option<Time>,
-    /// `None` once the completion was given, while the region is still held.
+    /// `None` once the completion was given.
     pub(crate) queue: Option<CompletionQueue>,
 }
 
@@ -258,7 +258,7 @@ impl OutWork {
             id: self.id,
             lane: self.lane,
             request,
-            region: into.take()?,
+            region: Some(into.take()?),
             len: *len as usize,
             received: 0,
             posted: self.posted,
@@ -308,46 +308,29 @@ impl RecvWork {
 }
 
 impl ReadWork {
-    /// The completion, unless it was given before. It takes the region along if the reply cannot
-    /// come any more; otherwise `self` keeps it.
+    /// The completion, unless it was given before. It takes the region along: what of the reply comes
+    /// afterwards has nowhere to go.
     pub(crate) fn finish(
-        self,
+        &mut self,
         status: Result<(), WorkError>,
         peer: NodeId,
         now: Time,
     ) -> Option<Outcome> {
-        let Self { id, lane, region, len, posted, queue, .. } = self;
-        let bytes = if status.is_ok() { len } else { 0 };
-        let completion = Completion {
-            id,
-            opcode: Opcode::Read,
-            status,
-            lane,
-            bytes,
-            immediate: None,
-            region: Some(region),
-            written: None,
-            peer,
-            elapsed: now.since(posted),
-        };
-        Some(Outcome { queue: queue?, completion })
-    }
-
-    /// The completion of a read whose reply may still come: the region stays here.
-    pub(crate) fn give_up(&mut self, error: WorkError, peer: NodeId, now: Time) -> Option<Outcome> {
+        let queue = self.queue.take()?;
+        let bytes = if status.is_ok() { self.len } else { 0 };
         let completion = Completion {
             id: self.id,
             opcode: Opcode::Read,
-            status: Err(error),
+            status,
             lane: self.lane,
-            bytes: 0,
+            bytes,
             immediate: None,
-            region: None,
+            region: self.region.take(),
             written: None,
             peer,
             elapsed: now.since(self.posted),
         };
-        Some(Outcome { queue: self.queue.take()?, completion })
+        Some(Outcome { queue, completion })
     }
 }
 

@@ -168,15 +168,16 @@ impl Connection {
     /// Ends a work request that goes out, if it has not completed. Gives whether there was one.
     pub(crate) fn cancel(&mut self, id: WorkId, now: Time) -> bool {
         let before = self.outcomes.len();
-        let Self { lanes, outcomes, agreed, .. } = self;
+        let Self { lanes, outcomes, agreed, receive, .. } = self;
         let peer = agreed.peer;
         for lane in lanes.iter_mut() {
             lane.out.give_up(
                 |work| work.id == id && work.queue.is_some(),
                 |work| outcomes.extend(work.outcome(Err(WorkError::Cancelled), peer, now)),
             );
+            receive.set_aside_reply(&lane.arrivals, |read| read.id == id);
             for read in lane.arrivals.reads.iter_mut().filter(|read| read.id == id) {
-                outcomes.extend(read.give_up(WorkError::Cancelled, peer, now));
+                outcomes.extend(read.finish(Err(WorkError::Cancelled), peer, now));
             }
         }
         self.outcomes.len() > before
@@ -221,9 +222,8 @@ impl Connection {
             && header.kind == Kind::Write
             && header.remote_key == key
         {
-            let (at, length) = (header.offset as usize, header.length as usize);
-            self.receive.discard.clear();
-            self.receive.discard.extend_from_slice(&region.as_slice()[at..at + length]);
+            let at = header.offset as usize..header.offset as usize + header.length as usize;
+            self.receive.set_aside(&region.as_slice()[at]);
         }
         Some(granted)
     }

@@ -278,7 +278,14 @@ impl Connection {
         if header.kind != Kind::ReadRequest {
             self.receive.note_frame(lane, length, whole && header.kind == Kind::Send);
         }
-        let discarded = header.kind == Kind::Write && self.grants.find(header.remote_key).is_none();
+        let discarded = match header.kind {
+            Kind::Write => self.grants.find(header.remote_key).is_none(),
+            Kind::ReadReply => {
+                let read = self.lanes[lane].arrivals.reads.front();
+                read.is_some_and(|read| read.region.is_none())
+            }
+            _ => false,
+        };
         self.counters.discarded_bytes += if discarded { length as u64 } else { 0 };
         self.hear(header, now)?;
         if header.kind == Kind::ReadRequest {

@@ -62,7 +62,7 @@ impl Connection {
     }
 
     fn expire(&mut self, now: Time) {
-        let Self { lanes, outcomes, agreed, .. } = self;
+        let Self { lanes, outcomes, agreed, receive, .. } = self;
         let peer = agreed.peer;
         let late = |deadline: Option<Time>| deadline.is_some_and(|deadline| deadline <= now);
         for lane in lanes.iter_mut() {
@@ -70,8 +70,9 @@ impl Connection {
                 |work| late(work.deadline),
                 |work| outcomes.extend(work.outcome(Err(WorkError::DeadlinePassed), peer, now)),
             );
+            receive.set_aside_reply(&lane.arrivals, |read| late(read.deadline));
             for read in lane.arrivals.reads.iter_mut().filter(|read| late(read.deadline)) {
-                outcomes.extend(read.give_up(WorkError::DeadlinePassed, peer, now));
+                outcomes.extend(read.finish(Err(WorkError::DeadlinePassed), peer, now));
             }
         }
         let earliest = |lane: &super::LaneState| {

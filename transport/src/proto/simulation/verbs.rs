@@ -175,6 +175,47 @@ fn a_region_that_is_taken_back_is_written_no_more() {
 }
 
 #[test]
+fn a_read_that_is_given_up_gives_its_region_back_and_nothing_lands_there() {
+    for sealed in [false, true] {
+        // Before the reply, and in the middle of each of its frames.
+        for read in [0, 64, 1000, 5000, 9000] {
+            let mut world = World::new(sealed, 4096);
+            let bytes = filled(Lane::Bulk, 5, 9000).freeze();
+            let key = world.sides[1].connection.grant(Granted::Read(bytes), 3).unwrap();
+            let from = RemoteRegion::new(key, 9000);
+            for _ in 0..2 {
+                world.sides[0].read_from(Lane::Bulk, from, 0, 9000, world.now);
+            }
+            while world.sides[0].write(&mut world.pipes[0], usize::MAX, world.now) > 0 {}
+            while world.sides[1].read(&mut world.pipes[0], usize::MAX, world.now).unwrap() > 0 {}
+            while world.sides[1].write(&mut world.pipes[1], usize::MAX, world.now) > 0 {}
+            let mut left = read;
+            while left > 0 {
+                left -= world.sides[0].read(&mut world.pipes[1], left, world.now).unwrap();
+            }
+            assert!(world.sides[0].connection.cancel(WorkId(1), world.now));
+            assert!(!world.sides[0].connection.cancel(WorkId(1), world.now), "once");
+            let given_up = world.sides[0].collect();
+            assert_eq!(given_up[0].status, Err(WorkError::Cancelled));
+            let region = given_up[0].region.as_ref().expect("it comes back at once");
+            let before = region.as_slice().to_vec();
+            world.settle(usize::MAX).unwrap();
+            assert_eq!(region.as_slice(), before, "nothing lands after it came back");
+            assert_eq!(world.sides[0].connection.counters().discarded_bytes, 9000 - done(read));
+            let second = world.sides[0].collect();
+            assert_eq!(second.len(), 1, "the other read is not hurt");
+            let region = second[0].region.as_ref().unwrap();
+            assert_eq!(region.as_slice(), filled(Lane::Bulk, 5, 9000).as_slice());
+        }
+    }
+}
+
+/// Bytes of whole frames of 4096 that had come by then, headers (and tags) included or not.
+fn done(read: usize) -> u64 {
+    (read / (4096 + 64 + 16) * 4096) as u64
+}
+
+#[test]
 fn a_read_that_is_refused_hurts_nobody_else() {
     let mut world = World::new(true, 4096);
     let connection = &mut world.sides[1].connection;
