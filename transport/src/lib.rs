@@ -17,6 +17,7 @@
 //! - `proto`: the connection as a state machine without I/O
 //! - `sys`: keeping sockets on the link, per platform
 //! - `driver`: sockets, timers, the one thread
+//! - `rails`: several sessions with one peer, used as one for large messages
 //!
 //! The bytes are specified in `docs/PROTOCOL.md`.
 
@@ -30,6 +31,7 @@ mod event;
 mod identity;
 mod proto;
 mod queue;
+mod rails;
 mod sys;
 mod trust;
 
@@ -46,6 +48,7 @@ pub use queue::{
     Completion, CompletionQueue, NextCompletion, Opcode, Payload, PostError, Read, ReadRefusal,
     Send, WaitTimeout, WorkError, WorkId, Write,
 };
+pub use rails::{RailStats, Rails, RailsCompletion, RailsConfig, RailsError, RailsMisuse};
 pub use sys::{MDNS_PORT, MulticastError, MulticastSocket, PinError};
 pub use trust::Trust;
 pub use wire::header::Lane;

@@ -101,6 +101,15 @@ pub const EVENTS_MAX: usize = 1024;
 /// Requests to the driver (connect) that wait for it.
 pub const COMMANDS_MAX: usize = 256;
 
+/// Rails of one set.
+pub const RAILS_MAX: usize = 8;
+/// Messages of a set of rails that were sent and have not arrived, each way.
+pub const RAIL_MESSAGES_MAX: usize = 64;
+/// Stripes asked for over one rail at once: enough to keep it busy while the next is asked for.
+pub const RAIL_READS: usize = 3;
+/// A message is read over several rails in stripes of so many bytes, unless its set says otherwise.
+pub const STRIPE_BYTES_DEFAULT: usize = 512 << 10;
+
 /// Sequences of one activation.
 pub const ACTIVATION_SEQUENCES_MAX: usize = 1024;
 /// Tokens (rows) of one activation.
@@ -124,3 +133,4 @@ const _: () = assert!((PINGS_UNANSWERED_MAX as usize) < PONGS_OWED_MAX);
 // A control frame's payload passes through one buffer.
 const _: () = assert!(RESUME_BYTES <= CLOSE_REASON_BYTES_MAX);
 const _: () = assert!(WORK_REQUESTS_MAX <= u32::MAX as usize / 2);
+const _: () = assert!(RAIL_READS <= READS_MAX && RAILS_MAX <= 32);

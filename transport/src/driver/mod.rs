@@ -21,6 +21,7 @@ mod pair;
 mod queue_pair;
 mod stats;
 
+pub(crate) use clock::Clock;
 pub use endpoint::Endpoint;
 pub use queue_pair::{Batch, QueuePair, ReadableRegion, WritableRegion};
 pub use stats::{ConnectionStats, EndpointStats, LaneStats, Percentiles};

@@ -299,8 +299,7 @@ impl Pair {
             self.outstanding.fetch_sub(1, Ordering::AcqRel);
             return Err(PostError::QueueFull);
         }
-        let id = self.shared.next_work.fetch_add(1, Ordering::Relaxed);
-        Ok((WorkId(id), self.shared.clock.now()))
+        Ok((WorkId::next(), self.shared.clock.now()))
     }
 
     pub(super) fn enqueue(&self, post: Post) {

@@ -223,6 +223,11 @@ impl QueuePair {
         self.0.open.load(Ordering::Acquire)
     }
 
+    /// Whether its peer is silent, or its socket gone, for longer than it may be. Work stays pending.
+    pub fn is_suspected(&self) -> bool {
+        self.0.is_suspected()
+    }
+
     /// Ends the session: it cannot be resumed. Pending work completes with
     /// [`WorkError::Flushed`](crate::WorkError::Flushed), soon and not before this returns.
     pub fn close(&self) {

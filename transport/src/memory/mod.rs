@@ -9,7 +9,8 @@
 //! its owner's hands until the grant is taken back: see `grant`.
 //!
 //! Layout: `backing` says what kinds of memory there are, `region` what may be done with them,
-//! `pool` gives regions out again without allocating, `grant` says what a peer may touch.
+//! `pool` gives regions out again without allocating, `split` cuts one into several,
+//! `grant` says what a peer may touch.
 
 mod backing;
 #[cfg(test)]
@@ -17,9 +18,11 @@ pub(crate) mod fenced;
 mod grant;
 mod pool;
 mod region;
+mod split;
 
 pub use backing::{Backing, PAGE_BYTES};
 pub use grant::{GrantError, RemoteRegion};
 pub(crate) use grant::{Granted, Grants};
 pub use pool::RegionPool;
 pub use region::{Region, RegionSlice};
+pub(crate) use split::Split;

@@ -1,5 +1,6 @@
 //! What is posted, and what the transport keeps of it until it completes.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -12,9 +13,18 @@ use crate::memory::{Region, RemoteRegion};
 use crate::proto::Time;
 use crate::wire::header::Lane;
 
-/// Names a work request; unique within an endpoint.
+/// Names a work request; unique within a program, so that sessions of several endpoints can complete
+/// into one queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WorkId(pub(crate) u64);
+
+impl WorkId {
+    /// One that nobody has.
+    pub(crate) fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
 
 impl std::fmt::Display for WorkId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
