@@ -13,6 +13,7 @@ use exo_engine::{
     layers::LayerRange,
     node::{
         self, ClusterView, EncryptChoice, Goal, ModelChoice, NodeConfig, NodeHandle, NodesWanted,
+        Policy,
         TrustChoice, WeightsChoice,
     },
     request::{FinishReason, GenerateError, GenerateEvent, GenerateRequest, Generation, Sampling},
@@ -70,6 +71,7 @@ impl Node {
             cluster_key_file: Some(key),
             trust: TrustChoice::None,
             encrypt,
+            policy: Policy::default(),
             api: String::new(),
         })
         .unwrap();

@@ -122,6 +122,10 @@ pub(crate) struct NodeArgs {
     /// Whether frames between nodes are encrypted; auto does so off the cable
     #[arg(long, value_enum, default_value_t)]
     pub(crate) encrypt: EncryptChoice,
+    /// At most so many requests advance in one step of the first node
+    #[arg(long, value_name = "N", default_value_t = 64,
+          value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) step_sequences: u32,
     /// Never ask the hub: a model that is not on this machine is an error
     #[arg(long)]
     pub(crate) offline: bool,

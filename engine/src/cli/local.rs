@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, thread};
 use anyhow::{Context, Result};
 use exo_engine::{
     api::{self, ApiConfig, ApiStartError, BoundApi},
-    node::{self, ModelChoice, NodeConfig, NodeHandle, NodesWanted},
+    node::{self, ModelChoice, NodeConfig, NodeHandle, NodesWanted, Policy},
 };
 use tokio::{runtime::Runtime, sync::oneshot};
 
@@ -121,6 +121,7 @@ fn config(
         cluster_key_file: args.cluster_key_file,
         trust: args.trust,
         encrypt: args.encrypt,
+        policy: Policy { step_sequences: args.step_sequences as usize },
         api: api.to_string(),
     })
 }

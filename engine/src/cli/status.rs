@@ -86,6 +86,7 @@ mod tests {
             layers: LayerRange::checked(start, end).ok(),
             weight_bytes_read: 0,
             state: "ready".to_owned(),
+            steps: Vec::new(),
         };
         let link = |to: &str, count, p50, p99| LinkView {
             from: "mini".to_owned(),

@@ -5,7 +5,7 @@
 
 use rkyv::{Archive, Deserialize, Serialize, api::high, rancor, util::AlignedVec};
 
-use crate::request::Sampling;
+use crate::{request::Sampling, scheduler::times::StepCount};
 
 /// `immediate` of an activation, on lane 1.
 pub const ACTIVATION: u32 = 1;
@@ -124,6 +124,13 @@ pub enum ClusterMessage {
     },
     /// Hop times and bytes of my connections, for whoever asks me for the cluster's state.
     Report(Vec<LinkReport>),
+    /// How long my steps of that placement take: stage 0 plans by it.
+    Steps {
+        /// Which.
+        placement_epoch: u64,
+        /// By size.
+        counts: Vec<StepCount>,
+    },
 }
 
 /// See [`ClusterMessage::Record`].

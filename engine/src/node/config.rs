@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use super::ModelChoice;
 pub use crate::cluster::{ByHand, Goal};
 use crate::fabric::InterfaceChoice;
-pub use crate::weights::WeightsChoice;
+pub use crate::{scheduler::Policy, weights::WeightsChoice};
 
 /// The port that nodes listen on for each other, unless told otherwise.
 pub const LISTEN_PORT: u16 = 52416;
@@ -45,6 +45,8 @@ pub struct NodeConfig {
     pub trust: TrustChoice,
     /// Whether frames are sealed.
     pub encrypt: EncryptChoice,
+    /// How steps are made up, where this node holds layer 0.
+    pub policy: Policy,
     /// `address:port` of this node's HTTP API, as shown to peers.
     pub api: String,
 }

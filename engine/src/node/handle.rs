@@ -87,6 +87,24 @@ pub struct NodeView {
     pub weight_bytes_read: u64,
     /// `idle`, `loading`, `ready`, `suspected` or `lost`.
     pub state: String,
+    /// How long its steps have taken since its layers were loaded, by size.
+    #[serde(default)]
+    pub steps: Vec<StepView>,
+}
+
+/// Steps of one size on one node.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StepView {
+    /// `decode`: one row of each sequence; `prompt`: a part of a prompt is among the rows.
+    pub kind: String,
+    /// Rows of the step.
+    pub rows: u32,
+    /// How many such steps.
+    pub count: u64,
+    /// Milliseconds of one on average.
+    pub mean_ms: f64,
+    /// Milliseconds of one lately.
+    pub recent_ms: f64,
 }
 
 /// One direction of one connection.

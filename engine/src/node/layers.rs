@@ -52,6 +52,7 @@ impl Node {
         (self.stage0, self.pending) = (None, None);
         self.first = Some(placed.placement.first());
         self.loading_bytes = 0;
+        self.steps.clear();
         let placement = &placed.placement;
         let Some(position) = placement.position(self.node) else {
             return self.job(Job::Unload);
@@ -77,7 +78,8 @@ impl Node {
                 let route = Route { before, after };
                 if placement.first() == self.node {
                     let stages = placement.assignments().len();
-                    let scheduler = Scheduler::new(stages, worker::chunk_tokens(hidden));
+                    let scheduler =
+                        Scheduler::new(self.policy, stages, worker::chunk_tokens(hidden));
                     self.stage0 = Some(Stage0 {
                         epoch: placed.epoch,
                         scheduler,

@@ -16,10 +16,12 @@ mod view;
 use std::path::PathBuf;
 
 pub use config::{
-    ByHand, EncryptChoice, Goal, LISTEN_PORT, NodeConfig, NodesWanted, TrustChoice, WeightsChoice,
+    ByHand, EncryptChoice, Goal, LISTEN_PORT, NodeConfig, NodesWanted, Policy, TrustChoice,
+    WeightsChoice,
 };
 pub use handle::{
     ClusterView, Command, HopView, LinkView, ModelChoice, NodeHandle, NodePort, NodeView, Shared,
+    StepView,
 };
 pub use start::start;
 

@@ -65,6 +65,9 @@ impl Node {
                 }
                 return;
             }
+            ClusterMessage::Steps { placement_epoch, counts } => {
+                return self.handle_steps(from, placement_epoch, counts);
+            }
             ClusterMessage::Report(report) => {
                 self.reports.insert(from, report);
                 return;

@@ -24,6 +24,7 @@ use crate::{
         messages::{self, ClusterMessage},
     },
     request::GenerateError,
+    scheduler::{Policy, times::StepCount},
     stage::worker::{Job, WorkerEvent},
 };
 
@@ -34,6 +35,7 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) struct Node {
     pub(super) node: NodeId,
+    pub(super) policy: Policy,
     pub(super) name: String,
     pub(super) models: Models,
     pub(super) cluster: Cluster,
@@ -51,6 +53,8 @@ pub(super) struct Node {
     pub(super) own_links: Vec<messages::LinkReport>,
     pub(super) reports: HashMap<NodeId, Vec<messages::LinkReport>>,
     pub(super) reported: Instant,
+    /// How long steps take on the stages of the placement, as far as they have said so.
+    pub(super) steps: HashMap<NodeId, Vec<StepCount>>,
 }
 
 impl Node {
@@ -125,6 +129,12 @@ impl Node {
             self.reported = Instant::now();
             self.own_links = view::own_links(&self.fabric);
             self.fabric.broadcast(&ClusterMessage::Report(self.own_links.clone()));
+            if let (Some(placed), Some(counts)) =
+                (self.cluster.placed(), self.steps.get(&self.node))
+            {
+                let (placement_epoch, counts) = (placed.epoch, counts.clone());
+                self.fabric.broadcast(&ClusterMessage::Steps { placement_epoch, counts });
+            }
             if let Some(reminder) = self.cluster.reminder() {
                 self.fabric.broadcast(&reminder);
             }

@@ -4,10 +4,11 @@ use super::run::Node;
 use crate::{
     fabric::{
         Lane, NodeId,
-        messages::{self, Submit, TokenMessage},
+        messages::{self, ClusterMessage, Submit, TokenMessage},
     },
     request::RequestId,
     sampler,
+    scheduler::times::StepCount,
     stage::worker::{Job, WorkerEvent},
 };
 
@@ -102,7 +103,21 @@ impl Node {
                 self.act(actions);
                 self.publish();
             }
+            WorkerEvent::StepTimes { epoch, counts } => {
+                self.handle_steps(self.node, epoch, counts.clone());
+                if let Some(first) = self.first.filter(|&first| first != self.node) {
+                    self.tell(first, &ClusterMessage::Steps { placement_epoch: epoch, counts });
+                }
+            }
             WorkerEvent::Misbehaved { node, what } => self.cut_off(node, &what),
+        }
+    }
+
+    /// How long a stage's steps take.
+    pub(super) fn handle_steps(&mut self, node: NodeId, epoch: u64, counts: Vec<StepCount>) {
+        let placed = self.cluster.placed().filter(|placed| placed.epoch == epoch);
+        if placed.is_some_and(|placed| placed.placement.position(node).is_some()) {
+            self.steps.insert(node, counts);
         }
     }
 

@@ -85,6 +85,7 @@ pub fn start(config: NodeConfig) -> Result<(NodeHandle, thread::JoinHandle<()>),
     let wish = Wish { nodes, goal: config.goal, by_hand: config.layers.clone() };
     let mut node = Node {
         node,
+        policy: config.policy,
         name: config.name.clone(),
         models: Models::new(&config.data, policy),
         cluster: Cluster::new(record, wish),
@@ -100,6 +101,7 @@ pub fn start(config: NodeConfig) -> Result<(NodeHandle, thread::JoinHandle<()>),
         own_links: Vec::new(),
         reports: HashMap::new(),
         reported: Instant::now(),
+        steps: HashMap::new(),
     };
     if let Some(model) = wanted {
         node.want(model);

@@ -1,6 +1,6 @@
 //! The cluster as this node sees it.
 
-use super::{ClusterView, HopView, LinkView, NodeView, run::Node};
+use super::{ClusterView, HopView, LinkView, NodeView, StepView, run::Node};
 use crate::{
     cluster::{Phase, epoch_count},
     fabric::{
@@ -8,6 +8,7 @@ use crate::{
         messages::{LinkReport, Record},
     },
     layers::LayerRange,
+    scheduler::times::{StepCount, StepKind},
 };
 
 /// This node's connections. Not for every tick: it reads each connection's histograms.
@@ -102,6 +103,21 @@ fn node_view(node: &Node, id: NodeId, record: &Record) -> NodeView {
         layers: assignment,
         weight_bytes_read: loaded.unwrap_or(loading),
         state: state.to_owned(),
+        steps: node.steps.get(&id).into_iter().flatten().map(step_view).collect(),
+    }
+}
+
+fn step_view(step: &StepCount) -> StepView {
+    let kind = match step.kind {
+        StepKind::Decode => "decode",
+        StepKind::Prompt => "prompt",
+    };
+    StepView {
+        kind: kind.to_owned(),
+        rows: step.rows,
+        count: step.count,
+        mean_ms: step.total_us as f64 / 1e3 / step.count.max(1) as f64,
+        recent_ms: f64::from(step.recent_us) / 1e3,
     }
 }
 

@@ -29,7 +29,10 @@ use crate::{
     mlx::ArrayRegion,
     request::TokenLogprobs,
     sampler::{Sampler, Scratch},
-    scheduler::Step,
+    scheduler::{
+        Step,
+        times::{StepCount, StepKind, StepTimes},
+    },
     weights::{ModelFolder, Precision},
 };
 
@@ -50,6 +53,9 @@ pub fn chunk_tokens(hidden: usize) -> usize {
     let fits = ACTIVATION_BULK_BYTES_MAX / (hidden.max(1) * size_of::<f32>());
     fits.clamp(1, crate::scheduler::PREFILL_CHUNK_TOKENS)
 }
+
+/// How often the worker says how long its steps take.
+const TIMES_EVERY: Duration = Duration::from_millis(100);
 
 /// What the worker is asked.
 pub enum Job {
@@ -119,6 +125,13 @@ pub enum WorkerEvent {
         /// What to tell it and stage 0.
         message: TokenMessage,
     },
+    /// How long steps take on this stage.
+    StepTimes {
+        /// The placement.
+        epoch: u64,
+        /// Since its layers were loaded.
+        counts: Vec<StepCount>,
+    },
     /// A neighbour sent what no node sends.
     Misbehaved {
         /// Who.
@@ -151,6 +164,8 @@ struct Loaded {
     stage: Stage,
     route: Route,
     open: HashMap<u64, Open>,
+    times: StepTimes,
+    times_told: Instant,
 }
 
 /// Starts the worker. It ends when `jobs` is closed.
@@ -252,7 +267,14 @@ impl Worker {
                 self.post_receives(before)?;
             }
             let bytes_read = stage.bytes_read();
-            self.loaded = Some(Loaded { epoch, stage, route, open: HashMap::new() });
+            self.loaded = Some(Loaded {
+                epoch,
+                stage,
+                route,
+                open: HashMap::new(),
+                times: StepTimes::default(),
+                times_told: Instant::now(),
+            });
             Ok(bytes_read)
         });
         self.report(WorkerEvent::Loaded { epoch, result });
@@ -433,11 +455,30 @@ impl Worker {
         if rows.iter().all(|own| !loaded.open.contains_key(&own.sequence)) {
             return;
         }
+        let begun = Instant::now();
         match loaded.stage.step(input, rows) {
-            Ok(StageOutput::Hidden(hidden)) => self.send_activation(hidden, rows, number),
-            Ok(StageOutput::Logits(Some(logits))) => self.sample(&logits, rows),
-            Ok(StageOutput::Logits(None)) => {}
+            Ok(StageOutput::Hidden(hidden)) => {
+                self.took(rows, begun.elapsed());
+                self.send_activation(hidden, rows, number);
+            }
+            Ok(StageOutput::Logits(Some(logits))) => {
+                self.sample(&logits, rows);
+                self.took(rows, begun.elapsed());
+            }
+            Ok(StageOutput::Logits(None)) => self.took(rows, begun.elapsed()),
             Err(error) => self.give_up(rows, &error),
+        }
+    }
+
+    fn took(&mut self, rows: &[Rows], took: Duration) {
+        let Some(loaded) = &mut self.loaded else { return };
+        let decode = rows.iter().all(|own| own.count == 1);
+        let kind = if decode { StepKind::Decode } else { StepKind::Prompt };
+        loaded.times.record(kind, rows.iter().map(|own| own.count).sum(), took);
+        if loaded.times_told.elapsed() >= TIMES_EVERY {
+            loaded.times_told = Instant::now();
+            let (epoch, counts) = (loaded.epoch, loaded.times.counts());
+            self.report(WorkerEvent::StepTimes { epoch, counts });
         }
     }
 

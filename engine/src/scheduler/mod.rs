@@ -7,6 +7,8 @@
 //! step together, but no more than their share per stage: on a ring of three stages a third of them,
 //! so that each stage has something to do.
 
+pub mod times;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::request::RequestId;
@@ -17,6 +19,19 @@ pub const PREFILL_CHUNK_TOKENS: usize = 512;
 pub const STEP_SEQUENCES_MAX: usize = 64;
 /// Most sequences at once.
 pub const SEQUENCES_MAX: usize = 256;
+
+/// How steps are made up, as the user wants it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Policy {
+    /// Most sequences in one step: at least 1.
+    pub step_sequences: usize,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { step_sequences: STEP_SEQUENCES_MAX }
+    }
+}
 
 /// Rows of one sequence in a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +68,7 @@ struct Sequence {
 /// See the module.
 #[derive(Debug)]
 pub struct Scheduler {
+    policy: Policy,
     stages: usize,
     chunk_tokens: usize,
     steps: u64,
@@ -72,8 +88,9 @@ impl Scheduler {
     /// A scheduler for a ring of `stages` stages, whose prompts go in chunks of `chunk_tokens`
     /// tokens (both at least 1).
     #[must_use]
-    pub fn new(stages: usize, chunk_tokens: usize) -> Self {
+    pub fn new(policy: Policy, stages: usize, chunk_tokens: usize) -> Self {
         Self {
+            policy,
             stages: stages.max(1),
             chunk_tokens: chunk_tokens.max(1),
             steps: 0,
@@ -163,7 +180,11 @@ impl Scheduler {
     }
 
     fn decode_batch(&mut self) -> Vec<StepRows> {
-        let share = self.sequences.len().div_ceil(self.stages).clamp(1, STEP_SEQUENCES_MAX);
+        let share = self
+            .sequences
+            .len()
+            .div_ceil(self.stages)
+            .clamp(1, self.policy.step_sequences.clamp(1, STEP_SEQUENCES_MAX));
         let mut rows = Vec::new();
         while rows.len() < share
             && let Some((id, token)) = self.decode.pop_front()
@@ -190,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_prompt_goes_in_chunks_and_only_the_last_wants_a_token() {
-        let mut scheduler = Scheduler::new(1, PREFILL_CHUNK_TOKENS);
+        let mut scheduler = Scheduler::new(Policy::default(), 1, PREFILL_CHUNK_TOKENS);
         scheduler.handle_submit(RequestId(1), 0, &prompt(PREFILL_CHUNK_TOKENS + 3)).unwrap();
         let first = scheduler.next_step().unwrap().rows.remove(0);
         let second = scheduler.next_step().unwrap().rows.remove(0);
@@ -205,7 +226,7 @@ mod tests {
 
     #[test]
     fn decoding_goes_on_between_the_chunks_of_a_long_prompt() {
-        let mut scheduler = Scheduler::new(1, PREFILL_CHUNK_TOKENS);
+        let mut scheduler = Scheduler::new(Policy::default(), 1, PREFILL_CHUNK_TOKENS);
         scheduler.handle_submit(RequestId(1), 0, &prompt(2)).unwrap();
         scheduler.next_step().unwrap();
         scheduler.handle_submit(RequestId(2), 0, &prompt(4 * PREFILL_CHUNK_TOKENS)).unwrap();
@@ -219,7 +240,7 @@ mod tests {
 
     #[test]
     fn ready_sequences_share_a_step_but_leave_some_for_the_other_stages() {
-        let mut scheduler = Scheduler::new(2, PREFILL_CHUNK_TOKENS);
+        let mut scheduler = Scheduler::new(Policy::default(), 2, PREFILL_CHUNK_TOKENS);
         for id in 1..=4 {
             scheduler.handle_submit(RequestId(id), 0, &prompt(2)).unwrap();
             scheduler.next_step().unwrap();
@@ -234,7 +255,7 @@ mod tests {
 
     #[test]
     fn what_ended_or_was_started_again_is_not_scheduled() {
-        let mut scheduler = Scheduler::new(1, PREFILL_CHUNK_TOKENS);
+        let mut scheduler = Scheduler::new(Policy::default(), 1, PREFILL_CHUNK_TOKENS);
         scheduler.handle_submit(RequestId(1), 1, &prompt(2)).unwrap();
         scheduler.next_step().unwrap();
         scheduler.handle_token(RequestId(1), 0, 5);
@@ -247,7 +268,7 @@ mod tests {
 
     #[test]
     fn there_is_an_end_to_how_many() {
-        let mut scheduler = Scheduler::new(1, PREFILL_CHUNK_TOKENS);
+        let mut scheduler = Scheduler::new(Policy::default(), 1, PREFILL_CHUNK_TOKENS);
         for id in 0..SEQUENCES_MAX as u64 {
             scheduler.handle_submit(RequestId(id), 0, &prompt(1)).unwrap();
         }

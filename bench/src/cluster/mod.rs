@@ -1,0 +1,156 @@
+//! `tbbench cluster`: one node against a ring of them, each with a share of a processor that it can
+//! neither exceed nor save up, joined by cables of this machine's own kernel. All in one run, in
+//! turns.
+//!
+//! | file | question |
+//! |---|---|
+//! | `lab`, `quota`, `child` | what is a machine here? |
+//! | `nodes`, `client` | who serves, who asks, and when did which token come? |
+//! | `synthetic` | what would a ring gain that has nothing to gain? |
+//! | `profile` | where does the time go? |
+//! | `measures` | what is asked of one node and of the ring? |
+//! | `report` | what is shown? |
+
+mod child;
+mod client;
+mod lab;
+mod measures;
+mod nodes;
+mod profile;
+mod quota;
+mod report;
+pub(crate) mod synthetic;
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, ensure};
+
+use self::{
+    lab::Lab,
+    measures::{Load, Measured},
+    nodes::{Cluster, Setup},
+    quota::{PERIOD_US_MAX, Quota},
+    report::{Control, Report},
+};
+
+/// What `tbbench cluster` is told.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Folder of the model.
+    #[arg(long, default_value = ".exo/data/models/smollm2-135m-instruct")]
+    model: PathBuf,
+    /// The `exo-node` program [default: the one beside this program].
+    #[arg(long, value_name = "FILE")]
+    exo_node: Option<PathBuf>,
+    /// How often each side is measured, in turns.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=100))]
+    repeats: u64,
+    /// Only these questions: one-per-step, saturation, same, single.
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    only: Vec<String>,
+    /// What each node of the ring offers: layers go by it.
+    #[arg(long, value_name = "SIZE,…", value_delimiter = ',',
+          default_value = "1300MiB,1200MiB,500MiB")]
+    memory: Vec<String>,
+    /// The share of a processor that each node gets.
+    #[arg(long, default_value_t = 0.5)]
+    share: f64,
+    /// Length of the period in which it gets that, in microseconds: at most 2000.
+    #[arg(long, default_value_t = PERIOD_US_MAX)]
+    period_us: u64,
+    /// Sequences in one step of the single node when it is full.
+    #[arg(long, default_value_t = 16)]
+    batch: usize,
+    /// Tokens of each request.
+    #[arg(long, default_value_t = 48)]
+    tokens: usize,
+    /// More words for every node's command line.
+    #[arg(long, value_name = "WORD", allow_hyphen_values = true)]
+    with: Vec<String>,
+    /// Where logs are kept [default: nowhere].
+    #[arg(long, value_name = "DIR")]
+    logs: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    ensure!(
+        args.period_us <= PERIOD_US_MAX,
+        "--period-us {}: a longer period than {PERIOD_US_MAX} µs lends a waiting node time",
+        args.period_us
+    );
+    ensure!(args.memory.len() >= 2, "--memory: a ring is two nodes at least");
+    ensure!(args.batch >= 2 && args.tokens >= 8, "nothing to measure");
+    measures::known(&args.only)?;
+    crate::interrupt::catch()?;
+    let kept = tempfile::tempdir()?;
+    let folder = args.logs.clone().unwrap_or_else(|| kept.path().to_owned());
+    std::fs::create_dir_all(&folder)?;
+    let beside = || Some(std::env::current_exe().ok()?.with_file_name("exo-node"));
+    let node = args.exo_node.clone().or_else(beside).context("where is exo-node?")?;
+    ensure!(
+        node.is_file(),
+        "{}: no such program; hint: cargo build --release -p exo-engine, or --exo-node FILE",
+        node.display()
+    );
+    let setup = Setup {
+        node: std::path::absolute(node)?,
+        model: std::path::absolute(&args.model)?,
+        share: args.share,
+        period_us: args.period_us,
+        folder: std::path::absolute(&folder)?,
+    };
+    let report = measure(args, &setup)?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        report.print();
+    }
+    if let Some(why) = &report.void {
+        anyhow::bail!("these figures are void: {why}");
+    }
+    Ok(())
+}
+
+fn measure(args: &Args, setup: &Setup) -> anyhow::Result<Report> {
+    let stages = args.memory.len();
+    eprintln!("starting one node and a ring of {stages}");
+    let mut alone = Cluster::start(setup, "alone", &["2GiB".to_owned()], &args.with)?;
+    let mut ring = Cluster::start(setup, "ring", &args.memory, &args.with)?;
+    let load = Load { batch: args.batch, tokens: args.tokens, stages };
+    let mut loads = measures::all(load);
+    loads.retain(|load| args.only.is_empty() || args.only.iter().any(|id| id == load.id));
+    let mut one_per_step = None;
+    if loads.iter().any(|load| load.one_per_step) {
+        let mut more = args.with.clone();
+        more.extend(["--step-sequences".to_owned(), "1".to_owned()]);
+        one_per_step = Some(Cluster::start(setup, "single", &args.memory, &more)?);
+    }
+    let control_lab = Lab::new("control", stages)?;
+    let quotas: Vec<Quota> = (0..stages)
+        .map(|stage| Quota::new(&format!("control-{stage}"), args.share, args.period_us))
+        .collect::<anyhow::Result<_>>()?;
+    let work = synthetic::calibrate();
+    let mut control = Control::default();
+    let mut measured: Vec<Measured> = loads.into_iter().map(Measured::new).collect();
+    // The first round warms up: page cache, allocator, what the scheduler knows of step times.
+    for round in 0..=args.repeats {
+        let warm_up = if round == 0 { " (warm-up)" } else { "" };
+        eprintln!("round {round} of {}{warm_up}", args.repeats);
+        let synthetic = synthetic::measure(&control_lab, &quotas, work, &setup.folder)?;
+        if round > 0 {
+            control.push(&synthetic);
+        }
+        for one in &mut measured {
+            ensure!(!crate::interrupt::came(), "interrupted in round {round}");
+            let ring = if one.load.one_per_step { one_per_step.as_ref() } else { Some(&ring) };
+            let ring = ring.context("no ring of one sequence per step")?;
+            one.measure(&alone, ring, round)?;
+        }
+        alone.must_live()?;
+        ring.must_live()?;
+    }
+    Ok(Report::new(args.share, args.period_us, control, measured))
+}

@@ -1,0 +1,170 @@
+//! `exo-node` processes, each on a machine and under a quota of its own.
+
+use std::{
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+
+use super::{
+    child::Running,
+    client::{self, Ask, Heard},
+    lab::{INTERFACE, Lab},
+    quota::{Met, Quota},
+};
+
+const NODE_PORT: u16 = 52_416;
+const API_PORT: u16 = 52_415;
+/// Reading the weights under a quota takes its time.
+const READY_PATIENCE: Duration = Duration::from_secs(300);
+
+/// What every node of a run has in common.
+pub(super) struct Setup {
+    /// The `exo-node` program.
+    pub(super) node: PathBuf,
+    pub(super) model: PathBuf,
+    /// Of one processor, for each node.
+    pub(super) share: f64,
+    pub(super) period_us: u64,
+    /// Logs and data.
+    pub(super) folder: PathBuf,
+}
+
+/// A model over some nodes. Fields in the order in which they have to go.
+pub(super) struct Cluster {
+    nodes: Vec<Running>,
+    quotas: Vec<Quota>,
+    lab: Lab,
+    model: String,
+}
+
+impl Cluster {
+    /// Starts a node for each of `memories`, which shape the split, and waits until all are ready.
+    pub(super) fn start(
+        setup: &Setup,
+        tag: &str,
+        memories: &[String],
+        more: &[String],
+    ) -> anyhow::Result<Self> {
+        let lab = Lab::new(tag, memories.len())?;
+        let folder = setup.folder.join(tag);
+        std::fs::create_dir_all(&folder)?;
+        let key = folder.join("key");
+        crate::engine::write_key(&key)?;
+        let mut cluster =
+            Self { nodes: Vec::new(), quotas: Vec::new(), lab, model: String::new() };
+        for (machine, memory) in memories.iter().enumerate() {
+            let quota = Quota::new(&format!("{tag}-{machine}"), setup.share, setup.period_us)?;
+            let mut words = cluster.lab.within(machine);
+            words.extend(arguments(setup, machine, memory, memories.len(), &key));
+            words.extend(more.iter().cloned());
+            let data = folder.join(format!("node{machine}"));
+            let mut command = quota.command(&words);
+            command
+                .env("OPENBLAS_NUM_THREADS", "1")
+                .env("EXO_DATA", &data)
+                .env("NO_COLOR", "1")
+                .env_remove("EXO_CLUSTER_KEY_FILE")
+                .env_remove("EXO_API_KEY");
+            let log = folder.join(format!("node{machine}.log"));
+            cluster.quotas.push(quota);
+            cluster.nodes.push(Running::start(command, &log)?);
+        }
+        for machine in 0..memories.len() {
+            cluster.wait_ready(machine)?;
+        }
+        let models = cluster.get(0, "/v1/models")?;
+        let name = models["data"][0]["id"].as_str().context("no model is served")?;
+        name.clone_into(&mut cluster.model);
+        Ok(cluster)
+    }
+
+    fn wait_ready(&mut self, machine: usize) -> anyhow::Result<()> {
+        let deadline = Instant::now() + READY_PATIENCE;
+        loop {
+            let view = self.get(machine, "/v1/cluster").unwrap_or_default();
+            if view["state"] == "ready" {
+                return Ok(());
+            }
+            ensure!(view["state"] != "failed", "the model cannot be placed: {}", view["reason"]);
+            ensure!(Instant::now() < deadline, "not ready in time: {}", view["reason"]);
+            self.must_live()?;
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    pub(super) fn must_live(&mut self) -> anyhow::Result<()> {
+        self.nodes.iter_mut().try_for_each(Running::must_live)
+    }
+
+    pub(super) fn get(&self, machine: usize, path: &str) -> anyhow::Result<Value> {
+        self.lab.on(machine, || client::get(API_PORT, path))
+    }
+
+    /// A request to any node of this cluster.
+    pub(super) fn ask(&self, prompt: Vec<u32>, tokens: usize) -> Ask {
+        Ask { port: API_PORT, model: self.model.clone(), prompt, tokens }
+    }
+
+    /// Runs requests at the same time, each node being the entry of its share of them.
+    pub(super) fn together(&self, asks: &[Ask]) -> anyhow::Result<Vec<Heard>> {
+        let nodes = self.nodes.len();
+        let parts: Vec<Vec<Ask>> = (0..nodes)
+            .map(|node| asks.iter().skip(node).step_by(nodes).cloned().collect())
+            .collect();
+        thread::scope(|scope| {
+            let threads: Vec<_> = parts
+                .iter()
+                .enumerate()
+                .map(|(node, part)| {
+                    scope.spawn(move || self.lab.on(node, || client::together(part)))
+                })
+                .collect();
+            let mut heard = Vec::with_capacity(asks.len());
+            for thread in threads {
+                heard.extend(thread.join().expect("a client's thread does not panic")?);
+            }
+            Ok(heard)
+        })
+    }
+
+    /// Runs requests one after the other.
+    pub(super) fn in_turn(&self, asks: &[Ask]) -> anyhow::Result<Vec<Heard>> {
+        self.lab.on(0, || asks.iter().map(client::stream).collect())
+    }
+
+    /// How often each node's quota was met.
+    pub(super) fn met(&self) -> Vec<Met> {
+        self.quotas.iter().map(Quota::met).collect()
+    }
+}
+
+fn arguments(
+    setup: &Setup,
+    machine: usize,
+    memory: &str,
+    nodes: usize,
+    key: &Path,
+) -> Vec<String> {
+    let text = |path: &Path| path.display().to_string();
+    let mut words = vec![text(&setup.node), "serve".into()];
+    let mut add = |flag: &str, value: String| words.extend([flag.to_owned(), value]);
+    add("--name", format!("node{machine}"));
+    add("--interface", INTERFACE.into());
+    add("--listen", NODE_PORT.to_string());
+    add("--api", format!("127.0.0.1:{API_PORT}"));
+    add("--model", text(&setup.model));
+    add("--memory", memory.to_owned());
+    add("--nodes", nodes.to_string());
+    add("--cluster-key-file", text(key));
+    // A cable's frames are not sealed, and this stands for a cable.
+    add("--encrypt", "off".into());
+    for before in 0..machine {
+        add("--peer", format!("{}:{NODE_PORT}", Lab::address(before)));
+    }
+    words.push("--no-discovery".into());
+    words
+}
