@@ -14,8 +14,8 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use exo_engine::{
     node::{
-        self, EncryptChoice, Goal, ModelChoice, NodeConfig, NodeHandle, NodesWanted, TrustChoice,
-        WeightsChoice,
+        self, EncryptChoice, Goal, ModelChoice, NodeConfig, NodeHandle, NodesWanted, Policy,
+        TrustChoice, WeightsChoice,
     },
     request::{GenerateEvent, GenerateRequest, Sampling},
 };
@@ -256,6 +256,7 @@ impl Ours {
             cluster_key_file: Some(key),
             trust: TrustChoice::None,
             encrypt: EncryptChoice::Auto,
+            policy: Policy::default(),
             api: String::new(),
         })?;
         let deadline = Instant::now() + Duration::from_secs(120);
@@ -341,7 +342,7 @@ impl Ours {
     }
 }
 
-fn write_key(path: &Path) -> anyhow::Result<()> {
+pub(crate) fn write_key(path: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     let mut file =
         std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;

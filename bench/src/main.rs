@@ -10,9 +10,12 @@
 //! | `peers` | how do we stand beside others, in one run? |
 //! | `namespace`, `job` | where is that measured, and by which programs? |
 //! | `emulator` | what would another link do? |
+//! | `cluster` | one node against a ring of them? |
 //! | `engine`, `step` | one node against mlx-lm, and one stage by itself? |
 //! | `figures`, `histogram`, `process` | how are values kept and told? |
 
+#[cfg(all(target_os = "linux", feature = "engine"))]
+mod cluster;
 mod commands;
 #[cfg(target_os = "linux")]
 mod emulator;
@@ -78,6 +81,14 @@ enum Command {
     /// BLAS, same threads.
     #[cfg(feature = "engine")]
     Engine(engine::Args),
+    /// One node against a ring of them, each with a share of a processor that it cannot exceed, in
+    /// network namespaces of this machine (Linux, root).
+    #[cfg(all(target_os = "linux", feature = "engine"))]
+    Cluster(cluster::Args),
+    /// One process of `cluster`'s control.
+    #[cfg(all(target_os = "linux", feature = "engine"))]
+    #[command(hide = true)]
+    Synthetic(cluster::synthetic::Args),
 }
 
 fn main() -> ExitCode {
@@ -104,5 +115,9 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Lab(args) => commands::lab::run(&args),
         #[cfg(feature = "engine")]
         Command::Engine(args) => engine::run(&args),
+        #[cfg(all(target_os = "linux", feature = "engine"))]
+        Command::Cluster(args) => cluster::run(&args),
+        #[cfg(all(target_os = "linux", feature = "engine"))]
+        Command::Synthetic(args) => cluster::synthetic::run(&args),
     }
 }

@@ -13,8 +13,7 @@ use exo_engine::{
     layers::LayerRange,
     node::{
         self, ClusterView, EncryptChoice, Goal, ModelChoice, NodeConfig, NodeHandle, NodesWanted,
-        Policy,
-        TrustChoice, WeightsChoice,
+        Policy, TrustChoice, WeightsChoice,
     },
     request::{FinishReason, GenerateError, GenerateEvent, GenerateRequest, Generation, Sampling},
 };

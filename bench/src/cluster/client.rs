@@ -104,9 +104,9 @@ pub(super) fn stream(ask: &Ask) -> anyhow::Result<Heard> {
 pub(super) fn together(asks: &[Ask]) -> anyhow::Result<Vec<Heard>> {
     thread::scope(|scope| {
         let threads: Vec<_> = asks.iter().map(|ask| scope.spawn(move || stream(ask))).collect();
-        let ended = threads.into_iter().map(|thread| {
-            thread.join().unwrap_or_else(|_| bail!("a client's thread panicked"))
-        });
+        let ended = threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|_| bail!("a client's thread panicked")));
         ended.collect()
     })
 }

@@ -70,7 +70,10 @@ pub(super) fn all(load: Load) -> Vec<Question> {
             "saturation",
             [batch, stages * batch],
             2.5,
-            format!("steps of {batch}: {batch} requests on one node, {} on the ring", stages * batch),
+            format!(
+                "steps of {batch}: {batch} requests on one node, {} on the ring",
+                stages * batch
+            ),
         ),
     ]
 }
@@ -154,7 +157,8 @@ pub(super) fn prompt(salt: u32, number: u32, tokens: usize) -> Vec<u32> {
     let mut state = u64::from(salt) << 32 | u64::from(number) | 1;
     let mut next = || {
         // Knuth's multiplier: spread is all that is asked of it.
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         500 + ((state >> 33) % 20_000) as u32
     };
     (0..tokens).map(|_| next()).collect()
@@ -166,9 +170,8 @@ mod tests {
 
     #[test]
     fn no_two_prompts_begin_alike() {
-        let mut firsts: Vec<_> = (0..200)
-            .flat_map(|salt| (0..48).map(move |number| prompt(salt, number, 3)))
-            .collect();
+        let mut firsts: Vec<_> =
+            (0..200).flat_map(|salt| (0..48).map(move |number| prompt(salt, number, 3))).collect();
         firsts.sort();
         firsts.dedup();
         assert_eq!(firsts.len(), 200 * 48);

@@ -48,10 +48,10 @@ pub(crate) struct Args {
     /// Only these questions: one-per-step, saturation, same, single.
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     only: Vec<String>,
-    /// What each node of the ring offers: layers go by it.
-    #[arg(long, value_name = "SIZE,…", value_delimiter = ',',
-          default_value = "1300MiB,1200MiB,500MiB")]
-    memory: Vec<String>,
+    /// Layers of each node of the ring, in order. (The default is for SmolLM2: its head weighs as much
+    /// as eight of its layers.)
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "13,12,5")]
+    layers: Vec<u32>,
     /// The share of a processor that each node gets.
     #[arg(long, default_value_t = 0.5)]
     share: f64,
@@ -81,10 +81,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         "--period-us {}: a longer period than {PERIOD_US_MAX} µs lends a waiting node time",
         args.period_us
     );
-    ensure!(args.memory.len() >= 2, "--memory: a ring is two nodes at least");
+    ensure!(
+        args.layers.len() >= 2 && args.layers.iter().all(|&layers| layers > 0),
+        "--layers: a ring is two nodes at least, each with a layer"
+    );
     ensure!(args.batch >= 2 && args.tokens >= 8, "nothing to measure");
     measures::known(&args.only)?;
-    crate::interrupt::catch()?;
+    crate::job::catch_interrupts()?;
     let kept = tempfile::tempdir()?;
     let folder = args.logs.clone().unwrap_or_else(|| kept.path().to_owned());
     std::fs::create_dir_all(&folder)?;
@@ -115,10 +118,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 fn measure(args: &Args, setup: &Setup) -> anyhow::Result<Report> {
-    let stages = args.memory.len();
+    let stages = args.layers.len();
     eprintln!("starting one node and a ring of {stages}");
-    let mut alone = Cluster::start(setup, "alone", &["2GiB".to_owned()], &args.with)?;
-    let mut ring = Cluster::start(setup, "ring", &args.memory, &args.with)?;
+    let mut alone = Cluster::start(setup, "alone", &[args.layers.iter().sum()], &args.with)?;
+    let mut ring = Cluster::start(setup, "ring", &args.layers, &args.with)?;
     let load = Load { batch: args.batch, tokens: args.tokens, stages };
     let mut loads = measures::all(load);
     loads.retain(|load| args.only.is_empty() || args.only.iter().any(|id| id == load.id));
@@ -126,7 +129,7 @@ fn measure(args: &Args, setup: &Setup) -> anyhow::Result<Report> {
     if loads.iter().any(|load| load.one_per_step) {
         let mut more = args.with.clone();
         more.extend(["--step-sequences".to_owned(), "1".to_owned()]);
-        one_per_step = Some(Cluster::start(setup, "single", &args.memory, &more)?);
+        one_per_step = Some(Cluster::start(setup, "single", &args.layers, &more)?);
     }
     let control_lab = Lab::new("control", stages)?;
     let quotas: Vec<Quota> = (0..stages)
@@ -144,7 +147,7 @@ fn measure(args: &Args, setup: &Setup) -> anyhow::Result<Report> {
             control.push(&synthetic);
         }
         for one in &mut measured {
-            ensure!(!crate::interrupt::came(), "interrupted in round {round}");
+            ensure!(!crate::job::interrupted(), "interrupted in round {round}");
             let ring = if one.load.one_per_step { one_per_step.as_ref() } else { Some(&ring) };
             let ring = ring.context("no ring of one sequence per step")?;
             one.measure(&alone, ring, round)?;

@@ -18,6 +18,7 @@ use super::{
 
 const NODE_PORT: u16 = 52_416;
 const API_PORT: u16 = 52_415;
+const MEMORY: &str = "2GiB";
 /// Reading the weights under a quota takes its time.
 const READY_PATIENCE: Duration = Duration::from_secs(300);
 
@@ -42,24 +43,23 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    /// Starts a node for each of `memories`, which shape the split, and waits until all are ready.
+    /// Starts a node for each of `layers`, and waits until all are ready.
     pub(super) fn start(
         setup: &Setup,
         tag: &str,
-        memories: &[String],
+        layers: &[u32],
         more: &[String],
     ) -> anyhow::Result<Self> {
-        let lab = Lab::new(tag, memories.len())?;
+        let lab = Lab::new(tag, layers.len())?;
         let folder = setup.folder.join(tag);
         std::fs::create_dir_all(&folder)?;
         let key = folder.join("key");
         crate::engine::write_key(&key)?;
-        let mut cluster =
-            Self { nodes: Vec::new(), quotas: Vec::new(), lab, model: String::new() };
-        for (machine, memory) in memories.iter().enumerate() {
+        let mut cluster = Self { nodes: Vec::new(), quotas: Vec::new(), lab, model: String::new() };
+        for machine in 0..layers.len() {
             let quota = Quota::new(&format!("{tag}-{machine}"), setup.share, setup.period_us)?;
             let mut words = cluster.lab.within(machine);
-            words.extend(arguments(setup, machine, memory, memories.len(), &key));
+            words.extend(arguments(setup, machine, layers, &key));
             words.extend(more.iter().cloned());
             let data = folder.join(format!("node{machine}"));
             let mut command = quota.command(&words);
@@ -73,7 +73,7 @@ impl Cluster {
             cluster.quotas.push(quota);
             cluster.nodes.push(Running::start(command, &log)?);
         }
-        for machine in 0..memories.len() {
+        for machine in 0..layers.len() {
             cluster.wait_ready(machine)?;
         }
         let models = cluster.get(0, "/v1/models")?;
@@ -142,13 +142,7 @@ impl Cluster {
     }
 }
 
-fn arguments(
-    setup: &Setup,
-    machine: usize,
-    memory: &str,
-    nodes: usize,
-    key: &Path,
-) -> Vec<String> {
+fn arguments(setup: &Setup, machine: usize, layers: &[u32], key: &Path) -> Vec<String> {
     let text = |path: &Path| path.display().to_string();
     let mut words = vec![text(&setup.node), "serve".into()];
     let mut add = |flag: &str, value: String| words.extend([flag.to_owned(), value]);
@@ -157,8 +151,8 @@ fn arguments(
     add("--listen", NODE_PORT.to_string());
     add("--api", format!("127.0.0.1:{API_PORT}"));
     add("--model", text(&setup.model));
-    add("--memory", memory.to_owned());
-    add("--nodes", nodes.to_string());
+    add("--memory", MEMORY.into());
+    add("--layers", by_hand(layers));
     add("--cluster-key-file", text(key));
     // A cable's frames are not sealed, and this stands for a cable.
     add("--encrypt", "off".into());
@@ -167,4 +161,23 @@ fn arguments(
     }
     words.push("--no-discovery".into());
     words
+}
+
+/// As `--layers` takes them.
+fn by_hand(layers: &[u32]) -> String {
+    let mut next = 0;
+    let each = layers.iter().enumerate().map(|(node, &count)| {
+        let first = next;
+        next += count;
+        format!("node{node}={first}-{}", next - 1)
+    });
+    each.collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn layers_are_given_out_as_the_node_takes_them() {
+        assert_eq!(super::by_hand(&[13, 12, 5]), "node0=0-12,node1=13-24,node2=25-29");
+    }
 }

@@ -104,13 +104,23 @@ impl Report {
         let void = if off > CONTROL_ERROR_MAX {
             Some(format!("the synthetic ring gains {control_one:.2} × where there is 1 to gain"))
         } else if throttled < 50.0 {
-            Some(format!("the quota bound in {throttled:.0} % of periods: something else was short"))
+            Some(format!(
+                "the quota bound in {throttled:.0} % of periods: something else was short"
+            ))
         } else {
             None
         };
         let answers = measured.iter().map(Answer::of).collect();
         let control_throttled_percent = throttled;
-        Self { share, period_us, control_one, control_full, control_throttled_percent, void, answers }
+        Self {
+            share,
+            period_us,
+            control_one,
+            control_full,
+            control_throttled_percent,
+            void,
+            answers,
+        }
     }
 
     pub(super) fn print(&self) {
@@ -133,7 +143,8 @@ impl Answer {
     fn of(measured: &Measured) -> Self {
         let (alone, ring) = (&measured.alone, &measured.ring);
         let ceilings: Vec<f64> = ring.profiles.iter().map(|stages| ceiling(stages)).collect();
-        let sum = |stages: &Vec<StageProfile>| stages.iter().map(|stage| stage.step_ms).sum::<f64>();
+        let sum =
+            |stages: &Vec<StageProfile>| stages.iter().map(|stage| stage.step_ms).sum::<f64>();
         let rings: Vec<f64> = ring.profiles.iter().map(sum).collect();
         let alones: Vec<f64> = alone.profiles.iter().map(sum).collect();
         Self {
@@ -174,13 +185,15 @@ impl Answer {
             let hop = stage.hop_ms.map_or("–".into(), |ms| format!("{ms:.2}"));
             println!(
                 "  {:<8}{:<10}{:>8}{:>8.1}{:>12.2}{:>10.0}{hop:>10}",
-                stage.node, stage.layers, stage.steps, stage.rows, stage.step_ms, stage.busy_percent
+                stage.node,
+                stage.layers,
+                stage.steps,
+                stage.rows,
+                stage.step_ms,
+                stage.busy_percent
             );
         }
-        println!(
-            "  one node's step over all stages' together: {:.2}\n",
-            self.stages_over_alone
-        );
+        println!("  one node's step over all stages' together: {:.2}\n", self.stages_over_alone);
     }
 }
 
