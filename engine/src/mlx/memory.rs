@@ -8,6 +8,7 @@ use std::ptr::NonNull;
 
 use mlx_rs::{Array, Dtype, error::Exception, ops};
 
+use super::unwritten::{on_large_pages, unwritten};
 use crate::fabric::Backing;
 
 /// Whether the elements lie in row-major order without gaps. The array must be evaluated.
@@ -35,7 +36,8 @@ fn bytes(array: &Array) -> &[u8] {
     unsafe { std::slice::from_raw_parts(data(array).as_ptr(), array.nbytes()) }
 }
 
-/// A new array of `shape` and `dtype` whose bytes `fill` writes straight into MLX's memory.
+/// A new array of `shape` and `dtype` whose bytes `fill` writes, all of them, straight into MLX's
+/// memory. What it finds there is left over from something else.
 ///
 /// # Errors
 /// The outer error is MLX's, the inner one that of `fill`.
@@ -44,12 +46,13 @@ pub(crate) fn filled<E>(
     dtype: Dtype,
     fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
 ) -> Result<Result<Array, E>, Exception> {
-    let array = ops::zeros_dtype(shape, dtype)?;
-    array.eval()?;
+    let array = unwritten(shape, dtype)?;
     let bytes = array.nbytes();
-    // SAFETY: `zeros` evaluated is a buffer of its own with one handle, ours, so this is the only
-    // reference; it is row-major and holds `bytes` bytes.
+    // SAFETY: the array is evaluated and has a buffer of its own with one handle, ours, so this is
+    // the only reference; it is row-major and holds `bytes` bytes. The allocation comes from foreign
+    // code, which may have written it, so its bytes are some bytes.
     let memory = unsafe { std::slice::from_raw_parts_mut(data(&array).as_ptr(), bytes) };
+    on_large_pages(memory);
     Ok(fill(memory).map(|()| array))
 }
 

@@ -3,10 +3,12 @@
 //! Three facts hold everything here up (measured on MLX 0.32 and read in its source):
 //!
 //! - the memory of an *evaluated* array does not move and lives as long as any handle to it;
-//! - an array made by `zeros` and evaluated is row-major, contiguous, and nobody else's;
+//! - an array made by `zeros` or read from a file, and evaluated, is row-major, contiguous, and nobody
+//!   else's;
 //! - a lazy array belongs to the thread that built it, an evaluated one may go anywhere.
 
 mod memory;
+mod unwritten;
 
 pub(crate) use memory::{ArrayRegion, filled};
 

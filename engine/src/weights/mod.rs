@@ -9,6 +9,7 @@
 //! | `folder` | which tensors does this folder hold, and where? |
 //! | `header` | is that safetensors header true? |
 //! | `read` | how does a tensor get into memory? |
+//! | `pieces` | how do several threads read one tensor? |
 //! | `shard` | how do a stage's tensors get into MLX's memory? |
 //! | `quantisation` | how are this folder's weights quantised? |
 //! | `precision` | in which type does this machine compute? |
@@ -28,6 +29,7 @@ mod header;
 pub mod hub;
 mod library;
 pub mod manifest;
+mod pieces;
 mod precision;
 mod quantisation;
 mod read;

@@ -17,8 +17,9 @@ use safetensors::Dtype;
 
 use super::{TensorInfo, WeightsError};
 
-/// Half-precision numbers read at a time: 256 KiB, which stays in the second-level cache.
-const CHUNK_ELEMENTS: usize = 128 << 10;
+/// Half-precision numbers read at a time: 32 KiB, which stays in the first-level cache and on the
+/// stack.
+const CHUNK_ELEMENTS: usize = 16 << 10;
 
 // The format is little-endian; so is every machine that MLX runs on.
 const _: () = assert!(cfg!(target_endian = "little"));
@@ -88,7 +89,7 @@ impl TensorReader {
     }
 
     /// Fills `out` with the tensor's f32, f16 or bf16 numbers from the `first` on, as f32. One pass:
-    /// f32 goes straight into `out`, the others over a buffer of 256 KiB.
+    /// f32 goes straight into `out`, the others over a buffer of 32 KiB.
     ///
     /// # Errors
     /// [`WeightsError::NotFloat`], [`WeightsError::OutOfRange`] if the tensor has not that many,
@@ -107,7 +108,7 @@ impl TensorReader {
         if tensor.dtype == Dtype::F32 {
             return self.read_into(tensor, offset, bytemuck::cast_slice_mut(out));
         }
-        let mut buffer = vec![0_u16; CHUNK_ELEMENTS.min(out.len())];
+        let mut buffer = [0_u16; CHUNK_ELEMENTS];
         for chunk in out.chunks_mut(CHUNK_ELEMENTS) {
             let halves = &mut buffer[..chunk.len()];
             self.read_into(tensor, offset, bytemuck::cast_slice_mut(halves))?;

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use mlx_rs::{Array, Dtype as MlxDtype, error::Exception, ops};
 use safetensors::Dtype;
 
+use super::pieces::{Piece, in_parallel, pieces};
 use super::{
     ModelFolder, Precision, Quantisation, QuantisationConfig, TensorInfo, TensorReader,
     UnsupportedQuantisation, WeightsError,
@@ -363,21 +364,21 @@ impl<'a> ShardReader<'a> {
         row_bytes: usize,
         shape: &[i32],
         dtype: MlxDtype,
-        read: impl Fn(&TensorInfo, usize, &mut [u8]) -> Result<(), WeightsError>,
+        read: impl Fn(&TensorInfo, usize, &mut [u8]) -> Result<(), WeightsError> + Sync,
     ) -> Result<Array, ShardError> {
-        mlx::filled(shape, dtype, |mut out| -> Result<(), ShardError> {
-            for &(tensor, first, rows, pairing) in found {
-                let (own, rest) = std::mem::take(&mut out).split_at_mut(rows * row_bytes);
-                read(tensor, first, own)?;
-                if let Some(pairing) = pairing {
-                    pair_rows(own, row_bytes, pairing);
-                }
-                out = rest;
-                let bytes = (rows * row_bytes) as u64;
-                (self.progress)(self.read.fetch_add(bytes, Ordering::Relaxed) + bytes);
+        let counted = &self.read;
+        let fill = |piece: Piece<'_>| {
+            read(piece.tensor, piece.first, &mut *piece.out)?;
+            if let Some(pairing) = piece.pairing {
+                pair_rows(piece.out, row_bytes, pairing);
             }
-            Ok(())
-        })?
+            let bytes = piece.out.len() as u64;
+            Ok(counted.fetch_add(bytes, Ordering::Relaxed) + bytes)
+        };
+        let filled = mlx::filled(shape, dtype, |out| {
+            in_parallel(pieces(found, row_bytes, out), fill, self.progress)
+        })?;
+        Ok(filled?)
     }
 }
 
