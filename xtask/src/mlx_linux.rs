@@ -39,6 +39,7 @@ use crate::{
 const REQUIREMENTS: &str = include_str!("../assets/mlx/requirements.txt");
 const LIBCLANG: &str = include_str!("../assets/mlx/libclang.txt");
 const BLAS_CPP: &str = include_str!("../assets/mlx/blas.cpp");
+const FEW_ROWS_HPP: &str = include_str!("../assets/mlx/few_rows.hpp");
 const MACH_CPP: &str = include_str!("../assets/mlx/mach.cpp");
 const COMPAT_HPP: &str = include_str!("../assets/mlx/compat.hpp");
 const COMPAT_H: &str = include_str!("../assets/mlx/compat.h");
@@ -106,7 +107,8 @@ impl Plan {
         let cxx = env::var("CXX").unwrap_or_default();
         let mut stamp =
             format!("recipe {RECIPE} {triple} {} {} {cxx}\n", out.display(), mlx_c.display());
-        for part in [REQUIREMENTS, LIBCLANG, BLAS_CPP, MACH_CPP, COMPAT_HPP, COMPAT_H] {
+        for part in [REQUIREMENTS, LIBCLANG, BLAS_CPP, FEW_ROWS_HPP, MACH_CPP, COMPAT_HPP, COMPAT_H]
+        {
             stamp.push_str(part);
         }
         Ok(Self { triple, mlx_c, version, out, stamp })
@@ -135,9 +137,12 @@ impl Plan {
 
     /// Compiles and links libexoblas.so and libmlxc.so.
     fn compile(&self, new: &Path, site: &Path, work: &Path) -> Result<()> {
-        for (name, text) in
-            [("blas.cpp", BLAS_CPP), ("mach.cpp", MACH_CPP), ("compat.hpp", COMPAT_HPP)]
-        {
+        for (name, text) in [
+            ("blas.cpp", BLAS_CPP),
+            ("few_rows.hpp", FEW_ROWS_HPP),
+            ("mach.cpp", MACH_CPP),
+            ("compat.hpp", COMPAT_HPP),
+        ] {
             write(&work.join(name), text)?;
         }
         let compiler = self.compiler(work)?;

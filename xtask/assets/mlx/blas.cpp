@@ -1,9 +1,12 @@
 // MLX's Linux wheel brings the reference BLAS along, a triple loop. The three entry points that MLX
 // calls are defined again here, on OpenBLAS: this library comes before libmlx.so in the dynamic
 // linker's search order (libmlxc.so needs it first; LD_PRELOAD does the same for Python), so MLX's
-// own calls land here.
+// own calls land here. Products of one and of few rows, as decode steps have them, are answered
+// otherwise: see below and few_rows.hpp.
 #include <algorithm>
 #include <cstdlib>
+
+#include "few_rows.hpp"
 
 extern "C" {
 void scipy_openblas_set_num_threads(int);
@@ -73,6 +76,12 @@ void cblas_sgemm(int order, int trans_a, int trans_b, int m, int n, int k, float
     } else {
       gemv(trans, k, m, alpha, a, lda, b, incx, beta, c, ldc, m);
     }
+    return;
+  }
+  const few_rows::Kernel& few = few_rows::kernel();
+  if (order == row_major && trans_a == no_trans && trans_b == trans && k > 0 && m > 1 && n > 0 &&
+      m <= few.rows_max) {
+    few.multiply(m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
     return;
   }
   scipy_cblas_sgemm(order, trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
