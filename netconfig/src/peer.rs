@@ -211,6 +211,22 @@ pub enum Silence {
         /// What was wrong.
         detail: String,
     },
+    /// It speaks another version of what is said between machines.
+    OtherVersion {
+        /// Which, and which this machine speaks.
+        detail: String,
+    },
+    /// It may be believed, but does not tell what its end is like.
+    Mute {
+        /// Its program.
+        software: String,
+    },
+    /// It was not asked: the link is no cable, and without the cluster's key nobody on it can be
+    /// believed.
+    KeyNeeded,
+    /// It was not asked: this machine's own node is connected to it, and a second connection would
+    /// end the first.
+    NodeRuns,
     /// It was there and failed otherwise.
     Failed {
         /// What the system said.

@@ -12,14 +12,14 @@ use std::{
 use clap::{Parser, Subcommand};
 use exo_netconfig::{InterfaceChoice, text::Lang};
 
-use self::live::{PING_EXAMPLES, WATCH_EXAMPLES};
-pub(crate) use self::live::{PingArgs, WatchArgs};
+use self::live::{PING_EXAMPLES, SERVE_EXAMPLES, WATCH_EXAMPLES};
+pub(crate) use self::live::{PeerArgs, PingArgs, ServeArgs, WatchArgs};
 pub(crate) use self::setup::SetupArgs;
 
 const EXAMPLES: &str = "\
 Examples:
   tbnet check                          is this machine's Thunderbolt link right?
-  tbnet check --peer 192.168.2.2       and would packets to the peer take it?
+  tbnet check --peer 192.168.2.2       and the other end, which runs `tbnet serve` or exo-node?
   tbnet setup --dry-run                the exact commands that would mend it
   tbnet show                           what is plugged in where, and which link is which
   tbnet watch                          what changes, as it changes
@@ -30,7 +30,8 @@ Examples:
 const CHECK_EXAMPLES: &str = "\
 Examples:
   tbnet check
-  tbnet check --peer 192.168.2.2
+  tbnet check --peer 192.168.2.2                        compares both ends, measures the way
+  tbnet check --peer 192.168.2.2 --peer 192.168.2.3     three machines: do their cables form a ring?
   tbnet check --interface bridge0 --json
   tbnet check --from ./report
 
@@ -90,6 +91,9 @@ pub(crate) enum Command {
     /// Record what the system says into a folder, for `--from`
     #[command(after_help = SNAPSHOT_EXAMPLES)]
     Snapshot(SnapshotArgs),
+    /// Answer `tbnet check --peer` from the other machine
+    #[command(after_help = SERVE_EXAMPLES)]
+    Serve(ServeArgs),
     /// Follow hot-plug and every other change of the links, live
     #[command(after_help = WATCH_EXAMPLES)]
     Watch(WatchArgs),
@@ -104,9 +108,9 @@ pub(crate) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct CheckArgs {
-    /// The peer's address: also check that its packets would take the link
+    /// The peer's address: ask its end and compare; once for each further machine, to see rings
     #[arg(long, value_name = "IP")]
-    pub(crate) peer: Option<PeerAddress>,
+    pub(crate) peer: Vec<PeerAddress>,
     /// Judge this interface instead of finding the Thunderbolt link
     #[arg(long, value_name = "NAME", default_value = "auto")]
     pub(crate) interface: InterfaceChoice,
@@ -116,6 +120,8 @@ pub(crate) struct CheckArgs {
     /// Print JSON (schema 1)
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) peers: PeerArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -133,12 +139,17 @@ pub(crate) struct SnapshotArgs {
     /// The folder to write to; it is created
     #[arg(value_name = "DIR")]
     pub(crate) folder: PathBuf,
-    /// Also record which way packets to this peer would go
+    /// Also record which way packets to this peer would go, and what it says of its end
     #[arg(long, value_name = "IP")]
     pub(crate) peer: Vec<PeerAddress>,
     /// Replace names, serial numbers, hardware addresses and UUIDs, the same by the same
     #[arg(long)]
     pub(crate) mask: bool,
+    /// Find the peer over this interface instead of the Thunderbolt link
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    pub(crate) interface: InterfaceChoice,
+    #[command(flatten)]
+    pub(crate) peers: PeerArgs,
 }
 
 #[derive(Debug, clap::Args)]

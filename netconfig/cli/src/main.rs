@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         Command::Setup(args) => commands::setup::run(&args, &mut output),
         Command::Show(args) => commands::show::run(&args, &mut output),
         Command::Snapshot(args) => commands::snapshot::run(&args, &mut output),
+        Command::Serve(args) => commands::serve::run(&args, &mut output),
         Command::Watch(args) => commands::watch::run(&args, &mut output),
         Command::Ping(args) => commands::ping::run(&args, &mut output),
         Command::Completions(args) => commands::completions::run(&args, &mut output),

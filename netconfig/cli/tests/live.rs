@@ -2,6 +2,7 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test may end where it fails")]
 
+#[allow(dead_code, reason = "other tests use the rest")]
 mod machines;
 
 use machines::{CABLE, Machines, WIFI};

@@ -23,7 +23,7 @@ use self::{finding::Findings, subject::Subject};
 use crate::{
     evidence::Evidence,
     link::{InterfaceChoice, LinkKind},
-    peer::{Contact, EndReport},
+    peer::{Contact, EndReport, Silence},
     snapshot::{Platform, Snapshot},
 };
 
@@ -42,6 +42,8 @@ pub struct Expectation {
     pub own: Option<EndReport>,
     /// Reports of further machines: with three or more, cables may form a ring.
     pub others: Vec<EndReport>,
+    /// Further machines that were asked and said nothing.
+    pub silent_others: Vec<(IpAddr, Silence)>,
 }
 
 impl Default for Expectation {
@@ -53,6 +55,7 @@ impl Default for Expectation {
             contact: None,
             own: None,
             others: Vec::new(),
+            silent_others: Vec::new(),
         }
     }
 }

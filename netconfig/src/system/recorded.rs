@@ -130,19 +130,6 @@ pub fn exchange(folder: &Path, peer: IpAddr) -> Result<Option<Exchange>, RecordE
     })
 }
 
-/// Records what talking to `peer` brought.
-///
-/// # Errors
-/// If the file cannot be written.
-pub fn record_exchange(
-    folder: &Path,
-    peer: IpAddr,
-    exchange: &Exchange,
-) -> Result<(), RecordError> {
-    let bytes = serde_json::to_vec_pretty(exchange).unwrap_or_default();
-    write(folder, &exchange_file(peer), &bytes)
-}
-
 fn exchange_file(peer: IpAddr) -> String {
     format!("peer-{peer}.json")
 }
@@ -215,7 +202,8 @@ pub struct Recorded {
     pub left_out: Option<Unknown>,
 }
 
-/// Asks the running system and writes its answers to `folder`, which is created.
+/// Asks the running system and writes its answers to `folder`, which is created, with what talking
+/// to peers brought.
 ///
 /// Of the property lists only what the checks read is written, as the rest is nobody's business.
 ///
@@ -224,14 +212,19 @@ pub struct Recorded {
 pub fn record(
     folder: &Path,
     request: &Request,
+    exchanges: &[(IpAddr, Exchange)],
     privacy: Privacy,
 ) -> Result<Vec<Recorded>, RecordError> {
     create(folder)?;
     #[cfg(target_os = "linux")]
-    let (platform, answers) = ("linux", linux::live::answers(request));
+    let (platform, mut answers) = ("linux", linux::live::answers(request));
     #[cfg(not(target_os = "linux"))]
-    let (platform, answers) = ("macos", macos::answers(&macos::Live, request));
+    let (platform, mut answers) = ("macos", macos::answers(&macos::Live, request));
 
+    for (peer, exchange) in exchanges {
+        let bytes = serde_json::to_vec_pretty(exchange).unwrap_or_default();
+        answers.push((exchange_file(*peer), Ok(bytes)));
+    }
     let answers = match privacy {
         Privacy::AsItIs => answers,
         Privacy::Masked => mask::answers(answers),

@@ -8,7 +8,7 @@ catalogue! {
     tbnet_examples {
         en: "Examples:
   tbnet check                          is this machine's Thunderbolt link right?
-  tbnet check --peer 192.168.2.2       and would packets to the peer take it?
+  tbnet check --peer 192.168.2.2       and the other end, which runs `tbnet serve` or exo-node?
   tbnet setup --dry-run                the exact commands that would mend it
   tbnet show                           what is plugged in where, and which link is which
   tbnet watch                          what changes, as it changes
@@ -17,7 +17,7 @@ catalogue! {
   tbnet check --from ./report --json   judge a recording, on any system",
         ko: "예:
   tbnet check                          이 기기의 Thunderbolt 링크가 올바른지 점검합니다
-  tbnet check --peer 192.168.2.2       상대에게 가는 패킷이 그 링크를 지나는지도 봅니다
+  tbnet check --peer 192.168.2.2       `tbnet serve`나 exo-node가 실행 중인 반대편과 비교합니다
   tbnet setup --dry-run                고치는 데 필요한 명령을 그대로 보여 줍니다
   tbnet show                           어디에 무엇이 연결되어 있는지, 어떤 링크가 있는지 보여 줍니다
   tbnet watch                          변화가 생길 때마다 알려 줍니다
@@ -32,7 +32,8 @@ catalogue! {
     check_examples {
         en: "Examples:
   tbnet check
-  tbnet check --peer 192.168.2.2
+  tbnet check --peer 192.168.2.2                        compares both ends, measures the way
+  tbnet check --peer 192.168.2.2 --peer 192.168.2.3     three machines: do their cables form a ring?
   tbnet check --interface bridge0 --json
   tbnet check --from ./report
 
@@ -40,7 +41,8 @@ Exit codes: 0 good (warnings allowed), 1 problems, 2 could not check.
 What is not known is reported as not known, never as good.",
         ko: "예:
   tbnet check
-  tbnet check --peer 192.168.2.2
+  tbnet check --peer 192.168.2.2                        양쪽을 비교하고 왕복 시간을 잽니다
+  tbnet check --peer 192.168.2.2 --peer 192.168.2.3     기기 세 대의 케이블이 고리를 이루는지 봅니다
   tbnet check --interface bridge0 --json
   tbnet check --from ./report
 
@@ -55,7 +57,7 @@ What is not known is reported as not known, never as good.",
         en: "Examples:
   tbnet setup --dry-run                  the exact commands, and what each changes
   tbnet setup                            asks, then runs them; sudo only where it is needed
-  tbnet setup --peer 192.168.2.2 --yes   also mends the way to the peer; does not ask
+  tbnet setup --peer 192.168.2.2 --yes   agrees with the peer if it answers; does not ask
   tbnet setup --per-port                 one /30 per cable, without a bridge
   tbnet setup --undo                     puts everything back as it was
 
@@ -64,7 +66,7 @@ Exit codes: 0 good, 1 problems are left, 2 it stopped or could not begin.",
         ko: "예:
   tbnet setup --dry-run                  실행할 명령과 바뀌는 것을 그대로 보여 줍니다
   tbnet setup                            묻고 나서 실행합니다. 필요한 단계에서만 sudo를 씁니다
-  tbnet setup --peer 192.168.2.2 --yes   상대에게 가는 길도 고칩니다. 묻지 않습니다
+  tbnet setup --peer 192.168.2.2 --yes   상대가 응답하면 맞춥니다. 묻지 않습니다
   tbnet setup --per-port                 브리지 없이 케이블마다 /30 네트워크를 줍니다
   tbnet setup --undo                     모두 이전 상태로 되돌립니다
 
@@ -102,6 +104,22 @@ and the names of your network services: look at them before you pass them on.",
 
 출처마다 파일 하나를 만들고 명령 이름을 붙입니다. --mask가 없으면 하드웨어 주소와 네트워크 서비스
 이름이 그대로 들어 있으므로, 다른 사람에게 주기 전에 내용을 확인합니다.",
+    }
+    serve {
+        en: "Answer `tbnet check --peer` from the other machine",
+        ko: "상대 기기의 `tbnet check --peer`에 응답합니다",
+    }
+    serve_examples {
+        en: "Examples:
+  tbnet serve                       here, then on the other machine: tbnet check --peer 192.168.2.1
+  tbnet serve --interface en5 --cluster-key-file cluster.key
+
+An exo-node that serves answers too: then this is not needed.",
+        ko: "예:
+  tbnet serve                       여기서 실행한 뒤 상대 기기에서: tbnet check --peer 192.168.2.1
+  tbnet serve --interface en5 --cluster-key-file cluster.key
+
+exo-node serve도 응답하므로, 실행 중이면 필요하지 않습니다.",
     }
     watch {
         en: "Follow hot-plug and every other change of the links, live",
@@ -152,8 +170,8 @@ Exit codes: 0 the peer answered, 1 it did not (over one of the interfaces), 2 co
         ko: "JSON으로 출력합니다(스키마 1)",
     }
     check_peer {
-        en: "The peer's address: also check that its packets would take the link",
-        ko: "상대의 주소. 상대에게 가는 패킷이 이 링크를 지나는지도 점검합니다",
+        en: "The peer's address: ask its end and compare; once for each further machine, to see rings",
+        ko: "상대의 주소. 상대에게 물어 양쪽을 비교합니다. 기기가 더 있으면 여러 번 써서 고리를 찾습니다",
     }
     check_interface {
         en: "Judge this interface instead of finding the Thunderbolt link",
@@ -180,8 +198,8 @@ Exit codes: 0 the peer answered, 1 it did not (over one of the interfaces), 2 co
         ko: "Thunderbolt 링크 대신 이 인터페이스를 설정합니다",
     }
     setup_peer {
-        en: "The peer's address: mend the way to it as well",
-        ko: "상대의 주소. 상대에게 가는 길도 고칩니다",
+        en: "The peer's address: agree with it if it answers, and mend the way to it as well",
+        ko: "상대의 주소. 응답하면 상대에 맞추고, 상대에게 가는 길도 고칩니다",
     }
     setup_address {
         en: "This machine's address, instead of one that is chosen",
@@ -212,12 +230,32 @@ Exit codes: 0 the peer answered, 1 it did not (over one of the interfaces), 2 co
         ko: "기록할 폴더. 없으면 만듭니다",
     }
     snapshot_peer {
-        en: "Also record which way packets to this peer would go",
-        ko: "이 상대에게 가는 패킷의 경로도 기록합니다",
+        en: "Also record which way packets to this peer would go, and what it says of its end",
+        ko: "이 상대에게 가는 패킷의 경로와 상대가 알려 주는 것도 기록합니다",
     }
     snapshot_mask {
         en: "Replace names, serial numbers, hardware addresses and UUIDs, the same by the same",
         ko: "이름, 일련번호, 하드웨어 주소, UUID를 바꿔 씁니다. 같은 것은 같은 것으로 바꿉니다",
+    }
+    snapshot_interface {
+        en: "Find the peer over this interface instead of the Thunderbolt link",
+        ko: "Thunderbolt 링크 대신 이 인터페이스로 상대를 찾습니다",
+    }
+    serve_interface {
+        en: "Answer on this interface instead of the Thunderbolt link",
+        ko: "Thunderbolt 링크 대신 이 인터페이스에서 응답합니다",
+    }
+    peers_port {
+        en: "The port on which the other machine answers, and this one",
+        ko: "상대 기기와 이 기기가 응답하는 포트",
+    }
+    peers_key {
+        en: "The cluster's key; needed on every link but a Thunderbolt cable",
+        ko: "클러스터 키. Thunderbolt 케이블이 아닌 링크에서는 필요합니다",
+    }
+    peers_data {
+        en: "Folder of this machine's own key, shared with exo-node",
+        ko: "이 기기 자신의 키가 있는 폴더. exo-node와 함께 씁니다",
     }
     watch_interface {
         en: "Follow this interface alone",

@@ -87,6 +87,14 @@ catalogue! {
         en: "make a key with: openssl rand -hex 32 > cluster.key && chmod 600 cluster.key, copy it to the other machine, and give it on both with --cluster-key-file cluster.key",
         ko: "키를 만듭니다: openssl rand -hex 32 > cluster.key && chmod 600 cluster.key. 상대 기기에 복사하고 양쪽에서 --cluster-key-file cluster.key 옵션을 씁니다",
     }
+    already_answers {
+        en: "another program of this machine answers already",
+        ko: "이 기기의 다른 프로그램이 이미 응답하고 있습니다",
+    }
+    look_at_link_do {
+        en: "`tbnet check` says what is wrong with the link",
+        ko: "`tbnet check`가 링크의 문제를 알려 줍니다",
+    }
     port_in_use_do {
         en: "an exo-node or another `tbnet serve` runs here: it answers already; else choose another port with --port",
         ko: "exo-node나 다른 `tbnet serve`가 이미 실행 중이면 그것이 응답합니다. 아니면 --port 옵션으로 다른 포트를 고릅니다",

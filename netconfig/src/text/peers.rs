@@ -21,6 +21,34 @@ catalogue! {
         en: "it could not prove who it is: {detail}",
         ko: "상대가 자신이 누구인지 증명하지 못했습니다: {detail}",
     }
+    silent_other_version(detail) {
+        en: "it speaks another version: {detail}",
+        ko: "상대가 다른 버전을 씁니다: {detail}",
+    }
+    silent_mute(software) {
+        en: "it runs {software}, which does not say what its end is like",
+        ko: "{software} 프로그램이 실행 중이지만 자신의 상태를 알려 주지 않습니다",
+    }
+    silent_key_needed {
+        en: "this link is not shown to be a cable: without the cluster's key nobody on it can be believed",
+        ko: "이 링크가 케이블이라는 증거가 없어, 클러스터 키 없이는 상대를 믿을 수 없습니다",
+    }
+    silent_node_runs {
+        en: "this machine's exo-node is connected to it; a second connection under the same name would end that one",
+        ko: "이 기기의 exo-node가 이미 상대와 연결되어 있습니다. 같은 이름으로 다시 연결하면 그 연결이 끊깁니다",
+    }
+    node_runs_do {
+        en: "`exo-node status` shows that connection; stop exo-node here to compare both ends",
+        ko: "그 연결은 `exo-node status`로 봅니다. 양쪽을 비교하려면 이 기기의 exo-node를 멈춥니다",
+    }
+    same_key_do {
+        en: "Give both machines the same --cluster-key-file, or neither; if the peer was set up anew, do as the hint says",
+        ko: "두 기기에 같은 --cluster-key-file을 주거나 둘 다 주지 않습니다. 상대를 새로 설치했으면 도움말대로 합니다",
+    }
+    peer_not_asked(peer) {
+        en: "{peer} was not asked",
+        ko: "{peer} 기기에 묻지 않았습니다",
+    }
     icmp_answers(p50_us) {
         en: "the machine itself answers to ping, in {p50_us} µs",
         ko: "기기 자체는 핑에 {p50_us}µs 만에 응답합니다",
@@ -34,8 +62,8 @@ catalogue! {
         ko: "반대편과 비교할 수 없습니다. 상대의 주소, 마스크, MTU를 알 수 없습니다.",
     }
     start_serve {
-        en: "Run `tbnet check` on the other machine, and start `exo-node serve` there",
-        ko: "상대 기기에서 `tbnet check`를 실행하고, `exo-node serve`를 시작합니다",
+        en: "Run `tbnet check` on the other machine, and start `tbnet serve` or `exo-node serve` there",
+        ko: "상대 기기에서 `tbnet check`를 실행하고, `tbnet serve`나 `exo-node serve`를 시작합니다",
     }
     same_on_both(address, peer) {
         en: "{peer} has the same address as this machine, {address}",

@@ -1,8 +1,20 @@
 //! Arguments of the commands that reach over the link or follow it.
 
+use std::path::PathBuf;
+
 use exo_netconfig::InterfaceChoice;
 
 use super::PeerAddress;
+
+/// Where `exo-node serve` and `tbnet serve` listen.
+const PORT: u16 = 52_416;
+
+pub(super) const SERVE_EXAMPLES: &str = "\
+Examples:
+  tbnet serve                       here, then on the other machine: tbnet check --peer 192.168.2.1
+  tbnet serve --interface en5 --cluster-key-file cluster.key
+
+An exo-node that serves answers too: then this is not needed.";
 
 pub(super) const WATCH_EXAMPLES: &str = "\
 Examples:
@@ -17,6 +29,29 @@ Examples:
   tbnet ping 192.168.2.2 --versus en0 --versus-peer 192.168.1.7   the cable beside Wi-Fi
 
 Exit codes: 0 the peer answered, 1 it did not (over one of the interfaces), 2 could not measure.";
+
+/// Whom to believe, and where a peer answers.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct PeerArgs {
+    /// The port on which the other machine answers, and this one
+    #[arg(long, value_name = "PORT", default_value_t = PORT)]
+    pub(crate) port: u16,
+    /// The cluster's key; needed on every link but a Thunderbolt cable
+    #[arg(long, value_name = "FILE", env = "EXO_CLUSTER_KEY_FILE")]
+    pub(crate) cluster_key_file: Option<PathBuf>,
+    /// Folder of this machine's own key, shared with exo-node
+    #[arg(long, value_name = "DIR", env = "EXO_DATA")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ServeArgs {
+    /// Answer on this interface instead of the Thunderbolt link
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    pub(crate) interface: InterfaceChoice,
+    #[command(flatten)]
+    pub(crate) peers: PeerArgs,
+}
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct WatchArgs {

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use exo_netconfig::InterfaceChoice;
 use ipnet::Ipv4Net;
 
-use super::PeerAddress;
+use super::{PeerAddress, PeerArgs};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
   tbnet setup --dry-run                  the exact commands, and what each changes
   tbnet setup                            asks, then runs them; sudo only where it is needed
-  tbnet setup --peer 192.168.2.2 --yes   also mends the way to the peer; does not ask
+  tbnet setup --peer 192.168.2.2 --yes   agrees with the peer if it answers; does not ask
   tbnet setup --per-port                 one /30 per cable, without a bridge
   tbnet setup --undo                     puts everything back as it was
 
@@ -32,7 +32,7 @@ pub(crate) struct SetupArgs {
     /// Set up this interface instead of the Thunderbolt link
     #[arg(long, value_name = "NAME", default_value = "auto")]
     pub(crate) interface: InterfaceChoice,
-    /// The peer's address: mend the way to it as well
+    /// The peer's address: agree with it if it answers, and mend the way to it as well
     #[arg(long, value_name = "IP")]
     pub(crate) peer: Option<PeerAddress>,
     /// This machine's address, instead of one that is chosen
@@ -53,4 +53,6 @@ pub(crate) struct SetupArgs {
     /// Print JSON (schema 1)
     #[arg(long, requires = "dry_run")]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) peers: PeerArgs,
 }

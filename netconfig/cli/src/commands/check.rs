@@ -9,7 +9,7 @@ use exo_netconfig::{
     text::{Text, tool},
 };
 
-use super::{Exit, snapshot_of, with_recorded_exchange};
+use super::{Exit, peer, snapshot_of};
 use crate::{
     args::CheckArgs,
     json::CheckJson,
@@ -17,8 +17,8 @@ use crate::{
 };
 
 pub(crate) fn run(args: &CheckArgs, output: &mut Output) -> anyhow::Result<Exit> {
-    let peer = args.peer.as_ref();
-    let peers: Vec<_> = peer.map(|peer| peer.ip).into_iter().collect();
+    let peer = args.peer.first();
+    let peers: Vec<_> = args.peer.iter().map(|peer| peer.ip).collect();
     let snapshot = snapshot_of(args.from.as_deref(), &peers)?;
     let mut expectation = Expectation {
         interface: args.interface.clone(),
@@ -26,7 +26,7 @@ pub(crate) fn run(args: &CheckArgs, output: &mut Output) -> anyhow::Result<Exit>
         peer_scope: peer.and_then(|peer| peer.scope.clone()),
         ..Expectation::default()
     };
-    with_recorded_exchange(&mut expectation, args.from.as_deref())?;
+    peer::add_exchange(&mut expectation, &snapshot, args.from.as_deref(), &args.peer, &args.peers)?;
     let report = check(&snapshot, &expectation);
     if args.json {
         output.json(&CheckJson::of(&report, output.lang()))?;

@@ -3,7 +3,9 @@
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod man;
+mod peer;
 pub(crate) mod ping;
+pub(crate) mod serve;
 pub(crate) mod setup;
 pub(crate) mod show;
 pub(crate) mod snapshot;
@@ -13,7 +15,7 @@ use std::{net::IpAddr, path::Path, process::ExitCode};
 
 use exo_netconfig::{
     Snapshot,
-    check::{Expectation, Verdict},
+    check::Verdict,
     system::{self, Request, recorded},
 };
 
@@ -57,21 +59,6 @@ fn snapshot_of(from: Option<&Path>, peers: &[IpAddr]) -> anyhow::Result<Snapshot
         None => Ok(system::collect(&request)),
         Some(folder) => Ok(recorded::load(folder, &request).map_err(mistake)?),
     }
-}
-
-/// Adds what was learned by talking to the peer when a set was recorded.
-fn with_recorded_exchange(
-    expectation: &mut Expectation,
-    from: Option<&Path>,
-) -> anyhow::Result<()> {
-    if let (Some(folder), Some(peer)) = (from, expectation.peer)
-        && let Some(exchange) = recorded::exchange(folder, peer).map_err(mistake)?
-    {
-        expectation.own = exchange.own;
-        expectation.contact = Some(exchange.contact);
-        expectation.others = exchange.others;
-    }
-    Ok(())
 }
 
 fn mistake(error: recorded::RecordError) -> Mistake {

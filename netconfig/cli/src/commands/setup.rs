@@ -16,7 +16,7 @@ use exo_netconfig::{
     text::{Lang, Text, apply as say},
 };
 
-use super::{Exit, snapshot_of, with_recorded_exchange};
+use super::{Exit, peer, snapshot_of};
 use crate::{
     args::{PeerAddress, SetupArgs},
     json::SetupJson,
@@ -29,7 +29,12 @@ pub(crate) fn run(args: &SetupArgs, output: &mut Output) -> anyhow::Result<Exit>
     }
     let snapshot = snapshot(args)?;
     let mut expectation = expectation(args);
-    with_recorded_exchange(&mut expectation, args.from.as_deref())?;
+    let (from, peers) = (args.from.as_deref(), args.peer.as_slice());
+    peer::add_exchange(&mut expectation, &snapshot, from, peers, &args.peers)?;
+    if from.is_none() && matches!(expectation.contact, Some(Contact::Silent { .. })) {
+        // Nothing here makes it answer: that is for `check` to say.
+        expectation.contact = None;
+    }
     let report = check(&snapshot, &expectation);
     let wish = wish(args, &report, expectation);
     let plan = plan(&snapshot, &report, &wish).map_err(|error| planless(&error))?;

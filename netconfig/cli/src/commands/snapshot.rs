@@ -1,20 +1,25 @@
 //! `tbnet snapshot DIR`
 
+use std::net::IpAddr;
+
 use exo_netconfig::{
+    peer::Exchange,
     system::{
-        Request,
+        self, Request,
         recorded::{self, Privacy},
     },
     text::tool,
 };
 
-use super::{Exit, mistake};
+use super::{Exit, mistake, peer};
 use crate::{args::SnapshotArgs, output::Output};
 
 pub(crate) fn run(args: &SnapshotArgs, output: &mut Output) -> anyhow::Result<Exit> {
     let request = Request { peers: args.peer.iter().map(|peer| peer.ip).collect() };
     let privacy = if args.mask { Privacy::Masked } else { Privacy::AsItIs };
-    let written = recorded::record(&args.folder, &request, privacy).map_err(mistake)?;
+    let exchanges = exchanges(args, &request);
+    let written = recorded::record(&args.folder, &request, &exchanges, privacy);
+    let written = written.map_err(mistake)?;
     let mut missing = 0;
     for recorded in &written {
         let words = match &recorded.left_out {
@@ -32,4 +37,14 @@ pub(crate) fn run(args: &SnapshotArgs, output: &mut Output) -> anyhow::Result<Ex
     output.say(if args.mask { tool::masked_note() } else { tool::unmasked_note() })?;
     output.say(tool::judge_it(&folder))?;
     Ok(if count == 0 { Exit::CouldNotCheck } else { Exit::Good })
+}
+
+/// What the first peer says of its end, with the others as further machines.
+fn exchanges(args: &SnapshotArgs, request: &Request) -> Vec<(IpAddr, Exchange)> {
+    if args.peer.is_empty() {
+        return Vec::new();
+    }
+    let snapshot = system::collect(request);
+    let talk = peer::talk(&snapshot, &args.interface, &args.peer, &args.peers);
+    talk.into_iter().map(|talk| (args.peer[0].ip, talk.exchange)).collect()
 }

@@ -1,7 +1,9 @@
 //! Network namespaces that stand for machines, and the veth pairs that are their cables.
 
 use std::{
+    fs,
     io::{BufRead as _, BufReader, Write as _},
+    os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
     sync::mpsc::{Receiver, channel},
@@ -32,44 +34,62 @@ pub(crate) fn ip(words: &[&str]) -> Output {
     output
 }
 
-/// Two machines, gone when this is dropped.
+/// Machines, gone when this is dropped.
 pub(crate) struct Machines {
-    names: [String; 2],
+    names: Vec<String>,
+    /// What stands in for sysfs on each.
+    sys: Vec<Option<PathBuf>>,
+    folder: tempfile::TempDir,
 }
 
 impl Machines {
-    /// Joined by [`CABLE`] (`192.168.2.1` and `.2`) and [`WIFI`] (`192.168.77.1` and `.2`). `None`
-    /// where namespaces cannot be made.
+    /// Two, joined by [`CABLE`] (`192.168.2.1` and `.2`) and [`WIFI`] (`192.168.77.1` and `.2`).
+    /// `None` where namespaces cannot be made.
     pub(crate) fn joined(test: &str) -> Option<Self> {
+        let machines = Self::apart(test, 2)?;
+        machines.plug_in(CABLE, "192.168.2");
+        machines.plug_in(WIFI, "192.168.77");
+        Some(machines)
+    }
+
+    /// So many, with nothing between them.
+    pub(crate) fn apart(test: &str, count: usize) -> Option<Self> {
         let id = std::process::id();
-        let names = ["a", "b"].map(|end| format!("tbnet-{test}-{end}-{id}"));
-        let made = Command::new(ip_program()).args(["netns", "add", &names[0]]).output();
+        let names = (0..count).map(|number| format!("tbnet-{test}-{number}-{id}")).collect();
+        let folder = tempfile::tempdir().expect("a folder");
+        let machines = Self { names, sys: vec![None; count], folder };
+        let made = Command::new(ip_program()).args(["netns", "add", &machines.names[0]]).output();
         if !made.is_ok_and(|output| output.status.success()) {
             // Past the harness, which swallows what passing tests print.
             let _ =
                 writeln!(std::io::stderr(), "skipped: needs network namespaces (root and `ip`)");
             return None;
         }
-        let machines = Self { names };
-        ip(&["netns", "add", &machines.names[1]]);
+        for name in &machines.names[1..] {
+            ip(&["netns", "add", name]);
+        }
         for name in &machines.names {
             // What the kernel does by itself for IPv6 has its own timers.
             let off = "net.ipv6.conf.all.disable_ipv6=1";
-            machines.run(name, "sysctl", &["-q", "-w", off]);
+            ip(&["netns", "exec", name, "sysctl", "-q", "-w", off]);
             ip(&["-n", name, "link", "set", "lo", "up"]);
         }
-        machines.plug_in(CABLE, "192.168.2");
-        machines.plug_in(WIFI, "192.168.77");
         Some(machines)
     }
 
+    /// A cable between the first two, with an address at each end.
     pub(crate) fn plug_in(&self, link: &str, net: &str) {
-        let [a, b] = &self.names;
-        ip(&["link", "add", link, "netns", a, "type", "veth", "peer", "name", link, "netns", b]);
-        for (name, host) in self.names.iter().zip(1..) {
-            ip(&["-n", name, "address", "add", &format!("{net}.{host}/24"), "dev", link]);
-            ip(&["-n", name, "link", "set", link, "up"]);
+        self.cable(0, link, 1, link);
+        for machine in 0..2 {
+            self.ip(machine, &format!("address add {net}.{}/24 dev {link}", machine + 1));
+            self.ip(machine, &format!("link set {link} up"));
         }
+    }
+
+    /// A cable between two machines, and what it is called on each.
+    pub(crate) fn cable(&self, a: usize, on_a: &str, b: usize, on_b: &str) {
+        let [a, b] = [a, b].map(|machine| self.names[machine].as_str());
+        ip(&["link", "add", on_a, "netns", a, "type", "veth", "peer", "name", on_b, "netns", b]);
     }
 
     /// Runs `ip` with these words, parted by spaces, on a machine.
@@ -77,18 +97,51 @@ impl Machines {
         ip(&[&["-n", &self.names[machine]], &words.split(' ').collect::<Vec<_>>()[..]].concat())
     }
 
-    fn run(&self, name: &str, program: &str, words: &[&str]) {
-        ip(&[&["netns", "exec", name, program], words].concat());
+    /// Waits until the other end of an interface is there.
+    pub(crate) fn wait_carrier(&self, machine: usize, link: &str) {
+        let end = Instant::now() + PATIENCE;
+        let is_there = || {
+            let said = self.ip(machine, &format!("link show {link}")).stdout;
+            String::from_utf8_lossy(&said).contains("LOWER_UP")
+        };
+        while !is_there() {
+            assert!(Instant::now() < end, "{link} has no carrier");
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 
-    /// `tbnet` on a machine, in English unless it is told otherwise.
+    /// `tbnet` on a machine, in English unless it is told otherwise, with keys of its own.
     pub(crate) fn tbnet(&self, machine: usize, args: &[&str]) -> Command {
         let mut command = Command::new(ip_program());
+        command.args(["netns", "exec", &self.names[machine]]);
+        if let Some(sys) = &self.sys[machine] {
+            // In a mount namespace that `ip netns exec` has made for this command alone.
+            command.args(["sh", "-c", "mount --bind \"$0\" /sys/bus && exec \"$@\""]).arg(sys);
+        }
         command
-            .args(["netns", "exec", &self.names[machine], env!("CARGO_BIN_EXE_tbnet")])
+            .arg(env!("CARGO_BIN_EXE_tbnet"))
             .args(args)
-            .env("LC_ALL", "C");
+            .env("LC_ALL", "C")
+            .env("EXO_DATA", self.folder.path().join(format!("data-{machine}")));
         command
+    }
+
+    /// A file for this test's use, with these words, for the owner's eyes alone.
+    pub(crate) fn file(&self, name: &str, words: &str) -> String {
+        let path = self.folder.path().join(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder is made");
+        fs::write(&path, words).expect("a file is written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("it is ours");
+        path.to_str().expect("a plain path").to_owned()
+    }
+
+    /// From now on `tbnet` sees these files below this machine's `/sys/bus`, and no others.
+    pub(crate) fn show_in_sysfs(&mut self, machine: usize, files: &[(&str, &str)]) {
+        let sys = format!("sys-{machine}");
+        for (file, words) in files {
+            self.file(&format!("{sys}/{file}"), words);
+        }
+        self.sys[machine] = Some(self.folder.path().join(sys));
     }
 
     /// What it printed, and the exit code; paths and figures are not touched.
@@ -98,7 +151,7 @@ impl Machines {
         let code = output.status.code().expect("tbnet ends by itself");
         format!(
             "$ tbnet {}\n{}{}exit code {code}\n",
-            args.join(" "),
+            args.join(" ").replace(self.folder.path().to_str().expect("a plain path"), "DIR"),
             text(&output.stdout),
             text(&output.stderr)
         )
@@ -152,6 +205,12 @@ impl Running {
                 return line;
             }
         }
+    }
+
+    /// Itself, once it has said these words.
+    pub(crate) fn until(mut self, words: &str) -> Self {
+        self.wait_for(words);
+        self
     }
 
     /// Waits for a line with these words.

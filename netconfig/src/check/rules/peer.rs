@@ -44,6 +44,7 @@ pub(super) fn judge(case: &Case<'_>, findings: &mut Findings) {
             }
         }
     }
+    silent_others(case, findings);
 }
 
 /// Where a fact about talking to the peer comes from.
@@ -65,18 +66,7 @@ fn silent(case: &Case<'_>, why: &Silence, icmp: Option<&RoundTrips>, findings: &
         return;
     }
     let source = case.peer.map_or_else(|| Source::new("connection"), connection);
-    let reason = match why {
-        Silence::TimedOut { limit_ms } => say::silent_timed_out(limit_ms),
-        Silence::Refused => say::silent_refused(),
-        Silence::HostUnreachable => say::silent_unreachable(),
-        Silence::NotTrusted { detail } => say::silent_not_trusted(detail),
-        Silence::Failed { detail } => text::words::failed(detail),
-    };
-    // The machine is there, only no program of ours is.
-    let is_there = icmp.is_some_and(|trips| trips.count > 0) || matches!(why, Silence::Refused);
-    let severity = if is_there { Severity::Warning } else { Severity::Error };
-    let finding = Finding::new(FindingId::PeerSilent, severity, say::peer_silent(peer_name(case)))
-        .seen(reason, &source);
+    let finding = unanswered(&peer_name(case), why, icmp, &source);
     let finding = match icmp {
         Some(trips) if trips.count > 0 => {
             finding.seen(say::icmp_answers(trips.p50_us), &Source::new("ICMP echo"))
@@ -84,7 +74,57 @@ fn silent(case: &Case<'_>, why: &Silence, icmp: Option<&RoundTrips>, findings: &
         Some(_) => finding.seen(say::icmp_silent(), &Source::new("ICMP echo")),
         None => finding,
     };
-    findings.push(finding.why(say::peer_silent_why()).click(say::start_serve()));
+    findings.push(finding);
+}
+
+/// Further machines are asked for the sake of rings: one that is silent may be a part of one.
+fn silent_others(case: &Case<'_>, findings: &mut Findings) {
+    if case.subject.is_inactive() {
+        return;
+    }
+    for (peer, why) in &case.expectation.silent_others {
+        let finding = unanswered(&peer.to_string(), why, None, &connection(*peer));
+        findings.push(finding);
+    }
+}
+
+fn unanswered(peer: &str, why: &Silence, icmp: Option<&RoundTrips>, source: &Source) -> Finding {
+    let reason = match why {
+        Silence::TimedOut { limit_ms } => say::silent_timed_out(limit_ms),
+        Silence::Refused => say::silent_refused(),
+        Silence::HostUnreachable => say::silent_unreachable(),
+        Silence::NotTrusted { detail } => say::silent_not_trusted(detail),
+        Silence::OtherVersion { detail } => say::silent_other_version(detail),
+        Silence::Mute { software } => say::silent_mute(software),
+        Silence::KeyNeeded => say::silent_key_needed(),
+        Silence::NodeRuns => say::silent_node_runs(),
+        Silence::Failed { detail } => text::words::failed(detail),
+    };
+    let remedy = match why {
+        Silence::NotTrusted { .. } => say::same_key_do(),
+        Silence::OtherVersion { .. } | Silence::Mute { .. } => say::peer_version_do(),
+        Silence::KeyNeeded => text::live::key_needed_do(),
+        Silence::NodeRuns => say::node_runs_do(),
+        _ => say::start_serve(),
+    };
+    // The machine is there, only no program of ours that it may talk to is.
+    let is_there = icmp.is_some_and(|trips| trips.count > 0)
+        || matches!(
+            why,
+            Silence::Refused
+                | Silence::NotTrusted { .. }
+                | Silence::OtherVersion { .. }
+                | Silence::Mute { .. }
+        );
+    let (severity, title) = match why {
+        Silence::KeyNeeded | Silence::NodeRuns => (Severity::Unknown, say::peer_not_asked(peer)),
+        _ if is_there => (Severity::Warning, say::peer_silent(peer)),
+        _ => (Severity::Error, say::peer_silent(peer)),
+    };
+    Finding::new(FindingId::PeerSilent, severity, title)
+        .seen(reason, source)
+        .why(say::peer_silent_why())
+        .click(remedy)
 }
 
 /// Both ends need different addresses of one subnet, with one mask.

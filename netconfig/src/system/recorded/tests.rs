@@ -69,7 +69,7 @@ fn this_machine_is_recorded_and_read_back_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let peer = "127.0.0.1".parse().unwrap();
     let request = Request { peers: vec![peer] };
-    let written = record(&folder.path().join("new"), &request, Privacy::AsItIs).unwrap();
+    let written = record(&folder.path().join("new"), &request, &[], Privacy::AsItIs).unwrap();
     assert!(written.iter().any(|recorded| recorded.left_out.is_none()));
     let replayed = load(&folder.path().join("new"), &request).unwrap();
     let live = crate::system::collect(&request);

@@ -1,0 +1,327 @@
+//! Reaching over the link: what a peer says of its end, and how long packets take.
+
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use exo_exchange::{AskOptions, Hold, ask, hold};
+use exo_netconfig::{
+    InterfaceChoice, Link, LinkKind, Snapshot,
+    check::Expectation,
+    peer::{Contact, EndReport, Exchange, Identity as Named, RoundTrips, Silence},
+    rtt::Rtt,
+    system::{
+        icmp::{self, Echo},
+        recorded,
+    },
+    text::{Text, live as say},
+};
+use exo_transport::{ClusterKey, Endpoint, EndpointConfig, Identity, OpenError, Trust};
+
+use super::mistake;
+use crate::{
+    args::{PeerAddress, PeerArgs},
+    output::Mistake,
+};
+
+/// Echoes that stand in for a peer that does not answer.
+const ECHOES: u32 = 10;
+/// Nobody is there: ten waits would tell no more than these.
+const SILENT_MAX: usize = 3;
+/// Bound on each.
+const ECHO_LIMIT: Duration = Duration::from_millis(500);
+
+/// Program and version, as peers hear it.
+const SOFTWARE: &str = concat!("tbnet/", env!("CARGO_PKG_VERSION"));
+
+/// What was learned by talking.
+pub(crate) struct Talk {
+    pub(crate) exchange: Exchange,
+    pub(crate) silent_others: Vec<(IpAddr, Silence)>,
+}
+
+/// Adds what talking to the peers brings: now, or when a set was recorded.
+pub(crate) fn add_exchange(
+    expectation: &mut Expectation,
+    snapshot: &Snapshot,
+    from: Option<&Path>,
+    peers: &[PeerAddress],
+    args: &PeerArgs,
+) -> anyhow::Result<()> {
+    let exchange = match (from, peers.first()) {
+        (_, None) => None,
+        (Some(folder), Some(peer)) => recorded::exchange(folder, peer.ip).map_err(mistake)?,
+        (None, Some(_)) => {
+            let talk = talk(snapshot, &expectation.interface, peers, args);
+            talk.map(|talk| {
+                expectation.silent_others = talk.silent_others;
+                talk.exchange
+            })
+        }
+    };
+    if let Some(exchange) = exchange {
+        expectation.own = exchange.own;
+        expectation.contact = Some(exchange.contact);
+        expectation.others = exchange.others;
+    }
+    Ok(())
+}
+
+/// Asks the peer, then the others; measures the way to the peer by ICMP if it does not answer.
+///
+/// `None` if asking is in vain: the link is not usable, or the peer not on it. That is found
+/// without asking.
+pub(crate) fn talk(
+    snapshot: &Snapshot,
+    choice: &InterfaceChoice,
+    peers: &[PeerAddress],
+    args: &PeerArgs,
+) -> Option<Talk> {
+    let (peer, others) = peers.split_first()?;
+    let link = Link::from_snapshot(snapshot, &peer.narrow(choice)).ok()?;
+    let is_on_link =
+        |ip: IpAddr| link.contains(ip) && link.addresses().iter().all(|own| own.addr() != ip);
+    if !is_on_link(peer.ip) {
+        return None;
+    }
+    let voice = Voice::open(&link, 0, args);
+    let name = voice.as_ref().map(|voice| voice.name.clone()).unwrap_or_else(|_| named(None));
+    let own = EndReport::of(snapshot, link.name(), name, SystemTime::now());
+    let contact = match hear(&voice, &link, peer.ip, args.port) {
+        Ok(contact) => contact,
+        Err(why) => Contact::Silent { why, round_trips: echoes(&link, peer.ip) },
+    };
+    let (mut reports, mut silent_others) = (Vec::new(), Vec::new());
+    for other in others.iter().map(|other| other.ip).filter(|ip| is_on_link(*ip)) {
+        match hear(&voice, &link, other, args.port) {
+            Ok(Contact::Answered { report, .. }) => reports.push(report),
+            Ok(Contact::Silent { why, .. }) | Err(why) => silent_others.push((other, why)),
+        }
+    }
+    let exchange = Exchange { own: Some(own), contact, others: reports };
+    Some(Talk { exchange, silent_others })
+}
+
+fn hear(
+    voice: &Result<Voice, NoVoice>,
+    link: &Link,
+    peer: IpAddr,
+    port: u16,
+) -> Result<Contact, Silence> {
+    let voice = match voice {
+        Ok(voice) => voice,
+        Err(NoVoice::KeyNeeded) => return Err(Silence::KeyNeeded),
+        Err(NoVoice::NodeRuns) => return Err(Silence::NodeRuns),
+        Err(NoVoice::Other(mistake)) => {
+            return Err(Silence::Failed { detail: mistake.to_string() });
+        }
+    };
+    let addr = link.peer_addr(peer, port);
+    let answer = ask(&voice.endpoint, addr, &AskOptions::default());
+    let answer = answer.map_err(|error| error.silence())?;
+    Ok(Contact::Answered {
+        report: answer.report,
+        round_trips: answer.rtt.map(|rtt| rtt.round_trips("transport")),
+        clock_ahead_ms: Some(answer.clock_ahead_ms),
+    })
+}
+
+/// `None` if this user may not echo: nothing can be said then.
+fn echoes(link: &Link, peer: IpAddr) -> Option<RoundTrips> {
+    let mut echo = Echo::open(link, peer, icmp::PAYLOAD_MIN).ok()?;
+    let (mut times, mut lost) = (Vec::new(), 0);
+    for _ in 0..ECHOES {
+        match echo.once(ECHO_LIMIT).ok()? {
+            Some(time) => times.push(time),
+            None => lost += 1,
+        }
+        if times.is_empty() && lost == SILENT_MAX {
+            break;
+        }
+    }
+    let silent = RoundTrips {
+        by: "icmp".to_owned(),
+        count: 0,
+        lost: u32::try_from(lost).unwrap_or(u32::MAX),
+        p50_us: 0,
+        p99_us: 0,
+    };
+    Some(Rtt::of(&times, lost).map_or(silent, |rtt| rtt.round_trips("icmp")))
+}
+
+/// An endpoint on the link that believes whom exo-node believes.
+pub(crate) struct Voice {
+    pub(crate) endpoint: Endpoint,
+    /// Who this machine says it is.
+    pub(crate) name: Named,
+    _hold: Option<Hold>,
+}
+
+/// Why there is none.
+pub(crate) enum NoVoice {
+    KeyNeeded,
+    /// Another program speaks under this machine's own key.
+    NodeRuns,
+    Other(Mistake),
+}
+
+impl NoVoice {
+    /// For a command that can do nothing without it.
+    pub(crate) fn mistake(self, link: &Link) -> Mistake {
+        match self {
+            Self::KeyNeeded => {
+                let why = exo_netconfig::text::peers::silent_key_needed();
+                Mistake { text: say::cannot_open(link.name(), why), hint: say::key_needed_do() }
+            }
+            Self::NodeRuns => {
+                let why = say::already_answers();
+                Mistake { text: say::cannot_open(link.name(), why), hint: say::port_in_use_do() }
+            }
+            Self::Other(mistake) => mistake,
+        }
+    }
+}
+
+impl Voice {
+    /// Listens on `listen`, or on any port that is free if it is 0.
+    pub(crate) fn open(link: &Link, listen: u16, args: &PeerArgs) -> Result<Self, NoVoice> {
+        let words = |error: &dyn std::fmt::Display, hint: Text| {
+            let text = say::cannot_open(link.name(), error.to_string());
+            NoVoice::Other(Mistake { text, hint })
+        };
+        let files = |error: &dyn std::fmt::Display| words(error, say::look_at_files_do());
+        let folder = data_folder(args);
+        let key_file = folder.as_ref().map(|folder| folder.join("identity.key"));
+        let own = key_file.as_ref().map(|file| Identity::load_or_create(file));
+        let own = own.transpose().map_err(|error| files(&error))?;
+        let name = named(own.as_ref());
+        let (identity, trust, hold) = match (&args.cluster_key_file, folder, key_file, own) {
+            // Who knows the key is believed whoever it is: with a key of its own this does not stand
+            // in the way of this machine's exo-node.
+            (Some(file), ..) => {
+                let key = ClusterKey::from_file(file).map_err(|error| files(&error))?;
+                (Identity::generate(), Trust::ClusterKey(key), None)
+            }
+            _ if link.kind() != LinkKind::Thunderbolt => return Err(NoVoice::KeyNeeded),
+            (None, Some(folder), Some(file), Some(own)) => {
+                let held = hold(&file).map_err(|error| files(&error))?;
+                let hold = held.ok_or(NoVoice::NodeRuns)?;
+                (own, Trust::FirstUse { store: folder.join("pinned-peer") }, Some(hold))
+            }
+            _ => {
+                let (text, hint) = (say::no_home(), say::no_home_do());
+                return Err(NoVoice::Other(Mistake { text, hint }));
+            }
+        };
+        let config = EndpointConfig {
+            listen,
+            software: SOFTWARE.into(),
+            ..EndpointConfig::new(&name.name, trust)
+        };
+        let endpoint = Endpoint::open(link.clone(), identity, config);
+        let endpoint = endpoint.map_err(|error| match error {
+            OpenError::PortInUse { .. } => NoVoice::NodeRuns,
+            other => words(&other, say::look_at_link_do()),
+        })?;
+        Ok(Self { endpoint, name, _hold: hold })
+    }
+}
+
+fn data_folder(args: &PeerArgs) -> Option<PathBuf> {
+    args.data.clone().or_else(|| {
+        let dirs = directories::ProjectDirs::from("", "", "exo-node")?;
+        Some(dirs.data_dir().to_owned())
+    })
+}
+
+/// Who this machine is: by its own key if it has one, and by what people call it, without a domain.
+fn named(own: Option<&Identity>) -> Named {
+    let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    let name = host.as_deref().and_then(|name| name.split('.').next()).unwrap_or_default();
+    let name = if name.is_empty() { "tbnet" } else { name };
+    Named {
+        machine: own.map_or_else(|| name.to_owned(), |own| own.node_id().to_string()),
+        name: name.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{num::NonZeroU32, path::Path, thread};
+
+    use exo_netconfig::snapshot::{Address, Driver, Interface, Platform, Reading, Source};
+
+    use super::*;
+
+    /// `lo`, said by a snapshot to be a cable or not: what no namespace can show.
+    fn lo(driver: &str) -> Link {
+        let source = Source::new("a test");
+        let interface = Interface {
+            name: "lo".into(),
+            index: NonZeroU32::new(1),
+            up: Some(true),
+            carrier: Some(true),
+            mtu: Some(65_536),
+            addresses: Some(vec![Address::new("127.0.0.1/8".parse().unwrap())]),
+            driver: Some(Driver { name: driver.into(), source: source.clone() }),
+            ..Interface::default()
+        };
+        let mut snapshot = Snapshot::empty(Platform::Linux);
+        snapshot.interfaces = Reading::known(vec![interface], source);
+        Link::from_snapshot(&snapshot, &InterfaceChoice::Named("lo".into())).unwrap()
+    }
+
+    fn args(data: &Path) -> PeerArgs {
+        PeerArgs { port: 0, cluster_key_file: None, data: Some(data.to_owned()) }
+    }
+
+    #[test]
+    fn a_cable_needs_no_key_and_the_first_peer_is_remembered() {
+        let folders = [0; 3].map(|_| tempfile::tempdir().unwrap());
+        let [us, them, stranger] = folders.each_ref().map(|folder| args(folder.path()));
+        let cable = lo("thunderbolt-net");
+        let serving = Voice::open(&cable, 0, &them).ok().unwrap();
+        let port = serving.endpoint.local_addr().port();
+        thread::spawn(move || {
+            let mut reporter = exo_exchange::Reporter::new(serving.name.clone());
+            let own = |number| reporter.report("lo", number);
+            exo_exchange::serve(&serving.endpoint, None, own, |_| {});
+        });
+        let ask = |args: &PeerArgs| {
+            let voice = Voice::open(&cable, 0, args);
+            hear(&voice, &cable, "127.0.0.1".parse().unwrap(), port)
+        };
+        for _ in 0..2 {
+            let contact = ask(&us).unwrap();
+            assert!(
+                matches!(&contact, Contact::Answered { report, .. } if report.interface == "lo")
+            );
+        }
+        let refused = ask(&stranger);
+        assert!(matches!(refused, Err(Silence::NotTrusted { .. })), "{refused:?}");
+    }
+
+    #[test]
+    fn beside_a_node_that_runs_nothing_is_opened_under_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cable, args) = (lo("thunderbolt-net"), args(folder.path()));
+        let node = Voice::open(&cable, 0, &args).ok().unwrap();
+        let second = Voice::open(&cable, 0, &args);
+        assert!(matches!(second, Err(NoVoice::NodeRuns)));
+        let heard = hear(&second, &cable, "127.0.0.1".parse().unwrap(), 1);
+        assert_eq!(heard, Err(Silence::NodeRuns));
+        drop(node);
+        assert!(Voice::open(&cable, 0, &args).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_cable_needs_the_clusters_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let by_hand = lo("ixgbe");
+        let voice = Voice::open(&by_hand, 0, &args(folder.path()));
+        assert!(matches!(voice, Err(NoVoice::KeyNeeded)));
+    }
+}
