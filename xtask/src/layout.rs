@@ -56,6 +56,10 @@ impl Layout {
         self.data().join("models").join(MODEL_NAME)
     }
 
+    pub(crate) fn tokenizers(&self) -> PathBuf {
+        self.exo().join("tokenizers")
+    }
+
     pub(crate) fn venv(&self) -> PathBuf {
         self.exo().join("venv")
     }

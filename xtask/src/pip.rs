@@ -34,6 +34,16 @@ pub(crate) fn install(requirements: &Path, target: &Path) -> Result<()> {
     finish(&mut pip)
 }
 
+/// Fetches the source package that the file `requirements` pins into the folder `target`. pip runs
+/// its build system to learn what the package is called; nothing is built.
+pub(crate) fn download_source(requirements: &Path, target: &Path) -> Result<()> {
+    let mut pip = python();
+    pip.args(["-m", "pip", "download", "--no-deps", "--require-hashes", "--dest"]).arg(target);
+    // Of this package alone: what its build system needs comes built.
+    pip.args(["--no-binary", "llama-cpp-python", "-r"]).arg(requirements);
+    finish(&mut pip)
+}
+
 fn finish(pip: &mut Command) -> Result<()> {
     // A user's own pip settings must not turn `--target` into something else.
     pip.env("PIP_USER", "0").env("PIP_ROOT_USER_ACTION", "ignore");

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `EXO_TEST_MODEL_DIR` | the demo model's folder |
 //! | `EXO_TEST_GGUF` | the GGUF file it was imported from |
+//! | `EXO_TEST_TOKENIZERS` | a folder with real tokenizers, and llama.cpp's vocabularies |
 //! | `EXO_TEST_PYTHON` | a Python that has the official OpenAI client |
 
 use std::{
@@ -28,6 +29,7 @@ use crate::{
     prerequisites,
     progress::{say, step},
     shell::{failure, output, run, shown},
+    tokenizers,
 };
 
 const REQUIREMENTS: &str = include_str!("../assets/test/requirements.txt");
@@ -51,6 +53,7 @@ pub(crate) fn test(layout: &Layout, options: &Options) -> Result<()> {
     }
     mlx_linux::ensure(layout)?;
     let python = python_with_openai(layout)?;
+    let tokenizers = tokenizers::ensure(layout)?;
     model::ensure(layout, false, || exo_node(layout))?;
 
     let mut problems = Vec::new();
@@ -72,6 +75,9 @@ pub(crate) fn test(layout: &Layout, options: &Options) -> Result<()> {
     let mut tests = cargo(layout);
     tests.args(options.cargo_arguments());
     tests.env("EXO_TEST_MODEL_DIR", layout.model_dir()).env("EXO_TEST_GGUF", layout.gguf());
+    if let Some(tokenizers) = tokenizers {
+        tests.env("EXO_TEST_TOKENIZERS", tokenizers);
+    }
     suite(tests.env("EXO_TEST_PYTHON", python))?;
     ensure!(problems.is_empty(), "{}", problems.join("\n"));
     Ok(())

@@ -175,6 +175,12 @@ impl PromptModel {
         Decoder::new(Arc::clone(self))
     }
 
+    /// The tokens that are found in a text before it is split, special or not.
+    #[cfg(test)]
+    pub(super) fn added_tokens(&self) -> impl Iterator<Item = (u32, String)> {
+        self.added.iter().map(|&id| (id, self.tokenizer.id_to_token(id).unwrap_or_default()))
+    }
+
     /// Whether a token says something to the machine only.
     pub(super) fn is_special(&self, id: u32) -> bool {
         self.special.contains(&id)

@@ -47,6 +47,65 @@ fn prompts_are_those_that_python_renders() {
     }
 }
 
+/// Of each family that has one in `EXO_TEST_TOKENIZERS`: its own tokenizer and template, and the
+/// same prompts as Python's, in the same ids.
+#[test]
+fn real_tokenizers_make_the_ids_that_python_makes() {
+    let Ok(dir) = std::env::var("EXO_TEST_TOKENIZERS") else {
+        println!("skipped: needs EXO_TEST_TOKENIZERS (cargo xtask test, with npm)");
+        return;
+    };
+    for (family, folder, template) in [
+        ("qwen3", "qwen3", None),
+        ("qwen2.5-coder", "qwen2_5", Some(QWEN2_5)),
+        ("deepseek_v3", "deepseek_v3", None),
+        ("llama3_1", "llama3_1", None),
+    ] {
+        let own = tempfile::tempdir().unwrap();
+        for name in ["tokenizer.json", "tokenizer_config.json"] {
+            let from = Path::new(&dir).join(folder).join(name);
+            std::fs::copy(from, own.path().join(name)).unwrap();
+        }
+        let config = json!({"max_position_embeddings": 4096}).to_string();
+        std::fs::write(own.path().join("config.json"), config).unwrap();
+        if let Some(template) = template {
+            std::fs::write(own.path().join("chat_template.jinja"), template).unwrap();
+        }
+        let model = Arc::new(PromptModel::open(own.path(), family).unwrap());
+        let prompts = prompts(family);
+        assert!(prompts.len() >= 3, "{family}");
+        for (key, messages, options, expected) in prompts {
+            let text = model.chat(&messages, &options).unwrap();
+            assert_eq!(text, expected["text"].as_str().unwrap(), "{family} {key}");
+            let ids = model.encode(&text, AddSpecial::No).unwrap();
+            assert_eq!(json!(ids), expected["ids"], "{family} {key}");
+        }
+        added_tokens_are_found_and_written(&model, family);
+    }
+}
+
+/// Every added token, in a text or alone, is one id and its own text again.
+fn added_tokens_are_found_and_written(model: &Arc<PromptModel>, family: &str) {
+    let added: Vec<(u32, String)> = model.added_tokens().collect();
+    assert!(added.len() > 10, "{family}: {}", added.len());
+    for (id, token) in added {
+        for text in [token.to_owned(), format!("a{token}b")] {
+            let ids = model.encode(&text, AddSpecial::No).unwrap();
+            assert_eq!(
+                ids.iter().filter(|&&one| one == id).count(),
+                1,
+                "{family} {text:?}: {ids:?}"
+            );
+            assert!(text.len() > token.len() || ids.len() == 1, "{family} {text:?}: {ids:?}");
+        }
+        assert_eq!(model.token_bytes(id).unwrap(), token.as_bytes(), "{family}");
+        let mut decoder = model.decoder();
+        let written = decoder.push(id);
+        let expected = (!model.is_special(id)).then(|| token.to_owned());
+        assert_eq!(written, expected, "{family} {token:?}");
+    }
+}
+
 #[test]
 fn smollm2_is_told_the_same_and_in_the_same_ids() {
     let Ok(dir) = std::env::var("EXO_TEST_MODEL_DIR") else {

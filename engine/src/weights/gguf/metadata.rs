@@ -86,6 +86,14 @@ impl Metadata {
         }
     }
 
+    pub(super) fn floats(&self, key: &str) -> Result<&[f32], GgufError> {
+        match self.0.get(key) {
+            Some(MetaValue::Floats(floats)) => Ok(floats),
+            Some(_) => Err(GgufError::key(key, "not a list of numbers")),
+            None => Err(GgufError::key(key, "missing")),
+        }
+    }
+
     pub(super) fn integers(&self, key: &str) -> Result<&[i64], GgufError> {
         match self.0.get(key) {
             Some(MetaValue::Integers(integers)) => Ok(integers),

@@ -1,8 +1,19 @@
 //! Which tokenizer.json is that vocabulary?
 //!
-//! A GGUF file holds tokens, their types and merges, and for the rest a name (`tokenizer.ggml.pre`)
-//! of rules that llama.cpp has in its source. The rules of the names known here are those of the
-//! tokenizer.json that the model was published with.
+//! A GGUF file holds tokens, their types, and merges or scores. Two kinds of vocabularies are read:
+//! byte-level ones (`gpt2`), whose rules of splitting a text are only named in the file, and
+//! SentencePiece ones (`llama`), which have no rules but scores instead of merges. Others are
+//! refused by name.
+//!
+//! | file | question |
+//! |---|---|
+//! | `rules` | what do the names of rules stand for? |
+//! | `pieces` | which merges are those scores? |
+
+mod pieces;
+mod rules;
+#[cfg(test)]
+mod vectors;
 
 use serde_json::{Map, Value, json};
 
@@ -13,13 +24,11 @@ use super::{
 };
 
 /// Token types of `tokenizer.ggml.token_type`.
+const NORMAL: i64 = 1;
 const CONTROL: i64 = 3;
 const USER_DEFINED: i64 = 4;
 /// A row of the embedding that no token has.
 const UNUSED: i64 = 5;
-
-/// Llama 3's words.
-const LLAMA3_WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// The files beside the weights.
 #[derive(Debug)]
@@ -29,65 +38,67 @@ pub(super) struct TokenizerFiles {
     pub(super) generation_config: Value,
 }
 
-/// What a name of rules stands for.
-struct Rules {
+/// What the two kinds of vocabularies do not share.
+struct Kind {
     class: &'static str,
+    normalizer: Value,
     pre_tokenizer: Value,
     /// What is done to the ids, but for the token that begins a text.
     post_processor: Value,
     decoder: Value,
-    ignore_merges: bool,
+    /// The library's model, but for its vocabulary.
+    model: Value,
     add_bos: bool,
 }
 
 /// The tokenizer of a GGUF file.
 pub(super) fn files(file: &GgufFile) -> Result<TokenizerFiles, ImportError> {
     let metadata = &file.metadata;
-    let model = metadata.text("tokenizer.ggml.model")?;
-    if model != "gpt2" {
-        return Err(ImportError::Tokenizer { name: model.to_owned() });
-    }
-    let rules = rules(metadata.optional_text("tokenizer.ggml.pre")?.unwrap_or("default"))?;
     let tokens = metadata.texts("tokenizer.ggml.tokens")?;
-    let (vocab, added) = vocabulary(tokens, metadata.integers("tokenizer.ggml.token_type")?)?;
+    let types = metadata.integers("tokenizer.ggml.token_type")?;
+    let (vocab, mut added) = vocabulary(tokens, types)?;
+    let kind = match metadata.text("tokenizer.ggml.model")? {
+        "gpt2" => byte_level(file)?,
+        "llama" => sentence_pieces(file, tokens, types)?,
+        other => return Err(ImportError::Tokenizer { name: other.to_owned() }),
+    };
+    if metadata.optional_bool("tokenizer.ggml.add_eos_token")?.unwrap_or(false) {
+        let problem = "texts that end with a token are not supported";
+        return Err(GgufError::key("tokenizer.ggml.add_eos_token", problem).into());
+    }
+    let architecture = metadata.text("general.architecture")?;
+    if architecture == "phi3" && kind.class == "LlamaTokenizer" {
+        strip_after_turns(&mut added);
+    }
     let id = |name: &str| special_id(file, name, tokens);
     let token = |name: &str| Ok::<_, GgufError>(id(name)?.map(|id| tokens[id].clone()));
-    let add_bos = metadata.optional_bool("tokenizer.ggml.add_bos_token")?.unwrap_or(rules.add_bos);
+    let add_bos = metadata.optional_bool("tokenizer.ggml.add_bos_token")?.unwrap_or(kind.add_bos);
     let post_processor = match id("bos")?.filter(|_| add_bos) {
-        None => rules.post_processor,
-        Some(bos) => begin_with(&tokens[bos], bos, rules.post_processor),
+        None => kind.post_processor,
+        Some(bos) => begin_with(&tokens[bos], bos, kind.post_processor),
     };
+    let mut model = kind.model;
+    model["vocab"] = vocab.into();
     let tokenizer = json!({
         "version": "1.0",
         "truncation": null,
         "padding": null,
         "added_tokens": added,
-        "normalizer": null,
-        "pre_tokenizer": rules.pre_tokenizer,
+        "normalizer": kind.normalizer,
+        "pre_tokenizer": kind.pre_tokenizer,
         "post_processor": post_processor,
-        "decoder": rules.decoder,
-        "model": {
-            "type": "BPE",
-            "dropout": null,
-            "unk_token": null,
-            "continuing_subword_prefix": null,
-            "end_of_word_suffix": null,
-            "fuse_unk": false,
-            "byte_fallback": false,
-            "ignore_merges": rules.ignore_merges,
-            "vocab": vocab,
-            "merges": metadata.texts("tokenizer.ggml.merges")?,
-        },
+        "decoder": kind.decoder,
+        "model": model,
     });
     let tokenizer_config = json!({
-        "tokenizer_class": rules.class,
+        "tokenizer_class": kind.class,
         "add_prefix_space": false,
         "add_bos_token": add_bos,
         "bos_token": token("bos")?,
         "eos_token": token("eos")?,
         "unk_token": token("unknown")?,
         "pad_token": token("padding")?,
-        "model_max_length": metadata.optional_size("llama.context_length")?,
+        "model_max_length": metadata.optional_size(&format!("{architecture}.context_length"))?,
         "clean_up_tokenization_spaces": false,
         "chat_template": chat_template(file)?,
         "added_tokens_decoder": added_by_id(&added),
@@ -105,38 +116,79 @@ pub(super) fn files(file: &GgufFile) -> Result<TokenizerFiles, ImportError> {
     Ok(TokenizerFiles { tokenizer, tokenizer_config, generation_config })
 }
 
-fn rules(name: &str) -> Result<Rules, ImportError> {
-    let byte_level = |add_prefix_space: bool, use_regex: bool| {
-        json!({"type": "ByteLevel", "add_prefix_space": add_prefix_space, "trim_offsets": true,
-            "use_regex": use_regex})
-    };
-    let sequence =
-        |first: Value, second: Value| json!({"type": "Sequence", "pretokenizers": [first, second]});
-    match name {
-        "smollm" => Ok(Rules {
-            class: "GPT2Tokenizer",
-            pre_tokenizer: sequence(
-                json!({"type": "Digits", "individual_digits": true}),
-                byte_level(false, true),
-            ),
-            post_processor: Value::Null,
-            decoder: byte_level(true, true),
-            ignore_merges: false,
-            add_bos: false,
-        }),
-        "llama-bpe" | "llama3" | "llama-v3" => Ok(Rules {
-            class: "PreTrainedTokenizerFast",
-            pre_tokenizer: sequence(
-                json!({"type": "Split", "pattern": {"Regex": LLAMA3_WORDS},
-                    "behavior": "Isolated", "invert": false}),
-                byte_level(false, false),
-            ),
-            post_processor: byte_level(false, true),
-            decoder: byte_level(true, true),
-            ignore_merges: true,
-            add_bos: true,
-        }),
-        other => Err(ImportError::Tokenizer { name: format!("gpt2 with rules {other}") }),
+fn byte_level(file: &GgufFile) -> Result<Kind, ImportError> {
+    let name = file.metadata.optional_text("tokenizer.ggml.pre")?.unwrap_or("default");
+    let rules = rules::byte_level_rules(name)
+        .ok_or_else(|| ImportError::Tokenizer { name: format!("gpt2 with rules {name}") })?;
+    let merges = file.metadata.texts("tokenizer.ggml.merges")?;
+    Ok(Kind {
+        class: rules.class,
+        normalizer: rules.normalizer,
+        pre_tokenizer: rules.pre_tokenizer,
+        post_processor: rules.post_processor,
+        decoder: rules::byte_level(true, true),
+        model: model(Value::Null, json!(merges), false, rules.ignore_merges),
+        add_bos: rules.add_bos,
+    })
+}
+
+fn sentence_pieces(file: &GgufFile, tokens: &[String], types: &[i64]) -> Result<Kind, ImportError> {
+    const SCORES: &str = "tokenizer.ggml.scores";
+    let metadata = &file.metadata;
+    let scores = metadata.floats(SCORES)?;
+    if scores.len() != tokens.len() || scores.iter().any(|score| score.is_nan()) {
+        let problem = format!("no {} numbers, one for each token", tokens.len());
+        return Err(GgufError::key(SCORES, problem).into());
+    }
+    for key in ["precompiled_charsmap", "remove_extra_whitespaces"] {
+        let key = format!("tokenizer.ggml.{key}");
+        if !matches!(metadata.0.get(&key), None | Some(MetaValue::Bool(false))) {
+            return Err(GgufError::key(&key, "changing a text first is not supported").into());
+        }
+    }
+    let ordinary: Vec<(&str, usize, f32)> = tokens
+        .iter()
+        .zip(types)
+        .zip(scores)
+        .enumerate()
+        .filter(|(_, ((_, kind), _))| **kind == NORMAL)
+        .map(|(id, ((token, _), &score))| (token.as_str(), id, score))
+        .collect();
+    let unknown = special_id(file, "unknown", tokens)?.map(|id| tokens[id].as_str());
+    let prefix = metadata.optional_bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
+    Ok(Kind {
+        class: "LlamaTokenizer",
+        normalizer: pieces::normalizer(prefix),
+        pre_tokenizer: Value::Null,
+        post_processor: Value::Null,
+        decoder: pieces::decoder(prefix),
+        model: model(json!(unknown), pieces::merges(&ordinary).into(), true, false),
+        add_bos: true,
+    })
+}
+
+fn model(unknown: Value, merges: Value, byte_fallback: bool, ignore_merges: bool) -> Value {
+    json!({
+        "type": "BPE",
+        "dropout": null,
+        "unk_token": unknown,
+        "continuing_subword_prefix": null,
+        "end_of_word_suffix": null,
+        "fuse_unk": byte_fallback,
+        "byte_fallback": byte_fallback,
+        "ignore_merges": ignore_merges,
+        "merges": merges,
+    })
+}
+
+/// Phi-3's tokenizer.json takes the space after the words of a turn's frame (`<|user|>`, `<|end|>`)
+/// with them; a GGUF file does not say so.
+fn strip_after_turns(added: &mut [Value]) {
+    for token in added {
+        let content = token["content"].as_str().unwrap_or_default();
+        if !matches!(content, "<unk>" | "<s>" | "<|endoftext|>") {
+            token["rstrip"] = true.into();
+        }
     }
 }
 
