@@ -17,8 +17,9 @@ use safetensors::Dtype;
 use serde_json::Value;
 
 use super::{
+    family::FAMILIES,
     file::{GgufError, GgufFile},
-    llama::{self, PlannedTensor},
+    plan::{self, PlannedTensor},
     tokenizer,
 };
 use crate::weights::{
@@ -38,7 +39,8 @@ pub enum ImportError {
     Gguf(#[from] GgufError),
     /// Another kind of model.
     #[error(
-        "architecture {name} cannot be imported from GGUF yet; llama can\nhint: take the model's Hugging Face folder"
+        "architecture {name} cannot be imported from GGUF; {} can\nhint: take the model's Hugging Face folder",
+        importable()
     )]
     Architecture {
         /// What the file says.
@@ -46,7 +48,7 @@ pub enum ImportError {
     },
     /// Another kind of tokenizer.
     #[error(
-        "tokenizer {name} cannot be imported from GGUF yet; gpt2 with rules smollm or llama-bpe can\nhint: take the model's Hugging Face folder"
+        "tokenizer {name} cannot be imported from GGUF; byte-level ones (gpt2) with known rules and SentencePiece ones (llama) can\nhint: take the model's Hugging Face folder"
     )]
     Tokenizer {
         /// What the file says.
@@ -103,6 +105,11 @@ pub enum ImportDtype {
     Bf16,
 }
 
+/// The architectures that can be, by their names in GGUF.
+fn importable() -> String {
+    FAMILIES.map(|family| family.name).join(", ")
+}
+
 /// How to import.
 #[derive(Debug, Clone, Default)]
 pub struct ImportOptions {
@@ -128,7 +135,7 @@ pub struct ImportProgress<'a> {
 pub struct ImportReport {
     /// The folder.
     pub dir: PathBuf,
-    /// `llama`.
+    /// `model_type` of its configuration: `llama`.
     pub architecture: String,
     /// How many layers.
     pub layers: usize,
@@ -152,7 +159,7 @@ pub fn import_gguf(
     progress: &mut dyn FnMut(ImportProgress<'_>),
 ) -> Result<ImportReport, ImportError> {
     let gguf = GgufFile::open(file)?;
-    let plan = llama::plan(&gguf, options.dtype)?;
+    let plan = plan::plan(&gguf, options.dtype)?;
     let files = tokenizer::files(&gguf)?;
     let tokenizer_json = pretty(&files.tokenizer);
     tokenizers::Tokenizer::from_bytes(&tokenizer_json)
@@ -173,7 +180,7 @@ pub fn import_gguf(
     staging.commit()?;
     Ok(ImportReport {
         dir: out_dir.to_owned(),
-        architecture: "llama".to_owned(),
+        architecture: plan.model_type.to_owned(),
         layers: plan.layers,
         tensors: plan.tensors.len(),
         bytes,
@@ -210,6 +217,9 @@ fn write_weights(
             gguf.read_rows(&tensor.source, at..end, &mut chunk.scratch, &mut chunk.numbers)?;
             if tensor.permuted_head.is_some() {
                 chunk.unpermute(row);
+            }
+            if tensor.plus_one {
+                chunk.numbers.iter_mut().for_each(|number| *number -= 1.0);
             }
             let bytes = chunk.encode(dtype, &tensor.source.name)?;
             writer.write(bytes).map_err(failed)?;

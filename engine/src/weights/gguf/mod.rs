@@ -9,18 +9,24 @@
 //! | `file` | what does the header say, and can it be true? |
 //! | `metadata` | what does that key say? |
 //! | `quant`, `quant_k` | which numbers is that block? |
-//! | `llama` | which Hugging Face configuration and tensors is that? |
+//! | `family` | what is each architecture called and made of, here and there? |
+//! | `plan` | which Hugging Face configuration and tensors is that? |
+//! | `settings` | what does config.json say beside the sizes? |
 //! | `tokenizer` | which tokenizer.json is that vocabulary? |
 //! | [`import`] | the folder, whole or not at all |
 //!
 //! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>, versions 2 and 3.
 
+#[cfg(test)]
+mod families;
+mod family;
 mod file;
 pub mod import;
-mod llama;
 mod metadata;
+mod plan;
 mod quant;
 mod quant_k;
+mod settings;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

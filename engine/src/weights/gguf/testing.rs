@@ -31,6 +31,13 @@ fn text(text: &str) -> Vec<u8> {
 }
 
 impl Builder {
+    /// A file that says nothing but its architecture.
+    pub(super) fn new(architecture: &str) -> Self {
+        let mut file = Self { version: 3, keys: Vec::new(), tensors: Vec::new() };
+        file.set_text("general.architecture", architecture);
+        file
+    }
+
     pub(super) fn set(&mut self, key: &str, kind: u32, value: &[u8]) {
         self.keys.retain(|(known, _)| known != key);
         self.keys.push((key.to_owned(), [&kind.to_le_bytes()[..], value].concat()));
@@ -97,8 +104,7 @@ impl Builder {
 
 /// A file with nothing wrong: tied embeddings in Q8_0, q in f32, v in f16, the rest in Q4_1.
 pub(super) fn llama() -> Builder {
-    let mut file = Builder { version: 3, keys: Vec::new(), tensors: Vec::new() };
-    file.set_text("general.architecture", "llama");
+    let mut file = Builder::new("llama");
     for (key, value) in [
         ("block_count", 1),
         ("context_length", 64),
@@ -139,7 +145,7 @@ pub(super) fn llama() -> Builder {
 }
 
 /// 256 bytes, `<s>`, `</s>` (control), `<tool>` (user defined) and a row that no token has.
-fn add_tokenizer(file: &mut Builder) {
+pub(super) fn add_tokenizer(file: &mut Builder) {
     let bytes = tokenizer();
     let mut tokens: Vec<(u64, String)> = bytes["model"]["vocab"]
         .as_object()

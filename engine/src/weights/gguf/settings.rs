@@ -1,0 +1,218 @@
+//! What does config.json say beside the sizes?
+//!
+//! A GGUF file leaves out what llama.cpp has in its source; here it is what the models of the
+//! family were published with. What a file says beyond that is refused.
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    GgufTensor,
+    family::Family,
+    file::{GgufError, GgufFile},
+    import::ImportError,
+    plan::{Sizes, Sources},
+};
+
+/// llama3's rope scaling has three more numbers that a GGUF file does not hold; all models have these.
+const ROPE_LOW_FREQUENCY: f64 = 1.0;
+const ROPE_HIGH_FREQUENCY: f64 = 4.0;
+const ROPE_ORIGINAL_CONTEXT: f64 = 8192.0;
+/// The one Gemma 3 whose scores are not scaled by a head's width, by its layers: 27B.
+const GEMMA_27B_LAYERS: usize = 62;
+
+/// A family's own fields of config.json; tensors that are settings are taken out of `sources`.
+pub(super) fn of(
+    file: &GgufFile,
+    family: &Family,
+    sizes: &Sizes,
+    sources: &mut Sources<'_>,
+) -> Result<Map<String, Value>, ImportError> {
+    let keys = Keys { file, family };
+    let theta = keys.float("rope.freq_base")?;
+    let mut fields = Map::new();
+    let mut set = |name: &str, value: Value| drop(fields.insert(name.to_owned(), value));
+    match family.name {
+        "gemma3" => {
+            let theta = theta.unwrap_or(1e6);
+            set("rope_theta", json!(theta));
+            set("rope_local_base_freq", json!(keys.float("rope.freq_base_swa")?.unwrap_or(1e4)));
+            set("rope_scaling", keys.linear_scaling()?);
+            set("hidden_activation", json!("gelu_pytorch_tanh"));
+            set("sliding_window", json!(keys.size("attention.sliding_window")?));
+            set(
+                "sliding_window_pattern",
+                json!(keys.size("attention.sliding_window_pattern")?.unwrap_or(6)),
+            );
+            let narrow = sizes.layers != GEMMA_27B_LAYERS;
+            let scalar = if narrow { sizes.head_dim } else { sizes.hidden / sizes.heads };
+            set("query_pre_attn_scalar", json!(scalar));
+        }
+        "phi3" => {
+            set("rope_theta", json!(theta.unwrap_or(10_000.0)));
+            set("hidden_act", json!("silu"));
+            set("sliding_window", json!(keys.size("attention.sliding_window")?));
+            set("partial_rotary_factor", json!(sizes.rotary as f64 / sizes.head_dim as f64));
+            let original = keys.size("rope.scaling.original_context_length")?;
+            set("original_max_position_embeddings", json!(original));
+            set("rope_scaling", keys.longrope(sizes, sources)?);
+        }
+        _ => {
+            let theta = theta.unwrap_or(10_000.0);
+            set("rope_theta", json!(theta));
+            set("hidden_act", json!("silu"));
+            set("attention_bias", json!(false));
+            if family.name == "llama" {
+                set("mlp_bias", json!(false));
+                if let Some(factors) = sources.remove("rope_freqs.weight") {
+                    set("rope_scaling", llama3_scaling(file, factors, sizes.head_dim, theta)?);
+                }
+            } else {
+                set("use_sliding_window", json!(false));
+            }
+            if family.has_experts() {
+                set("num_experts", json!(sizes.experts));
+                set("num_experts_per_tok", json!(keys.needed_size("expert_used_count")?));
+                set("moe_intermediate_size", json!(sizes.expert_width));
+                set("norm_topk_prob", json!(true));
+                set("decoder_sparse_step", json!(1));
+            }
+        }
+    }
+    keys.no_other_scaling()?;
+    Ok(fields)
+}
+
+/// A family's keys.
+struct Keys<'a> {
+    file: &'a GgufFile,
+    family: &'a Family,
+}
+
+impl Keys<'_> {
+    fn name(&self, key: &str) -> String {
+        format!("{}.{key}", self.family.name)
+    }
+
+    fn size(&self, key: &str) -> Result<Option<usize>, GgufError> {
+        self.file.metadata.optional_size(&self.name(key))
+    }
+
+    fn needed_size(&self, key: &str) -> Result<usize, GgufError> {
+        self.file.metadata.size(&self.name(key))
+    }
+
+    fn float(&self, key: &str) -> Result<Option<f64>, GgufError> {
+        Ok(self.file.metadata.optional_float(&self.name(key))?.map(shortest))
+    }
+
+    fn scaling_type(&self) -> Result<Option<&str>, GgufError> {
+        let kind = self.file.metadata.optional_text(&self.name("rope.scaling.type"))?;
+        Ok(kind.filter(|&kind| kind != "none"))
+    }
+
+    /// Gemma 3's, from 4B on: of global layers alone.
+    fn linear_scaling(&self) -> Result<Value, GgufError> {
+        match (self.scaling_type()?, self.float("rope.scaling.factor")?) {
+            (None, None) => Ok(Value::Null),
+            (Some("linear"), Some(factor)) => Ok(json!({"rope_type": "linear", "factor": factor})),
+            (kind, factor) => {
+                let problem = format!("{kind:?} with factor {factor:?} is not supported");
+                Err(GgufError::key(&self.name("rope.scaling.type"), problem))
+            }
+        }
+    }
+
+    /// Phi-3's factors for long contexts.
+    fn longrope(&self, sizes: &Sizes, sources: &mut Sources<'_>) -> Result<Value, ImportError> {
+        let mut factors = |name: &str| {
+            let Some(tensor) = sources.remove(name) else { return Ok(None) };
+            frequencies(self.file, tensor, sizes.rotary / 2).map(Some)
+        };
+        let long = factors("rope_factors_long.weight")?;
+        let short = factors("rope_factors_short.weight")?;
+        match (long, short) {
+            (None, None) => Ok(Value::Null),
+            (Some(long), Some(short)) => Ok(json!({
+                "rope_type": "longrope",
+                "long_factor": long,
+                "short_factor": short,
+                "attention_factor": self.float("rope.scaling.attn_factor")?,
+            })),
+            _ => {
+                let problem = "missing: its twin is there";
+                Err(GgufError::tensor("rope_factors_long or _short", problem).into())
+            }
+        }
+    }
+
+    /// Refuses a scaling that nobody asked for.
+    fn no_other_scaling(&self) -> Result<(), GgufError> {
+        match self.scaling_type()? {
+            Some(kind) if self.family.name != "gemma3" => {
+                let problem = format!("{kind} scaling is not supported");
+                Err(GgufError::key(&self.name("rope.scaling.type"), problem))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The shortest decimal that is the same f32: 1e-5 is stored as 9.999999747378752e-6.
+pub(super) fn shortest(value: f64) -> f64 {
+    format!("{:e}", value as f32).parse().unwrap_or(value)
+}
+
+/// A tensor with a factor for every frequency.
+fn frequencies(
+    file: &GgufFile,
+    tensor: &GgufTensor,
+    count: usize,
+) -> Result<Vec<f64>, ImportError> {
+    if tensor.shape != [count] {
+        let problem = format!("shape {:?} for {count} frequencies", tensor.shape);
+        return Err(GgufError::tensor(&tensor.name, problem).into());
+    }
+    let mut factors = vec![0.0; count];
+    file.read_rows(tensor, 0..1, &mut Vec::new(), &mut factors)?;
+    if factors.iter().any(|factor| !factor.is_finite() || *factor <= 0.0) {
+        return Err(GgufError::tensor(&tensor.name, "a factor that is no number above 0").into());
+    }
+    Ok(factors.into_iter().map(|factor| shortest(factor.into())).collect())
+}
+
+/// `rope_freqs.weight` holds the factor of every frequency under llama3's scaling. The settings
+/// that give these factors are found, or the file is refused.
+fn llama3_scaling(
+    file: &GgufFile,
+    tensor: &GgufTensor,
+    head_dim: usize,
+    theta: f64,
+) -> Result<Value, ImportError> {
+    let factors = frequencies(file, tensor, head_dim / 2)?;
+    let factor = factors.iter().copied().fold(1.0, f64::max);
+    let agrees = factors.iter().enumerate().all(|(n, &stored)| {
+        let expected = llama3_factor(factor, n, head_dim, theta);
+        (stored / expected - 1.0).abs() < 1e-3
+    });
+    if !agrees {
+        let problem = "frequency factors that are not llama3's scaling are not supported";
+        return Err(GgufError::tensor(&tensor.name, problem).into());
+    }
+    Ok(json!({
+        "rope_type": "llama3",
+        "factor": factor,
+        "low_freq_factor": ROPE_LOW_FREQUENCY,
+        "high_freq_factor": ROPE_HIGH_FREQUENCY,
+        "original_max_position_embeddings": ROPE_ORIGINAL_CONTEXT as u64,
+    }))
+}
+
+/// By what llama3's scaling divides frequency `n`: 1 for short waves, `factor` for long ones,
+/// blended between. (Meta's `apply_scaling`, in llama-models.)
+fn llama3_factor(factor: f64, n: usize, head_dim: usize, theta: f64) -> f64 {
+    let wavelength = std::f64::consts::TAU * theta.powf(2.0 * n as f64 / head_dim as f64);
+    let waves = ROPE_ORIGINAL_CONTEXT / wavelength;
+    let blend = (waves - ROPE_LOW_FREQUENCY) / (ROPE_HIGH_FREQUENCY - ROPE_LOW_FREQUENCY);
+    let blend = blend.clamp(0.0, 1.0);
+    1.0 / ((1.0 - blend) / factor + blend)
+}
