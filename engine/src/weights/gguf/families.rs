@@ -40,6 +40,15 @@ fn in_layer(architecture: &str, name: &str) -> &'static str {
         "mlp.up_proj" | "mlp.gate_up_proj" => "ffn_up",
         "mlp.down_proj" => "ffn_down",
         "mlp.gate" => "ffn_gate_inp",
+        "self_attn.q_a_proj" => "attn_q_a",
+        "self_attn.q_a_layernorm" => "attn_q_a_norm",
+        "self_attn.q_b_proj" => "attn_q_b",
+        "self_attn.kv_a_proj_with_mqa" => "attn_kv_a_mqa",
+        "self_attn.kv_a_layernorm" => "attn_kv_a_norm",
+        "self_attn.kv_b_proj" => "attn_kv_b",
+        "mlp.shared_experts.gate_proj" => "ffn_gate_shexp",
+        "mlp.shared_experts.up_proj" => "ffn_up_shexp",
+        "mlp.shared_experts.down_proj" => "ffn_down_shexp",
         "gate_proj" => "ffn_gate_exps",
         "up_proj" => "ffn_up_exps",
         "down_proj" => "ffn_down_exps",
@@ -49,6 +58,10 @@ fn in_layer(architecture: &str, name: &str) -> &'static str {
 
 /// A tensor's name in the file, and which of the stacked experts it is.
 fn ggml_name(architecture: &str, name: &str) -> (String, Option<usize>) {
+    if let Some(gate) = name.strip_suffix(".mlp.gate.e_score_correction_bias") {
+        let layer = gate.strip_prefix("model.layers.").unwrap();
+        return (format!("blk.{layer}.exp_probs_b.bias"), None);
+    }
     let (module, suffix) = name.rsplit_once('.').unwrap();
     let plain = match module {
         "model.embed_tokens" => "token_embd",
@@ -109,6 +122,9 @@ fn settings(file: &mut Builder, architecture: &str, config: &Value) {
         file.set_text("gemma3.rope.scaling.type", "linear");
         file.set("gemma3.rope.scaling.factor", 6, &8.0_f32.to_le_bytes());
     }
+    if architecture == "deepseek2" {
+        deepseek_settings(file, config);
+    }
     if architecture == "phi3" {
         file.set_u32("phi3.rope.dimension_count", 24);
         for name in ["long", "short"] {
@@ -117,6 +133,65 @@ fn settings(file: &mut Builder, architecture: &str, config: &Value) {
             let name = format!("rope_factors_{name}.weight");
             file.add(&name, &[factors.len()], F32, data.collect());
         }
+    }
+}
+
+/// As llama.cpp writes them since it keeps compressed tokens alone.
+fn deepseek_settings(file: &mut Builder, config: &Value) {
+    let size = |key: &str| config[key].as_u64().unwrap() as u32;
+    let mut set = |key: &str, value: u32| file.set_u32(&format!("deepseek2.{key}"), value);
+    let (rank, rope) = (size("kv_lora_rank"), size("qk_rope_head_dim"));
+    set("attention.head_count_kv", 1);
+    set("attention.kv_lora_rank", rank);
+    set("attention.key_length", rank + rope);
+    set("attention.value_length", rank);
+    set("attention.key_length_mla", size("qk_nope_head_dim") + rope);
+    set("attention.value_length_mla", size("v_head_dim"));
+    set("rope.dimension_count", rope);
+    set("leading_dense_block_count", size("first_k_dense_replace"));
+    set("expert_count", size("n_routed_experts"));
+    set("expert_shared_count", size("n_shared_experts"));
+    set("expert_group_count", size("n_group"));
+    set("expert_group_used_count", size("topk_group"));
+    set("expert_gating_func", if config["scoring_func"] == "sigmoid" { 2 } else { 1 });
+    let scaling = &config["rope_scaling"];
+    let original = scaling["original_max_position_embeddings"].as_u64().unwrap() as u32;
+    set("rope.scaling.original_context_length", original);
+    if config["q_lora_rank"].is_number() {
+        set("attention.q_lora_rank", size("q_lora_rank"));
+    }
+    let normalised = config["norm_topk_prob"].as_bool().unwrap();
+    file.set("deepseek2.expert_weights_norm", 7, &[u8::from(normalised)]);
+    file.set_text("deepseek2.rope.scaling.type", "yarn");
+    for (key, value) in [
+        ("expert_weights_scale", &config["routed_scaling_factor"]),
+        ("rope.scaling.factor", &scaling["factor"]),
+    ] {
+        let value = value.as_f64().unwrap() as f32;
+        file.set(&format!("deepseek2.{key}"), 6, &value.to_le_bytes());
+    }
+    let multiplier = 0.1 * scaling["mscale_all_dim"].as_f64().unwrap() as f32;
+    file.set("deepseek2.rope.scaling.yarn_log_multiplier", 6, &multiplier.to_le_bytes());
+}
+
+/// Puts the up-projections of keys and values apart, as newer files have them.
+fn split_up(file: &mut Builder, config: &Value) {
+    let size = |key: &str| config[key].as_u64().unwrap() as usize;
+    let (heads, rank) = (size("num_attention_heads"), size("kv_lora_rank"));
+    let (nope, value) = (size("qk_nope_head_dim"), size("v_head_dim"));
+    for layer in 0..size("num_hidden_layers") {
+        let joined = file.take(&format!("blk.{layer}.attn_kv_b.weight"));
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        for head in joined.data.chunks((nope + value) * rank * 2) {
+            let (key, own) = head.split_at(nope * rank * 2);
+            values.extend_from_slice(own);
+            let number = |row: usize, column: usize| &key[2 * (row * rank + column)..][..2];
+            for column in 0..rank {
+                (0..nope).for_each(|row| keys.extend_from_slice(number(row, column)));
+            }
+        }
+        file.add(&format!("blk.{layer}.attn_k_b.weight"), &[nope, rank, heads], BF16, keys);
+        file.add(&format!("blk.{layer}.attn_v_b.weight"), &[rank, value, heads], BF16, values);
     }
 }
 
@@ -187,10 +262,18 @@ fn an_imported_model_answers_as_its_checkpoint_does() {
         ("qwen3_moe", "qwen3moe"),
         ("gemma3", "gemma3"),
         ("phi3", "phi3"),
+        ("deepseek_v2", "deepseek2"),
+        ("deepseek_v3", "deepseek2"),
+        ("deepseek_v3, as older files have it", "deepseek2"),
     ] {
+        let (name, older) = name.split_once(',').map_or((name, false), |(name, _)| (name, true));
         let dir = tempfile::tempdir().unwrap();
         let (file, out) = (dir.path().join("m.gguf"), dir.path().join("out"));
-        std::fs::write(&file, gguf(name, architecture).bytes()).unwrap();
+        let mut made = gguf(name, architecture);
+        if architecture == "deepseek2" && !older {
+            split_up(&mut made, ModelFolder::open(&fixture(name)).unwrap().config());
+        }
+        std::fs::write(&file, made.bytes()).unwrap();
         let report = import_gguf(&file, &out, &ImportOptions::default(), &mut |_| {})
             .unwrap_or_else(|error| panic!("{architecture}: {error}"));
         let text = std::fs::read(fixture(name).join("reference.json")).unwrap();
@@ -208,7 +291,7 @@ fn an_imported_model_answers_as_its_checkpoint_does() {
 #[test]
 fn what_a_family_does_not_have_is_refused_by_name() {
     type Lie = fn(&mut Builder);
-    let lies: [(&str, &str, Lie, &str); 7] = [
+    let lies: [(&str, &str, Lie, &str); 10] = [
         ("qwen2", "qwen2", |f| f.set_u32("qwen2.expert_count", 4), "qwen2 with experts"),
         ("qwen2", "qwen2", |f| f.set_text("qwen2.rope.scaling.type", "yarn"), "yarn scaling"),
         ("qwen3", "qwen3", |f| f.tensor("blk.1.attn_q_norm.weight").name = "x".into(), "missing"),
@@ -225,6 +308,24 @@ fn what_a_family_does_not_have_is_refused_by_name() {
             "phi3",
             |f| f.tensor("rope_factors_long.weight").data.fill(0),
             "rope_factors_long.weight: a factor",
+        ),
+        (
+            "deepseek_v3",
+            "deepseek2",
+            |f| f.remove("deepseek2.expert_group_count"),
+            "expert_group_count: missing, and no published model has 16",
+        ),
+        (
+            "deepseek_v3",
+            "deepseek2",
+            |f| f.set_u32("deepseek2.attention.key_length_mla", 16),
+            "key_length_mla: does not go",
+        ),
+        (
+            "deepseek_v2",
+            "deepseek2",
+            |f| f.set_text("deepseek2.rope.scaling.type", "linear"),
+            "rope.scaling.type: yarn with",
         ),
     ];
     for (name, architecture, lie, words) in lies {

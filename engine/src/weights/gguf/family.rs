@@ -8,6 +8,7 @@
 //! | `qwen3moe` | Qwen 3 with experts | the same, and experts, stacked |
 //! | `gemma3` | Gemma 3, text | norms after, too; norms' weights are stored plus one |
 //! | `phi3` | Phi-3, 3.5, 4 | q, k and v in one matrix, gate and up in one |
+//! | `deepseek2` | DeepSeek V2, V3, R1 | keys and values compressed, shared experts, first layers dense |
 
 /// What a tensor's shape is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +43,30 @@ pub(super) enum Shape {
     ExpertsUp,
     /// Out of them.
     ExpertsDown,
+    /// Into and out of the experts that every token sees, behind each other.
+    SharedUp,
+    /// Out of them.
+    SharedDown,
+    /// What is added to the experts' scores for the choice alone.
+    Correction,
+    /// Of compressed queries: down, the norm between, up.
+    QueryDown,
+    /// The norm.
+    QueryNorm,
+    /// Up.
+    QueryUp,
+    /// Of compressed keys and values: down, with what is turned.
+    LatentDown,
+    /// The norm.
+    LatentNorm,
+    /// Up, keys and values of a head below each other.
+    LatentUp,
+    /// Up to keys alone, the other way round.
+    KeysUp,
+    /// Up to values alone.
+    ValuesUp,
+    /// From values to the residual stream.
+    LatentOutput,
 }
 
 /// llama.cpp's name in `blk.N.`, Hugging Face's in `model.layers.N.`, and the shape.
@@ -64,6 +89,21 @@ pub(super) struct Family {
     pub(super) permuted: bool,
     /// Whether norms' weights are stored plus one.
     pub(super) norms_plus_one: bool,
+    /// Whether keys and values are compressed, and the first layers dense.
+    pub(super) latent: bool,
+}
+
+/// What a layer of a family with compressed keys and values is made of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LayerForm {
+    /// Without experts.
+    pub(super) is_dense: bool,
+    /// With experts that every token sees.
+    pub(super) has_shared: bool,
+    /// Queries are compressed too.
+    pub(super) compresses_queries: bool,
+    /// Up-projections of keys and values lie in one matrix, as in older files.
+    pub(super) joins_up: bool,
 }
 
 /// Keys that all architectures have, without the architecture before them.
@@ -127,6 +167,31 @@ const EXPERTS: &[Named] = &[
     ("ffn_down_exps.weight", "mlp.switch_mlp.down_proj.weight", Shape::ExpertsDown),
 ];
 
+const SHARED: &[Named] = &[
+    ("ffn_gate_shexp.weight", "mlp.shared_experts.gate_proj.weight", Shape::SharedUp),
+    ("ffn_up_shexp.weight", "mlp.shared_experts.up_proj.weight", Shape::SharedUp),
+    ("ffn_down_shexp.weight", "mlp.shared_experts.down_proj.weight", Shape::SharedDown),
+];
+const CORRECTION: &[Named] =
+    &[("exp_probs_b.bias", "mlp.gate.e_score_correction_bias", Shape::Correction)];
+const QUERY: &[Named] = &[("attn_q.weight", "self_attn.q_proj.weight", Shape::Query)];
+const LATENT_QUERY: &[Named] = &[
+    ("attn_q_a.weight", "self_attn.q_a_proj.weight", Shape::QueryDown),
+    ("attn_q_a_norm.weight", "self_attn.q_a_layernorm.weight", Shape::QueryNorm),
+    ("attn_q_b.weight", "self_attn.q_b_proj.weight", Shape::QueryUp),
+];
+const LATENT: &[Named] = &[
+    ("attn_kv_a_mqa.weight", "self_attn.kv_a_proj_with_mqa.weight", Shape::LatentDown),
+    ("attn_kv_a_norm.weight", "self_attn.kv_a_layernorm.weight", Shape::LatentNorm),
+    ("attn_output.weight", "self_attn.o_proj.weight", Shape::LatentOutput),
+];
+const LATENT_UP: &[Named] = &[("attn_kv_b.weight", "self_attn.kv_b_proj.weight", Shape::LatentUp)];
+/// MLX's own layout has them apart too, and the keys' the other way round.
+const APART_UP: &[Named] = &[
+    ("attn_k_b.weight", "self_attn.embed_q.weight", Shape::KeysUp),
+    ("attn_v_b.weight", "self_attn.unembed_out.weight", Shape::ValuesUp),
+];
+
 const PLAIN: Family = Family {
     name: "llama",
     model_type: "llama",
@@ -135,10 +200,36 @@ const PLAIN: Family = Family {
     keys: &[],
     permuted: false,
     norms_plus_one: false,
+    latent: false,
+};
+const DEEPSEEK: Family = Family {
+    name: "deepseek2",
+    model_type: "deepseek_v2",
+    class: "DeepseekV2ForCausalLM",
+    tensors: &[NORMS, LATENT],
+    keys: &[
+        "attention.key_length_mla",
+        "attention.kv_lora_rank",
+        "attention.q_lora_rank",
+        "attention.value_length_mla",
+        "expert_feed_forward_length",
+        "expert_gating_func",
+        "expert_group_count",
+        "expert_group_used_count",
+        "expert_shared_count",
+        "expert_weights_norm",
+        "expert_weights_scale",
+        "leading_dense_block_count",
+        "rope.scaling.factor",
+        "rope.scaling.original_context_length",
+        "rope.scaling.yarn_log_multiplier",
+    ],
+    latent: true,
+    ..PLAIN
 };
 
 /// All of them.
-pub(super) const FAMILIES: [Family; 6] = [
+pub(super) const FAMILIES: [Family; 8] = [
     Family { permuted: true, ..PLAIN },
     Family {
         name: "qwen2",
@@ -188,16 +279,40 @@ pub(super) const FAMILIES: [Family; 6] = [
         ],
         ..PLAIN
     },
+    DEEPSEEK,
+    Family { model_type: "deepseek_v3", class: "DeepseekV3ForCausalLM", ..DEEPSEEK },
 ];
 
 impl Family {
     /// Whether a tensor of that shape is a norm.
     pub(super) fn is_norm(shape: Shape) -> bool {
-        matches!(shape, Shape::Hidden | Shape::Head)
+        matches!(shape, Shape::Hidden | Shape::Head | Shape::QueryNorm | Shape::LatentNorm)
     }
 
     /// Whether it has experts.
     pub(super) fn has_experts(&self) -> bool {
-        self.tensors.contains(&EXPERTS)
+        self.latent || self.tensors.contains(&EXPERTS)
+    }
+
+    /// The tensors of a layer of that form.
+    pub(super) fn layer(&self, form: LayerForm) -> Vec<&'static [Named]> {
+        let mut tensors = self.tensors.to_vec();
+        if !self.latent {
+            return tensors;
+        }
+        tensors.push(if form.compresses_queries { LATENT_QUERY } else { QUERY });
+        tensors.push(if form.joins_up { LATENT_UP } else { APART_UP });
+        if form.is_dense {
+            tensors.push(MLP);
+            return tensors;
+        }
+        tensors.push(EXPERTS);
+        if self.model_type == "deepseek_v3" {
+            tensors.push(CORRECTION);
+        }
+        if form.has_shared {
+            tensors.push(SHARED);
+        }
+        tensors
     }
 }

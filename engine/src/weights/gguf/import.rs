@@ -107,7 +107,9 @@ pub enum ImportDtype {
 
 /// The architectures that can be, by their names in GGUF.
 fn importable() -> String {
-    FAMILIES.map(|family| family.name).join(", ")
+    let mut names = FAMILIES.map(|family| family.name).to_vec();
+    names.dedup();
+    names.join(", ")
 }
 
 /// How to import.

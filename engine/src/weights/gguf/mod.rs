@@ -11,6 +11,7 @@
 //! | `quant`, `quant_k` | which numbers is that block? |
 //! | `family` | what is each architecture called and made of, here and there? |
 //! | `plan` | which Hugging Face configuration and tensors is that? |
+//! | `sizes` | how large are its parts? |
 //! | `settings` | what does config.json say beside the sizes? |
 //! | `tokenizer` | which tokenizer.json is that vocabulary? |
 //! | [`import`] | the folder, whole or not at all |
@@ -27,6 +28,7 @@ mod plan;
 mod quant;
 mod quant_k;
 mod settings;
+mod sizes;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -8,15 +8,12 @@ use serde_json::{Value, json};
 
 use super::{
     GgufTensor,
-    family::{FAMILIES, Family, KEYS, Shape},
+    family::{FAMILIES, Family, KEYS, LayerForm, Shape},
     file::{GgufError, GgufFile},
     import::{ImportDtype, ImportError},
     settings::{self, shortest},
+    sizes::Sizes,
 };
-
-/// More layers than any model has.
-const LAYERS_MAX: usize = 4096;
-const EXPERTS_MAX: usize = 1 << 16;
 
 /// The file's tensors that were not taken yet, by name.
 pub(super) type Sources<'a> = BTreeMap<&'a str, &'a GgufTensor>;
@@ -41,34 +38,14 @@ pub(super) struct PlannedTensor {
     pub(super) plus_one: bool,
 }
 
-/// A model's sizes.
-#[derive(Debug)]
-pub(super) struct Sizes {
-    pub(super) hidden: usize,
-    pub(super) layers: usize,
-    pub(super) heads: usize,
-    pub(super) head_dim: usize,
-    /// Numbers of a head that are turned.
-    pub(super) rotary: usize,
-    pub(super) experts: usize,
-    pub(super) expert_width: usize,
-    intermediate: usize,
-    kv_heads: usize,
-    vocab: usize,
-    permuted: bool,
-}
-
 /// Everything that has to be written for this file.
 pub(super) fn plan(file: &GgufFile, dtype: ImportDtype) -> Result<Plan, ImportError> {
     let architecture = file.metadata.text("general.architecture")?;
-    let family = FAMILIES
-        .iter()
-        .find(|family| family.name == architecture)
-        .ok_or_else(|| ImportError::Architecture { name: architecture.to_owned() })?;
+    let family = family(file, architecture)?;
     check_keys(file, family)?;
     let mut sources: Sources<'_> =
         file.tensors().iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
-    let sizes = sizes(file, family, &sources)?;
+    let sizes = Sizes::read(file, family, &sources)?;
     let own = settings::of(file, family, &sizes, &mut sources)?;
     let tied = !sources.contains_key("output.weight");
     let tensors = planned(family, &sizes, tied, &mut sources)?;
@@ -81,6 +58,14 @@ pub(super) fn plan(file: &GgufFile, dtype: ImportDtype) -> Result<Plan, ImportEr
         fields.extend(own);
     }
     Ok(Plan { config, model_type: family.model_type, layers: sizes.layers, tensors })
+}
+
+fn family(file: &GgufFile, architecture: &str) -> Result<&'static Family, ImportError> {
+    let mut called = FAMILIES.iter().filter(|family| family.name == architecture);
+    let first =
+        called.next().ok_or_else(|| ImportError::Architecture { name: architecture.to_owned() })?;
+    // DeepSeek V2 and V3 have one name; they differ in how experts are scored.
+    Ok(called.next().filter(|_| settings::is_sigmoid(file, architecture)).unwrap_or(first))
 }
 
 fn check_keys(file: &GgufFile, family: &Family) -> Result<(), ImportError> {
@@ -102,58 +87,6 @@ fn check_keys(file: &GgufFile, family: &Family) -> Result<(), ImportError> {
     Ok(())
 }
 
-fn sizes(file: &GgufFile, family: &Family, sources: &Sources<'_>) -> Result<Sizes, ImportError> {
-    let key = |name: &str| format!("{}.{name}", family.name);
-    let size = |name: &str| match file.metadata.size(&key(name))? {
-        0 => Err(GgufError::key(&key(name), "0")),
-        size => Ok(size),
-    };
-    let optional = |name: &str| file.metadata.optional_size(&key(name));
-    let hidden = size("embedding_length")?;
-    let heads = size("attention.head_count")?;
-    let kv_heads = optional("attention.head_count_kv")?.unwrap_or(heads);
-    let head_dim = optional("attention.key_length")?.unwrap_or(hidden / heads);
-    let rotary = optional("rope.dimension_count")?.unwrap_or(head_dim);
-    let value_length = optional("attention.value_length")?;
-    let turned = if family.name == "phi3" {
-        (2..=head_dim).contains(&rotary) && rotary.is_multiple_of(2)
-    } else {
-        rotary == head_dim
-    };
-    for (name, agrees) in [
-        ("attention.head_count_kv", kv_heads > 0 && heads.is_multiple_of(kv_heads)),
-        ("attention.key_length", head_dim > 0 && head_dim.is_multiple_of(2)),
-        ("attention.value_length", value_length.is_none_or(|length| length == head_dim)),
-        ("rope.dimension_count", turned),
-    ] {
-        if !agrees {
-            let problem = format!("does not go with {heads} heads of {head_dim}");
-            return Err(GgufError::key(&key(name), problem).into());
-        }
-    }
-    let (layers, experts) = (size("block_count")?, optional("expert_count")?.unwrap_or(0));
-    for (name, count, max) in
-        [("block_count", layers, LAYERS_MAX), ("expert_count", experts, EXPERTS_MAX)]
-    {
-        if count > max {
-            return Err(GgufError::key(&key(name), format!("{count}, of {max} at most")).into());
-        }
-    }
-    Ok(Sizes {
-        hidden,
-        intermediate: size("feed_forward_length")?,
-        layers,
-        heads,
-        kv_heads,
-        head_dim,
-        rotary,
-        experts,
-        expert_width: optional("expert_feed_forward_length")?.unwrap_or(0),
-        vocab: sources.get("token_embd.weight").map_or(0, |embedding| embedding.rows()),
-        permuted: family.permuted,
-    })
-}
-
 /// Takes every tensor of the model out of `sources`, checking its shape.
 fn planned(
     family: &Family,
@@ -161,7 +94,7 @@ fn planned(
     tied: bool,
     sources: &mut Sources<'_>,
 ) -> Result<Vec<PlannedTensor>, GgufError> {
-    let mut take = |source: String, name: String, shape: Option<Shape>| {
+    let take = |sources: &mut Sources<'_>, source: String, name: String, shape: Option<Shape>| {
         let (expected, permuted_head) = match shape {
             Some(shape) => sizes.shape(shape),
             None => (vec![sizes.vocab, sizes.hidden], None),
@@ -177,48 +110,28 @@ fn planned(
         Ok(PlannedTensor { name, source: tensor.clone(), permuted_head, plus_one })
     };
     let embedding = "model.embed_tokens.weight".to_owned();
-    let mut tensors = vec![take("token_embd.weight".to_owned(), embedding, None)?];
+    let mut tensors = vec![take(sources, "token_embd.weight".to_owned(), embedding, None)?];
     for layer in 0..sizes.layers {
-        for &(source, name, shape) in family.tensors.iter().copied().flatten() {
+        let joined = format!("blk.{layer}.attn_kv_b.weight");
+        let form = LayerForm {
+            is_dense: layer < sizes.first_sparse,
+            has_shared: sizes.shared_experts > 0,
+            compresses_queries: sizes.latent.query_rank > 0,
+            joins_up: sources.contains_key(joined.as_str()),
+        };
+        for &(source, name, shape) in family.layer(form).into_iter().flatten() {
             let source = format!("blk.{layer}.{source}");
             let name = format!("model.layers.{layer}.{name}");
-            tensors.push(take(source, name, Some(shape))?);
+            tensors.push(take(sources, source, name, Some(shape))?);
         }
     }
     let norm = "model.norm.weight".to_owned();
-    tensors.push(take("output_norm.weight".to_owned(), norm, Some(Shape::Hidden))?);
+    tensors.push(take(sources, "output_norm.weight".to_owned(), norm, Some(Shape::Hidden))?);
     if !tied {
         let head = "lm_head.weight".to_owned();
-        tensors.push(take("output.weight".to_owned(), head, None)?);
+        tensors.push(take(sources, "output.weight".to_owned(), head, None)?);
     }
     Ok(tensors)
-}
-
-impl Sizes {
-    /// A tensor's shape; with the rows of a head, if they lie in llama.cpp's order.
-    fn shape(&self, shape: Shape) -> (Vec<usize>, Option<usize>) {
-        let queries = self.heads.saturating_mul(self.head_dim);
-        let keys = self.kv_heads.saturating_mul(self.head_dim);
-        let (hidden, inner) = (self.hidden, self.intermediate);
-        let permuted = self.permuted.then_some(self.head_dim);
-        match shape {
-            Shape::Hidden => (vec![hidden], None),
-            Shape::Head => (vec![self.head_dim], None),
-            Shape::Query => (vec![queries, hidden], permuted),
-            Shape::Key => (vec![keys, hidden], permuted),
-            Shape::Value => (vec![keys, hidden], None),
-            Shape::QueryBias => (vec![queries], None),
-            Shape::KeyBias => (vec![keys], None),
-            Shape::Joined => (vec![queries.saturating_add(keys.saturating_mul(2)), hidden], None),
-            Shape::Output => (vec![hidden, queries], None),
-            Shape::Up => (vec![inner, hidden], None),
-            Shape::GateUp => (vec![inner.saturating_mul(2), hidden], None),
-            Shape::Down => (vec![hidden, inner], None),
-            Shape::Router => (vec![self.experts, hidden], None),
-            Shape::ExpertsUp => (vec![self.experts, self.expert_width, hidden], None),
-            Shape::ExpertsDown => (vec![self.experts, hidden, self.expert_width], None),
-        }
-    }
 }
 
 /// The fields of config.json that all architectures have.

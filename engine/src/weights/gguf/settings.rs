@@ -10,7 +10,8 @@ use super::{
     family::Family,
     file::{GgufError, GgufFile},
     import::ImportError,
-    plan::{Sizes, Sources},
+    plan::Sources,
+    sizes::Sizes,
 };
 
 /// llama3's rope scaling has three more numbers that a GGUF file does not hold; all models have these.
@@ -55,6 +56,11 @@ pub(super) fn of(
             let original = keys.size("rope.scaling.original_context_length")?;
             set("original_max_position_embeddings", json!(original));
             set("rope_scaling", keys.longrope(sizes, sources)?);
+        }
+        "deepseek2" => {
+            set("rope_theta", json!(theta.unwrap_or(10_000.0)));
+            set("rope_scaling", keys.yarn()?);
+            fields.extend(deepseek(&keys, sizes)?);
         }
         _ => {
             let theta = theta.unwrap_or(10_000.0);
@@ -122,6 +128,48 @@ impl Keys<'_> {
         }
     }
 
+    /// DeepSeek's. The ramp between fast and slow pairs is where all its models have it.
+    fn yarn(&self) -> Result<Value, GgufError> {
+        if self.scaling_type()?.is_none() {
+            return Ok(Value::Null);
+        }
+        let kind = self.name("rope.scaling.type");
+        let factor = self.float("rope.scaling.factor")?;
+        let original = self.size("rope.scaling.original_context_length")?;
+        let (Some("yarn"), Some(factor), Some(original)) = (self.scaling_type()?, factor, original)
+        else {
+            return Err(GgufError::key(&kind, "yarn with a factor and a context is supported"));
+        };
+        // A tenth of what config.json has twice.
+        let multiplier = self.float("rope.scaling.yarn_log_multiplier")?.unwrap_or(0.0);
+        let mscale = shortest(multiplier * 10.0);
+        Ok(json!({
+            "type": "yarn",
+            "factor": factor,
+            "original_max_position_embeddings": original,
+            "beta_fast": 32,
+            "beta_slow": 1,
+            "mscale": mscale,
+            "mscale_all_dim": mscale,
+        }))
+    }
+
+    /// Groups of experts and how many of them are chosen from. Older files leave them out: then
+    /// they are those of the published model with so many experts.
+    fn groups(&self, experts: usize) -> Result<(usize, usize), GgufError> {
+        const KEY: &str = "expert_group_count";
+        match (self.size(KEY)?, self.size("expert_group_used_count")?, experts) {
+            (Some(count), Some(chosen), _) => Ok((count, chosen)),
+            (None, None, 256) => Ok((8, 4)), // V3, R1
+            (None, None, 160) => Ok((8, 3)), // V2
+            (None, None, 64) => Ok((1, 1)),  // V2 Lite
+            _ => {
+                let problem = format!("missing, and no published model has {experts} experts");
+                Err(GgufError::key(&self.name(KEY), problem))
+            }
+        }
+    }
+
     /// Phi-3's factors for long contexts.
     fn longrope(&self, sizes: &Sizes, sources: &mut Sources<'_>) -> Result<Value, ImportError> {
         let mut factors = |name: &str| {
@@ -148,13 +196,59 @@ impl Keys<'_> {
     /// Refuses a scaling that nobody asked for.
     fn no_other_scaling(&self) -> Result<(), GgufError> {
         match self.scaling_type()? {
-            Some(kind) if self.family.name != "gemma3" => {
+            Some(kind) if !matches!(self.family.name, "gemma3" | "deepseek2") => {
                 let problem = format!("{kind} scaling is not supported");
                 Err(GgufError::key(&self.name("rope.scaling.type"), problem))
             }
             _ => Ok(()),
         }
     }
+}
+
+/// DeepSeek's own.
+fn deepseek(keys: &Keys<'_>, sizes: &Sizes) -> Result<Map<String, Value>, ImportError> {
+    let sigmoid = keys.family.model_type == "deepseek_v3";
+    let latent = sizes.latent;
+    let (groups, chosen_groups) = keys.groups(sizes.experts)?;
+    let norm = keys.name("expert_weights_norm");
+    let normalised = keys.file.metadata.optional_bool(&norm)?.unwrap_or(sigmoid);
+    let method = match (sigmoid, groups) {
+        (true, _) => "noaux_tc",
+        (false, 1) => "greedy",
+        (false, _) => "group_limited_greedy",
+    };
+    let fields = json!({
+        "hidden_act": "silu",
+        "attention_bias": false,
+        "head_dim": null,
+        "q_lora_rank": (latent.query_rank > 0).then_some(latent.query_rank),
+        "kv_lora_rank": latent.rank,
+        "qk_nope_head_dim": latent.nope,
+        "qk_rope_head_dim": sizes.rotary,
+        "v_head_dim": latent.value,
+        "n_routed_experts": sizes.experts,
+        "n_shared_experts": sizes.shared_experts,
+        "num_experts_per_tok": keys.needed_size("expert_used_count")?,
+        "moe_intermediate_size": sizes.expert_width,
+        "first_k_dense_replace": sizes.first_sparse,
+        "moe_layer_freq": 1,
+        "n_group": groups,
+        "topk_group": chosen_groups,
+        "topk_method": method,
+        "scoring_func": if sigmoid { "sigmoid" } else { "softmax" },
+        "norm_topk_prob": normalised,
+        "routed_scaling_factor": keys.float("expert_weights_scale")?.unwrap_or(1.0),
+    });
+    match fields {
+        Value::Object(fields) => Ok(fields),
+        _ => Ok(Map::new()),
+    }
+}
+
+/// Whether experts are scored each for itself (llama.cpp's `LLAMA_EXPERT_GATING_FUNC_TYPE_SIGMOID`).
+pub(super) fn is_sigmoid(file: &GgufFile, architecture: &str) -> bool {
+    let key = format!("{architecture}.expert_gating_func");
+    matches!(file.metadata.optional_size(&key), Ok(Some(2)))
 }
 
 /// The shortest decimal that is the same f32: 1e-5 is stored as 9.999999747378752e-6.

@@ -64,6 +64,12 @@ impl Builder {
         self.tensors.iter_mut().find(|tensor| tensor.name == name).expect("there is such a tensor")
     }
 
+    /// Takes a tensor out.
+    pub(super) fn take(&mut self, name: &str) -> Tensor {
+        let at = self.tensors.iter().position(|tensor| tensor.name == name);
+        self.tensors.remove(at.expect("there is such a tensor"))
+    }
+
     pub(super) fn add(&mut self, name: &str, dims: &[usize], code: u32, data: Vec<u8>) {
         let dims = dims.iter().map(|&dim| dim as u64).collect();
         self.tensors.push(Tensor { name: name.to_owned(), dims, code, data, offset: None });
