@@ -1,9 +1,9 @@
 //! One, two and three processes generate what the reference generates, token by token.
 #![allow(clippy::unwrap_used, reason = "a test may end where it fails")]
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, process::Command, time::Duration};
 
-use exo_tests::{Node, NodeOptions, free_port, http, key_file, needed};
+use exo_tests::{Node, NodeOptions, free_port, http, key_file, needed, program};
 use serde_json::{Value, json};
 
 const READY: Duration = Duration::from_secs(180);
@@ -40,6 +40,27 @@ impl Ring {
         let number = |node: &Value, end: &str| node["layers"][end].as_u64().unwrap();
         nodes.iter().map(|node| (number(node, "start"), number(node, "end"))).collect()
     }
+
+    /// Every prompt, and a chat.
+    fn generates_the_reference(&mut self) {
+        let last = self.nodes.len() - 1;
+        self.nodes[last].wait_ready(READY);
+        let urls: Vec<String> = self.nodes.iter_mut().map(Node::url).collect();
+        for (turn, (name, case)) in golden().iter().enumerate() {
+            // Any node may be the one that a client calls.
+            matches_the_reference(&urls[turn % urls.len()], name, case);
+        }
+        let chat = json!({
+            "model": http::get(&format!("{}/v1/models", urls[0])).1["data"][0]["id"],
+            "messages": [{"role": "user", "content": "What is the capital of France?"}],
+            "temperature": 0, "max_tokens": 32,
+        });
+        let (status, answer) = http::post(&format!("{}/v1/chat/completions", urls[last]), &chat);
+        assert_eq!(status, 200, "{answer:#}");
+        let text = answer["choices"][0]["message"]["content"].as_str().unwrap();
+        assert_eq!(text, "The capital of France is Paris.");
+        assert_eq!(answer["choices"][0]["finish_reason"], "stop");
+    }
 }
 
 fn golden() -> serde_json::Map<String, Value> {
@@ -64,23 +85,7 @@ fn generates_the_reference(memories: &[&str], expected_layers: &[(u64, u64)], mo
     let Some(model) = needed("EXO_TEST_MODEL_DIR") else { return };
     let mut ring = Ring::start(&model, memories, more);
     assert_eq!(ring.layers(), expected_layers);
-    let last = ring.nodes.len() - 1;
-    ring.nodes[last].wait_ready(READY);
-    let urls: Vec<String> = ring.nodes.iter_mut().map(Node::url).collect();
-    for (turn, (name, case)) in golden().iter().enumerate() {
-        // Any node may be the one that a client calls.
-        matches_the_reference(&urls[turn % urls.len()], name, case);
-    }
-    let chat = json!({
-        "model": http::get(&format!("{}/v1/models", urls[0])).1["data"][0]["id"],
-        "messages": [{"role": "user", "content": "What is the capital of France?"}],
-        "temperature": 0, "max_tokens": 32,
-    });
-    let (status, answer) = http::post(&format!("{}/v1/chat/completions", urls[last]), &chat);
-    assert_eq!(status, 200, "{answer:#}");
-    let text = answer["choices"][0]["message"]["content"].as_str().unwrap();
-    assert_eq!(text, "The capital of France is Paris.");
-    assert_eq!(answer["choices"][0]["finish_reason"], "stop");
+    ring.generates_the_reference();
 }
 
 #[test]
@@ -95,8 +100,33 @@ fn two_nodes() {
 
 #[test]
 fn three_nodes_with_uneven_memory_and_plain_frames() {
-    let layers = [(0, 18), (18, 24), (24, 30)];
+    let layers = [(0, 20), (20, 28), (28, 30)];
     generates_the_reference(&["3GiB", "1GiB", "1GiB"], &layers, &["--encrypt", "off"]);
+}
+
+/// The same model with weights of 4 bits, as the file that it is made of has them: computed with as
+/// the floats that they stand for, and as they are.
+#[test]
+fn four_bits_on_one_two_and_three_nodes() {
+    let Some(gguf) = needed("EXO_TEST_GGUF") else { return };
+    let data = tempfile::tempdir().unwrap();
+    let imported = Command::new(program("exo-node"))
+        .args(["models", "import", "--name", "codes", "--dtype", "stored", "--data"])
+        .arg(data.path())
+        .arg(gguf)
+        .output()
+        .unwrap();
+    assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
+    let model = data.path().join("models/codes");
+    let three = ["1GiB"; 3];
+    for (memories, weights) in
+        [(&three[..1], "dense"), (&three[..2], "dense"), (&three, "dense"), (&three, "stored")]
+    {
+        let mut ring = Ring::start(&model, memories, &["--weights", weights]);
+        let layers = ring.layers();
+        assert_eq!(layers.len(), memories.len());
+        ring.generates_the_reference();
+    }
 }
 
 #[test]

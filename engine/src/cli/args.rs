@@ -364,6 +364,8 @@ pub(crate) enum DtypeChoice {
     F32,
     F16,
     Bf16,
+    /// As the file has them, in codes of MLX's (Q6_K in 8 bits)
+    Stored,
 }
 
 #[derive(Debug, Args)]

@@ -97,6 +97,7 @@ fn import(args: ImportArgs) -> Result<()> {
         DtypeChoice::F32 => ImportDtype::F32,
         DtypeChoice::F16 => ImportDtype::F16,
         DtypeChoice::Bf16 => ImportDtype::Bf16,
+        DtypeChoice::Stored => ImportDtype::Stored,
     };
     let options = ImportOptions { dtype, replace: args.replace };
     let bar = ProgressBar::new(0).with_style(style()?);

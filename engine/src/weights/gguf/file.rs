@@ -139,8 +139,28 @@ impl GgufFile {
         &self.tensors
     }
 
-    /// Reads rows `rows` of a tensor (a row is its innermost dimension) as f32 into `out`, using
-    /// `scratch` for the stored bytes.
+    /// Reads the stored bytes of rows `rows` of a tensor (a row is its innermost dimension).
+    ///
+    /// # Errors
+    /// [`GgufError::Io`].
+    ///
+    /// # Panics
+    /// If the tensor has no such rows.
+    pub fn read_blocks(
+        &self,
+        tensor: &GgufTensor,
+        rows: Range<usize>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), GgufError> {
+        let row_bytes = tensor.kind.bytes(tensor.row_elements());
+        let start = tensor.range.start + (rows.start * row_bytes) as u64;
+        out.resize(rows.len() * row_bytes, 0);
+        assert!(start + out.len() as u64 <= tensor.range.end, "rows beyond the tensor");
+        self.file.read_exact_at(out, start)?;
+        Ok(())
+    }
+
+    /// Reads rows as f32 into `out`, using `scratch` for the stored bytes.
     ///
     /// # Errors
     /// [`GgufError::Io`].
@@ -154,11 +174,7 @@ impl GgufFile {
         scratch: &mut Vec<u8>,
         out: &mut [f32],
     ) -> Result<(), GgufError> {
-        let row_bytes = tensor.kind.bytes(tensor.row_elements());
-        let start = tensor.range.start + (rows.start * row_bytes) as u64;
-        scratch.resize(rows.len() * row_bytes, 0);
-        assert!(start + scratch.len() as u64 <= tensor.range.end, "rows beyond the tensor");
-        self.file.read_exact_at(scratch, start)?;
+        self.read_blocks(tensor, rows, scratch)?;
         tensor.kind.dequantise(scratch, out);
         Ok(())
     }

@@ -9,27 +9,19 @@ use std::{
     str::FromStr,
 };
 
-use half::{
-    bf16, f16,
-    slice::{HalfBitsSliceExt, HalfFloatSliceExt},
-};
 use safetensors::Dtype;
 use serde_json::Value;
 
+use super::quant::GgmlType;
 use super::{
     family::FAMILIES,
     file::{GgufError, GgufFile},
-    plan::{self, PlannedTensor},
-    tokenizer,
+    plan, tokenizer, weights,
 };
 use crate::weights::{
     ModelFolder, WeightsError,
     staging::{Leftovers, Staging, StagingError},
-    write::SafetensorsWriter,
 };
-
-/// Numbers converted at a time, unless a row (or a head of permuted rows) has more: 1 MiB of f32.
-const CHUNK_ELEMENTS: usize = 256 << 10;
 
 /// Why a GGUF file was not imported. Nothing was left behind under the wanted name.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +95,8 @@ pub enum ImportDtype {
     F16,
     /// Half the size, rounded more coarsely.
     Bf16,
+    /// As the file has them: blocks of few bits become MLX's codes of as many (Q6_K's of 8).
+    Stored,
 }
 
 /// The architectures that can be, by their names in GGUF.
@@ -176,8 +170,8 @@ pub fn import_gguf(
     ] {
         staging.write(name, &content)?;
     }
-    let weights = staging.dir.join("model.safetensors");
-    let bytes = write_weights(&gguf, &plan.tensors, options.dtype, &weights, progress)?;
+    let file = staging.dir.join("model.safetensors");
+    let bytes = weights::write(&gguf, &plan.tensors, options.dtype, &file, progress)?;
     ModelFolder::open(&staging.dir)?;
     staging.commit()?;
     Ok(ImportReport {
@@ -195,98 +189,13 @@ fn pretty(value: &Value) -> Vec<u8> {
     serde_json::to_vec_pretty(value).unwrap_or_default()
 }
 
-/// Writes all tensors, a chunk of rows at a time.
-fn write_weights(
-    gguf: &GgufFile,
-    tensors: &[PlannedTensor],
-    dtype: ImportDtype,
-    path: &Path,
-    progress: &mut dyn FnMut(ImportProgress<'_>),
-) -> Result<u64, ImportError> {
-    let failed = |source| ImportError::Write { file: path.to_owned(), source };
-    let declared = tensors.iter().map(|t| (t.name.clone(), dtype.stored(), t.source.shape.clone()));
-    let mut writer = SafetensorsWriter::create(path, declared).map_err(failed)?;
-    let bytes_total = writer.expected();
-    let mut bytes_done = 0;
-    let mut chunk = Chunk::default();
-    for tensor in tensors {
-        let row = tensor.source.row_elements();
-        let rows = tensor.permuted_head.unwrap_or((CHUNK_ELEMENTS / row).max(1));
-        let mut at = 0;
-        while at < tensor.source.rows() {
-            let end = (at + rows).min(tensor.source.rows());
-            chunk.numbers.resize((end - at) * row, 0.0);
-            gguf.read_rows(&tensor.source, at..end, &mut chunk.scratch, &mut chunk.numbers)?;
-            if tensor.permuted_head.is_some() {
-                chunk.unpermute(row);
-            }
-            if tensor.plus_one {
-                chunk.numbers.iter_mut().for_each(|number| *number -= 1.0);
-            }
-            let bytes = chunk.encode(dtype, &tensor.source.name)?;
-            writer.write(bytes).map_err(failed)?;
-            bytes_done += bytes.len() as u64;
-            progress(ImportProgress { tensor: &tensor.name, bytes_done, bytes_total });
-            at = end;
-        }
-    }
-    writer.finish().map_err(failed)?;
-    Ok(bytes_total)
-}
-
-/// Buffers for one chunk of rows, used again for the next.
-#[derive(Default)]
-struct Chunk {
-    scratch: Vec<u8>,
-    numbers: Vec<f32>,
-    reordered: Vec<f32>,
-    halves: Vec<u16>,
-}
-
-impl Chunk {
-    /// Puts the rows of one head back into Hugging Face's order: stored as pairs (0, half),
-    /// (1, half + 1), …, they become the first halves of all pairs, then the second.
-    fn unpermute(&mut self, row: usize) {
-        self.reordered.clear();
-        for half in 0..2 {
-            for pair in self.numbers.chunks_exact(2 * row) {
-                self.reordered.extend_from_slice(&pair[half * row..][..row]);
-            }
-        }
-        std::mem::swap(&mut self.numbers, &mut self.reordered);
-    }
-
-    /// The numbers as they are stored.
-    fn encode(&mut self, dtype: ImportDtype, tensor: &str) -> Result<&[u8], ImportError> {
-        let tensor = || tensor.to_owned();
-        if !self.numbers.iter().fold(true, |all, x| all & x.is_finite()) {
-            return Err(ImportError::NotFinite { tensor: tensor() });
-        }
-        self.halves.resize(self.numbers.len(), 0);
-        match dtype {
-            ImportDtype::F32 => return Ok(bytemuck::cast_slice(&self.numbers)),
-            ImportDtype::F16 => {
-                let halves: &mut [f16] = self.halves.reinterpret_cast_mut();
-                halves.convert_from_f32_slice(&self.numbers);
-                if !halves.iter().all(|half| half.is_finite()) {
-                    return Err(ImportError::BeyondF16 { tensor: tensor() });
-                }
-            }
-            ImportDtype::Bf16 => {
-                let halves: &mut [bf16] = self.halves.reinterpret_cast_mut();
-                halves.convert_from_f32_slice(&self.numbers);
-            }
-        }
-        Ok(bytemuck::cast_slice(&self.halves))
-    }
-}
-
 impl ImportDtype {
-    fn stored(self) -> Dtype {
-        match self {
-            Self::F32 => Dtype::F32,
-            Self::F16 => Dtype::F16,
-            Self::Bf16 => Dtype::BF16,
+    /// How dense weights of that type are written.
+    pub(super) fn dense(self, kind: GgmlType) -> Dtype {
+        match (self, kind) {
+            (Self::F16, _) | (Self::Stored, GgmlType::F16) => Dtype::F16,
+            (Self::Bf16, _) | (Self::Stored, GgmlType::BF16) => Dtype::BF16,
+            (Self::F32 | Self::Stored, _) => Dtype::F32,
         }
     }
 
@@ -294,7 +203,8 @@ impl ImportDtype {
         match self {
             Self::F32 => "float32",
             Self::F16 => "float16",
-            Self::Bf16 => "bfloat16",
+            // What is computed in where codes are; halves overflow in some models.
+            Self::Bf16 | Self::Stored => "bfloat16",
         }
     }
 }
@@ -305,6 +215,7 @@ impl fmt::Display for ImportDtype {
             Self::F32 => "f32",
             Self::F16 => "f16",
             Self::Bf16 => "bf16",
+            Self::Stored => "stored",
         })
     }
 }
@@ -317,7 +228,8 @@ impl FromStr for ImportDtype {
             "f32" => Ok(Self::F32),
             "f16" => Ok(Self::F16),
             "bf16" => Ok(Self::Bf16),
-            other => Err(format!("{other:?} is none of f32, f16, bf16")),
+            "stored" => Ok(Self::Stored),
+            other => Err(format!("{other:?} is none of f32, f16, bf16, stored")),
         }
     }
 }

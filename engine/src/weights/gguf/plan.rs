@@ -13,6 +13,7 @@ use super::{
     import::{ImportDtype, ImportError},
     settings::{self, shortest},
     sizes::Sizes,
+    weights,
 };
 
 /// The file's tensors that were not taken yet, by name.
@@ -56,6 +57,9 @@ pub(super) fn plan(file: &GgufFile, dtype: ImportDtype) -> Result<Plan, ImportEr
     let mut config = config(file, family, &sizes, tied, dtype)?;
     if let Some(fields) = config.as_object_mut() {
         fields.extend(own);
+    }
+    if let Some(quantisation) = weights::quantisation(&tensors, dtype) {
+        config["quantization"] = quantisation;
     }
     Ok(Plan { config, model_type: family.model_type, layers: sizes.layers, tensors })
 }

@@ -164,12 +164,12 @@ pub(super) fn half_at(block: &[u8], at: usize) -> f32 {
 }
 
 /// The 32 codes of 4 bits in 16 bytes: low nibbles are the first half, high ones the second.
-fn nibbles(packed: &[u8]) -> impl Iterator<Item = u8> {
+pub(super) fn nibbles(packed: &[u8]) -> impl Iterator<Item = u8> {
     packed.iter().map(|byte| byte & 15).chain(packed.iter().map(|byte| byte >> 4))
 }
 
 /// The fifth bits of 32 codes, in their place.
-fn fifth_bits(bits: &[u8]) -> impl Iterator<Item = u8> {
+pub(super) fn fifth_bits(bits: &[u8]) -> impl Iterator<Item = u8> {
     (0..32).map(|n| ((bits[n / 8] >> (n % 8)) & 1) << 4)
 }
 

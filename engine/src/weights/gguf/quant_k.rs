@@ -17,31 +17,45 @@ fn scale_and_min(packed: &[u8], n: usize) -> (f32, f32) {
     (scale.into(), min.into())
 }
 
+/// A sub-block: `number = scale × code − least`.
+type SubBlock = ([u8; 32], f32, f32);
+
 /// scale f16, minimum f16, scales 12, codes 128: of each 32 bytes the low nibbles are one sub-block
 /// and the high nibbles the next.
-pub(super) fn q4_k(block: &[u8; 144], out: &mut [f32; 256]) {
-    let (scale, min) = (half_at(block, 0), half_at(block, 2));
-    for (n, sub) in out.chunks_exact_mut(32).enumerate() {
-        let (sub_scale, sub_min) = scale_and_min(&block[4..16], n);
-        let (d, m) = (scale * sub_scale, min * sub_min);
-        let codes = &block[16 + n / 2 * 32..][..32];
-        for (x, byte) in sub.iter_mut().zip(codes) {
-            *x = d * f32::from((byte >> (n % 2 * 4)) & 15) - m;
-        }
+pub(super) fn q4_k_group(block: &[u8], n: usize) -> SubBlock {
+    let (sub_scale, sub_min) = scale_and_min(&block[4..16], n);
+    let mut codes = [0; 32];
+    for (code, byte) in codes.iter_mut().zip(&block[16 + n / 2 * 32..]) {
+        *code = (byte >> (n % 2 * 4)) & 15;
     }
+    (codes, half_at(block, 0) * sub_scale, half_at(block, 2) * sub_min)
 }
 
 /// As Q4_K with 32 bytes of fifth bits before the codes: bit `n` of byte `i` is element `i` of
 /// sub-block `n`.
+pub(super) fn q5_k_group(block: &[u8], n: usize) -> SubBlock {
+    let (sub_scale, sub_min) = scale_and_min(&block[4..16], n);
+    let mut codes = [0; 32];
+    let bytes = block[48 + n / 2 * 32..].iter().zip(&block[16..48]);
+    for (code, (byte, fifth)) in codes.iter_mut().zip(bytes) {
+        *code = (byte >> (n % 2 * 4)) & 15 | ((fifth >> n) & 1) << 4;
+    }
+    (codes, half_at(block, 0) * sub_scale, half_at(block, 2) * sub_min)
+}
+
+pub(super) fn q4_k(block: &[u8; 144], out: &mut [f32; 256]) {
+    sub_blocks(|n| q4_k_group(block, n), out);
+}
+
 pub(super) fn q5_k(block: &[u8; 176], out: &mut [f32; 256]) {
-    let (scale, min) = (half_at(block, 0), half_at(block, 2));
+    sub_blocks(|n| q5_k_group(block, n), out);
+}
+
+fn sub_blocks(group: impl Fn(usize) -> SubBlock, out: &mut [f32; 256]) {
     for (n, sub) in out.chunks_exact_mut(32).enumerate() {
-        let (sub_scale, sub_min) = scale_and_min(&block[4..16], n);
-        let (d, m) = (scale * sub_scale, min * sub_min);
-        let codes = block[48 + n / 2 * 32..][..32].iter().zip(&block[16..48]);
-        for (x, (byte, fifth)) in sub.iter_mut().zip(codes) {
-            let code = (byte >> (n % 2 * 4)) & 15 | ((fifth >> n) & 1) << 4;
-            *x = d * f32::from(code) - m;
+        let (codes, scale, least) = group(n);
+        for (x, code) in sub.iter_mut().zip(codes) {
+            *x = scale * f32::from(code) - least;
         }
     }
 }

@@ -11,7 +11,9 @@ use super::{
     import::{ImportDtype, ImportError, ImportOptions, ImportReport, import_gguf},
     testing::{Builder, HEAD_DIM, HIDDEN, VOCAB, llama},
 };
-use crate::weights::{ModelFolder, TensorReader, staging::StagingError};
+use crate::weights::{
+    Matrix, ModelFolder, Part, Precision, ShardReader, TensorReader, staging::StagingError,
+};
 
 const BLOCKS: &str = include_str!("../../../tests/fixtures/ggml_blocks.json");
 
@@ -152,6 +154,67 @@ fn half_precision_on_request() {
     assert!(
         matches!(&refused, ImportError::BeyondF16 { tensor } if tensor == "output_norm.weight")
     );
+}
+
+#[test]
+fn blocks_may_stay_codes() {
+    let dir = tempfile::tempdir().unwrap();
+    let floats = import(&llama().bytes(), dir.path(), &ImportOptions::default()).unwrap();
+    let names = ["model.embed_tokens", "model.layers.0.self_attn.k_proj", "model.norm"];
+    let weights = |out: &str| {
+        let folder = ModelFolder::open(&dir.path().join(out)).unwrap();
+        let precision = Precision { compute: mlx_rs::Dtype::Float32, dense: true };
+        let reader = TensorReader::new();
+        let shard = ShardReader::new(&folder, &reader, precision, &|_| {}).unwrap();
+        let rows = [VOCAB, 16];
+        let of = |(name, rows): (&&str, &usize)| match shard
+            .matrix(&Part::whole(*name, *rows), HIDDEN)
+            .unwrap()
+        {
+            Matrix::Dense(array) => array.as_slice::<f32>().to_vec(),
+            Matrix::Quantised { .. } => panic!("{name} is not dense"),
+        };
+        (
+            names[..2].iter().zip(&rows).map(of).collect::<Vec<_>>(),
+            numbers(&folder, "model.norm.weight"),
+        )
+    };
+    let expected = weights("out");
+    fs::rename(dir.path().join("out"), dir.path().join("floats")).unwrap();
+
+    let options = ImportOptions { dtype: "stored".parse().unwrap(), replace: false };
+    let stored = import(&llama().bytes(), dir.path(), &options).unwrap();
+    assert_eq!((stored.tensors, stored.dtype.to_string().as_str()), (floats.tensors, "stored"));
+    assert!(stored.bytes * 3 < floats.bytes, "{} of {}", stored.bytes, floats.bytes);
+    let folder = ModelFolder::open(&dir.path().join("out")).unwrap();
+    let quantisation = json!({
+        "group_size": 32, "bits": 4, "model.embed_tokens": {"group_size": 32, "bits": 8},
+    });
+    assert_eq!(folder.config()["quantization"], quantisation);
+    let shape = |name: &str| folder.tensor(name).unwrap().shape.clone();
+    assert_eq!(shape("model.layers.0.mlp.down_proj.weight"), [HIDDEN, 64 * 4 / 32]);
+    assert_eq!(shape("model.layers.0.mlp.down_proj.scales"), [HIDDEN, 2]);
+    assert!(!folder.has("model.layers.0.self_attn.v_proj.scales"), "it is of halves");
+    assert_eq!(
+        folder.tensor("model.layers.0.self_attn.v_proj.weight").unwrap().bytes(),
+        2 * 16 * HIDDEN
+    );
+    // In Hugging Face's order of rows, too.
+    assert_eq!(weights("out"), expected);
+
+    let mut file = llama();
+    let scale = half::f16::INFINITY.to_le_bytes();
+    file.tensor("blk.0.ffn_up.weight").data[..2].copy_from_slice(&scale);
+    let again = ImportOptions { replace: true, ..options };
+    let refused = import(&file.bytes(), dir.path(), &again).unwrap_err();
+    assert!(
+        matches!(&refused, ImportError::NotFinite { tensor } if tensor == "blk.0.ffn_up.weight")
+    );
+    file.tensor("blk.0.ffn_up.weight").data[..2].copy_from_slice(&[0, 0]);
+    let scale = half::f16::from_f32(1000.0).to_le_bytes();
+    file.tensor("token_embd.weight").data[..2].copy_from_slice(&scale);
+    let refused = import(&file.bytes(), dir.path(), &again).unwrap_err();
+    assert!(matches!(&refused, ImportError::BeyondF16 { tensor } if tensor == "token_embd.weight"));
 }
 
 #[test]
