@@ -224,6 +224,7 @@ pub(super) mod tests {
         assert!(refusal("vocab_size", Value::Null).contains("`vocab_size`: it is missing"));
         assert!(refusal("head_dim", json!(-4)).contains("`head_dim`"));
         assert!(refusal("head_dim", json!(7)).contains("no model has"));
+        assert!(refusal("vocab_size", json!(u64::MAX)).contains("`vocab_size`: 1844674"));
         assert!(refusal("residual_multiplier", json!(0.22)).contains("`residual_multiplier`"));
     }
 }

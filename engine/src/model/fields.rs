@@ -27,6 +27,9 @@ const HARMLESS: &[&str] = &[
     "problem_type", "is_decoder", "is_encoder_decoder",
 ];
 
+/// No size of a model is larger, and products of two such do not overflow.
+const INTEGER_MAX: u64 = 1 << 31;
+
 /// The fields of an object, and which of them were asked for.
 pub(super) struct Fields<'a> {
     object: &'a Map<String, Value>,
@@ -50,6 +53,10 @@ impl<'a> Fields<'a> {
         name: &'static str,
     ) -> Result<Option<T>, ConfigError> {
         let parsed = self.raw(name).map(|value| {
+            if value.as_u64().is_some_and(|number| number > INTEGER_MAX) {
+                let problem = format!("{value} is more than any model has");
+                return Err(ConfigError::Invalid { field: name, problem });
+            }
             T::deserialize(value)
                 .map_err(|error| ConfigError::Invalid { field: name, problem: error.to_string() })
         });
