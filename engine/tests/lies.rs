@@ -205,6 +205,26 @@ fn shards_that_are_missing_or_loop_are_named() {
 }
 
 #[test]
+fn floats_of_4_bits_lie_by_name_too() {
+    const BLOCKS: &str = "model.layers.1.mlp.experts.gate_up_proj_blocks";
+    const SCALES: &str = "model.layers.3.mlp.experts.down_proj_scales";
+    let lies: &[Lie] = &[
+        (|h, data| data[place(h, SCALES)][5] = 255, &[SCALES, "NaN or infinity"]),
+        (|h, _| h[SCALES]["dtype"] = json!("I8"), &[SCALES, "exponents, in u8"]),
+        (|h, _| h[BLOCKS]["dtype"] = json!("I8"), &[BLOCKS, "blocks, in u8"]),
+        (|h, _| h[BLOCKS]["shape"] = json!([8, 128, 32]), &[BLOCKS, "implies [8, 128, 2, 16]"]),
+    ];
+    for (lie, words) in lies {
+        for choice in [WeightsChoice::Stored, WeightsChoice::Dense] {
+            let copy = Copy::of("gpt_oss");
+            copy.change(lie);
+            let refusal = copy.load(choice).unwrap_err();
+            assert!(words.iter().all(|word| refusal.contains(word)), "{words:?}: {refusal}");
+        }
+    }
+}
+
+#[test]
 fn weights_that_are_quantised_in_secret_are_named() {
     let copy = Copy::of("qwen2-mlx-4bit");
     copy.set("quantization", Value::Null);
@@ -218,7 +238,7 @@ fn weights_that_are_quantised_in_secret_are_named() {
 }
 
 /// Models of every kind of layer: dense and quantised, grouped and latent attention, experts.
-const FUZZED: [&str; 4] = ["qwen2-mlx-4bit", "deepseek_v3-mlx-4bit", "gemma3", "phi3"];
+const FUZZED: [&str; 5] = ["qwen2-mlx-4bit", "deepseek_v3-mlx-4bit", "gemma3", "phi3", "gpt_oss"];
 
 /// Values that a field should not have.
 fn odd() -> impl Strategy<Value = Value> {

@@ -204,6 +204,16 @@ fn gemma3() {
 }
 
 #[test]
+fn gpt_oss() {
+    equals_its_reference_quantised("gpt_oss");
+}
+
+#[test]
+fn gpt_oss_as_mlx_holds_it() {
+    equals_its_reference_quantised("gpt_oss-mlx-8bit");
+}
+
+#[test]
 fn qwen3_of_mixed_bits() {
     equals_its_reference_quantised("qwen3-tied-mlx-mixed");
 }

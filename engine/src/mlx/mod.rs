@@ -8,6 +8,7 @@
 //! - a lazy array belongs to the thread that built it, an evaluated one may go anywhere.
 
 mod memory;
+pub(crate) mod mxfp4;
 mod unwritten;
 
 pub(crate) use memory::{ArrayRegion, filled};

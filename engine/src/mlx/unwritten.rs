@@ -24,6 +24,7 @@ pub(super) fn unwritten(shape: &[i32], dtype: Dtype) -> Result<Array, Exception>
     let descr = match dtype {
         Dtype::Float32 | Dtype::Uint32 => "<u4",
         Dtype::Float16 | Dtype::Bfloat16 => "<u2",
+        Dtype::Uint8 => "|u1",
         other => return Err(Exception::custom(format!("no array of {other:?} is read into"))),
     };
     install_error_handler()?;
@@ -53,7 +54,7 @@ pub(super) fn unwritten(shape: &[i32], dtype: Dtype) -> Result<Array, Exception>
 }
 
 /// A failure of MLX ends the process unless mlx-rs has said otherwise, which its first call does.
-fn install_error_handler() -> Result<(), Exception> {
+pub(super) fn install_error_handler() -> Result<(), Exception> {
     static INSTALLED: Once = Once::new();
     let mut result = Ok(());
     INSTALLED.call_once(|| result = Array::from_int(0).eval());
@@ -162,7 +163,9 @@ mod tests {
     #[test]
     fn shapes_and_types_come_out_as_asked() {
         for shape in [&[7][..], &[3, 5], &[2, 1, 9], &[1, 4096, 1024]] {
-            for dtype in [Dtype::Float32, Dtype::Uint32, Dtype::Float16, Dtype::Bfloat16] {
+            for dtype in
+                [Dtype::Float32, Dtype::Uint32, Dtype::Float16, Dtype::Bfloat16, Dtype::Uint8]
+            {
                 let array = unwritten(shape, dtype).unwrap();
                 assert_eq!((array.shape(), array.dtype()), (shape, dtype));
                 assert!(super::super::memory::is_row_major(&array));

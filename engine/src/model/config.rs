@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{deepseek, fields::Fields, gemma3, llama, mistral, phi3, qwen2, qwen3, qwen3_moe};
+use super::{
+    deepseek, fields::Fields, gemma3, gpt_oss, llama, mistral, phi3, qwen2, qwen3, qwen3_moe,
+};
 use crate::{
     nn::{Block, Kernels, RmsNorm, Rope},
     weights::{Pairing, ShardError, ShardReader},
@@ -56,6 +58,7 @@ const ARCHITECTURES: &[(&str, Read)] = &[
     ("deepseek_v3", deepseek::read_v3),
     ("gemma3_text", gemma3::read),
     ("phi3", phi3::read),
+    ("gpt_oss", gpt_oss::read),
 ];
 
 fn names() -> String {

@@ -184,6 +184,6 @@ impl DeepSeek {
             .transpose()?;
         let router = Router::new(args, gate, correction);
         let moe = Moe::load(reader, prefix, [hidden, self.expert_width], router, shared)?;
-        Ok(FeedForward::Experts(moe))
+        Ok(FeedForward::Experts(Box::new(moe)))
     }
 }

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::{
     ConfigError, ModelConfig,
     config::{Architecture, Loader},
-    fields::{Fields, unsupported},
-    grouped::{Heads, Variant},
+    fields::Fields,
+    grouped::{self, Heads, Variant},
     llama,
     rope::{self, Scaling},
 };
@@ -64,19 +64,8 @@ fn global_layers(fields: &Fields<'_>) -> Result<Vec<bool>, ConfigError> {
     let layers: usize = fields.need("num_hidden_layers")?;
     let older = fields.maybe("sliding_window_pattern")?;
     let every: usize = older.or(fields.maybe("_sliding_window_pattern")?).unwrap_or(6).max(1);
-    let Some(types) = fields.maybe::<Vec<String>>("layer_types")? else {
-        return Ok((1..=layers.min(10_000)).map(|layer| layer.is_multiple_of(every)).collect());
-    };
-    if types.len() != layers {
-        let problem = format!("{} layer_types for {layers} layers", types.len());
-        return Err(ConfigError::Contradiction(problem));
-    }
-    let kind = |name: String| match name.as_str() {
-        "full_attention" => Ok(true),
-        "sliding_attention" => Ok(false),
-        _ => Err(unsupported("layer_types", &name.into(), "")),
-    };
-    types.into_iter().map(kind).collect()
+    let by_pattern = || (1..=layers.min(10_000)).map(|layer| layer.is_multiple_of(every)).collect();
+    Ok(grouped::global_layers(fields, layers)?.unwrap_or_else(by_pattern))
 }
 
 /// Of global layers and of those with a window; newer files nest them by kind of layer.

@@ -1,7 +1,11 @@
 //! What most architectures have in common: grouped-query attention, read from `q_proj`, `k_proj`,
 //! `v_proj` and `o_proj`.
 
-use super::{ConfigError, config::Loader, fields::Fields};
+use super::{
+    ConfigError,
+    config::Loader,
+    fields::{Fields, unsupported},
+};
 use crate::{
     nn::{Attention, AttentionArgs, GroupedAttention, Linear},
     weights::{Pairing, Part, ShardError},
@@ -26,6 +30,8 @@ pub(super) struct Variant {
     pub(super) output_bias: bool,
     /// Whether queries and keys are normed.
     pub(super) norms: bool,
+    /// Whether each head has a sink.
+    pub(super) sinks: bool,
     /// What scores are multiplied with, if not with the root of a head's width.
     pub(super) scale: Option<f32>,
     /// Tokens that a row sees.
@@ -115,9 +121,29 @@ impl Heads {
             window: variant.window,
             rope: variant.rope,
         };
-        let attention = GroupedAttention::new(args, loader.kernels, qkv, norms);
+        let sinks = || loader.reader.vector(&format!("{prefix}.sinks"), self.heads, None);
+        let sinks = variant.sinks.then(sinks).transpose()?;
+        let attention = GroupedAttention::new(args, loader.kernels, qkv, norms, sinks);
         Ok((Attention::Grouped(attention), output))
     }
+}
+
+/// `layer_types`: of each layer, whether it sees all tokens.
+pub(super) fn global_layers(
+    fields: &Fields<'_>,
+    layers: usize,
+) -> Result<Option<Vec<bool>>, ConfigError> {
+    let Some(types) = fields.maybe::<Vec<String>>("layer_types")? else { return Ok(None) };
+    if types.len() != layers {
+        let problem = format!("{} layer_types for {layers} layers", types.len());
+        return Err(ConfigError::Contradiction(problem));
+    }
+    let kind = |name: String| match name.as_str() {
+        "full_attention" => Ok(true),
+        "sliding_attention" => Ok(false),
+        _ => Err(unsupported("layer_types", &name.into(), "")),
+    };
+    types.into_iter().map(kind).collect::<Result<_, _>>().map(Some)
 }
 
 /// `sliding_window`, where it is shorter than the context.

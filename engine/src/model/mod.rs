@@ -14,6 +14,7 @@ mod config;
 mod deepseek;
 mod fields;
 mod gemma3;
+mod gpt_oss;
 mod grouped;
 mod llama;
 mod mistral;

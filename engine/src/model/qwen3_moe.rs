@@ -69,7 +69,7 @@ impl Architecture for Qwen3Moe {
             let router =
                 Router::new(self.router, Linear::load(reader, &[gate], hidden, false)?, None);
             let moe = Moe::load(reader, prefix, [hidden, self.expert_width], router, None)?;
-            Ok(FeedForward::Experts(moe))
+            Ok(FeedForward::Experts(Box::new(moe)))
         };
         llama::block(layer, loader, self.heads, self.variant, mlp)
     }

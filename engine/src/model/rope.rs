@@ -25,6 +25,7 @@ pub(super) struct Scaling {
     mscale: Option<f64>,
     mscale_all_dim: Option<f64>,
     attention_factor: Option<f64>,
+    truncate: Option<bool>,
     short_factor: Option<Vec<f64>>,
     long_factor: Option<Vec<f64>>,
     partial_rotary_factor: Option<f64>,
@@ -114,6 +115,7 @@ pub(super) fn build(
                         .needed(original, "original_max_position_embeddings")?,
                     beta_fast: scaling.beta_fast.unwrap_or(32.0),
                     beta_slow: scaling.beta_slow.unwrap_or(1.0),
+                    whole_pairs: scaling.truncate.unwrap_or(true),
                     stretch: scaling.attention_factor.unwrap_or(mscale / all),
                 },
             ))

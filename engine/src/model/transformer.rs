@@ -37,7 +37,7 @@ impl Transformer {
         let (hidden, vocabulary) = (config.hidden, config.vocabulary);
         let embed = || {
             let table = reader.matrix(&Part::whole("model.embed_tokens", vocabulary), hidden)?;
-            Ok::<_, ShardError>(Embedding::new(table))
+            Ok::<_, ShardError>(Embedding::new(table, reader.compute()))
         };
         let embedding = range.is_first().then(embed).transpose()?;
         let mut blocks = Vec::with_capacity(range.count() as usize);

@@ -2,7 +2,7 @@
 
 use mlx_rs::{Array, error::Exception, ops, ops::indexing::TryIndexOp};
 
-use super::{Kernels, KvCache, Linear, RmsNorm, Step, kernels};
+use super::{Kernels, KvCache, Linear, RmsNorm, Step, kernels, kernels::Scores};
 
 /// Sizes of an attention block.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +29,8 @@ pub struct GroupedAttention {
     qkv: Linear,
     /// Of each head of queries and of keys, before they are turned.
     norms: Option<[RmsNorm; 2]>,
+    /// Of each head, a score that is in its softmax beside those of the tokens, `[heads]`.
+    sinks: Option<Array>,
 }
 
 impl GroupedAttention {
@@ -39,8 +41,9 @@ impl GroupedAttention {
         kernels: Kernels,
         qkv: Linear,
         norms: Option<[RmsNorm; 2]>,
+        sinks: Option<Array>,
     ) -> Self {
-        Self { args, kernels, qkv, norms }
+        Self { args, kernels, qkv, norms, sinks }
     }
 
     /// An empty cache for one sequence.
@@ -99,6 +102,7 @@ impl GroupedAttention {
         cache: &mut KvCache,
     ) -> Result<Array, Exception> {
         let AttentionArgs { heads, head_dim, scale, window, .. } = self.args;
+        let sinks = self.sinks.as_ref();
         let rows = parts[0].dim(0);
         // [1, heads, rows, head_dim]: for one row this moves nothing.
         let [queries, keys, values] = parts.map(|part| {
@@ -110,7 +114,7 @@ impl GroupedAttention {
         });
         let [keys, values] = cache.update([&keys?, &values?])?;
         let inputs = [&queries?, &keys, &values];
-        let out = kernels::attention(self.kernels, step, inputs, scale, window)?;
+        let out = kernels::attention(self.kernels, step, inputs, Scores { scale, window, sinks })?;
         if rows == 1 {
             return out.reshape(&[1, heads * head_dim]);
         }

@@ -17,7 +17,7 @@ pub enum FeedForward {
     /// One for all rows.
     Dense(Mlp),
     /// A few of many for each row.
-    Experts(Moe),
+    Experts(Box<Moe>),
 }
 
 /// A layer.

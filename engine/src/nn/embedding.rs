@@ -1,20 +1,21 @@
 //! Token ids → rows, and, where the head is tied to it, rows → logits.
 
-use mlx_rs::{Array, error::Exception, ops};
+use mlx_rs::{Array, Dtype, error::Exception, ops};
 
 use super::Linear;
-use crate::weights::Matrix;
+use crate::{mlx::mxfp4, weights::Matrix};
 
 /// A table of `[vocabulary, hidden]`.
 pub struct Embedding {
     table: Matrix,
+    compute: Dtype,
 }
 
 impl Embedding {
-    /// Of that table.
+    /// Of that table, for rows of the type that is computed in.
     #[must_use]
-    pub fn new(table: Matrix) -> Self {
-        Self { table }
+    pub fn new(table: Matrix, compute: Dtype) -> Self {
+        Self { table, compute }
     }
 
     /// `[rows, hidden]` of token ids.
@@ -29,6 +30,10 @@ impl Embedding {
                 let row = |array: &Array| array.take_axis(&ids, 0);
                 let (group_size, bits) = (quantisation.group_size as i32, quantisation.bits as i32);
                 ops::dequantize(row(weight)?, row(scales)?, &row(biases)?, group_size, bits)
+            }
+            Matrix::Mxfp4 { weight, scales } => {
+                let (weight, scales) = (weight.take_axis(&ids, 0)?, scales.take_axis(&ids, 0)?);
+                mxfp4::dequantise(&weight, &scales, self.compute)
             }
         }
     }

@@ -80,9 +80,20 @@ impl RmsNorm {
 /// of them, and their scores stay small.
 const QUERY_ROWS: i32 = 128;
 
+/// What becomes of the scores of attention.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Scores<'a> {
+    /// What they are multiplied with.
+    pub scale: f32,
+    /// Tokens that a row sees, itself included: all, unless there is a window.
+    pub window: Option<i32>,
+    /// Of each head, a score that is in its softmax beside those of the tokens, `[heads]`.
+    pub sinks: Option<&'a Array>,
+}
+
 /// Softmax attention. `queries`: `[1, heads, rows, key width]`; `keys`, `values`:
 /// `[1, kv_heads, tokens, …]`, the rows' own tokens last. A row sees its own token and those before
-/// it, `window` of them if there is one. → `[1, heads, rows, value width]`.
+/// it, a window of them if there is one. → `[1, heads, rows, value width]`.
 ///
 /// # Errors
 /// What MLX says.
@@ -90,8 +101,7 @@ pub fn attention(
     kernels: Kernels,
     step: &Step,
     [queries, keys, values]: [&Array; 3],
-    scale: f32,
-    window: Option<i32>,
+    Scores { scale, window, sinks }: Scores<'_>,
 ) -> Result<Array, Exception> {
     let (heads, rows) = (queries.dim(1), queries.dim(2));
     let (kv_heads, tokens) = (keys.dim(1), keys.dim(2));
@@ -100,7 +110,7 @@ pub fn attention(
             Some(mask) => Some(ScaledDotProductAttentionMask::Array(mask)),
             None => (queries.dim(2) > 1).then_some(ScaledDotProductAttentionMask::Causal),
         };
-        fast::scaled_dot_product_attention(queries, keys, values, scale, mask, None)
+        fast::scaled_dot_product_attention(queries, keys, values, scale, mask, sinks)
     };
     let sees_all = window.is_none_or(|window| tokens <= window);
     if kernels == Kernels::Fused {
@@ -112,7 +122,14 @@ pub fn attention(
         // The queries that share keys are rows of one product, which reads the keys once.
         let grouped = queries.reshape(&[1, kv_heads, heads / kv_heads, queries.dim(3)])?;
         let scores = grouped.multiply(Array::from_f32(scale))?.matmul(keys.swap_axes(2, 3)?)?;
-        let scores = ops::softmax_axis(&scores, -1, true)?;
+        let scores = match sinks {
+            None => ops::softmax_axis(&scores, -1, true)?,
+            Some(sinks) => {
+                let sinks = sinks.reshape(&[1, kv_heads, heads / kv_heads, 1])?;
+                let all = ops::concatenate(&[scores, sinks], -1)?;
+                ops::softmax_axis(&all, -1, true)?.try_index((.., .., .., ..tokens))?
+            }
+        };
         return scores.matmul(values)?.reshape(&[1, heads, 1, values.dim(3)]);
     }
     let mut parts = Vec::with_capacity((rows / QUERY_ROWS + 1) as usize);
@@ -130,20 +147,40 @@ pub fn attention(
 }
 
 /// What a gate is passed through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Activation {
     /// `x sigmoid(x)`.
     Silu,
     /// The tanh approximation of GELU.
     GeluTanh,
+    /// gpt-oss's: `x sigmoid(1.702 x) (up + 1)`, of gates no larger and of up no further from 0 than
+    /// `limit`.
+    Clamped {
+        /// See there.
+        limit: f32,
+        /// Whether gates and up come in turn, not the one behind the other.
+        in_turn: bool,
+    },
 }
+
+/// The slope of gpt-oss's gates.
+const CLAMPED_SLOPE: f32 = 1.702;
 
 /// `activation(gate) × up`, of `[…, 2 width]`: the gate, then up. → `[…, width]`.
 ///
 /// # Errors
 /// What MLX says.
 pub fn gated(both: &Array, activation: Activation) -> Result<Array, Exception> {
-    let halves = both.split_equal(2, -1)?;
+    let halves = match activation {
+        Activation::Clamped { in_turn: true, .. } => {
+            let mut pairs = both.shape().to_vec();
+            pairs.last_mut().into_iter().for_each(|width| *width /= 2);
+            let pairs = both.reshape(&[&pairs[..], &[2]].concat())?;
+            let apart = pairs.split_equal(2, -1)?;
+            apart.iter().map(|half| half.squeeze_axes(&[-1])).collect::<Result<Vec<_>, _>>()?
+        }
+        _ => both.split_equal(2, -1)?,
+    };
     let [gate, up] = halves.as_slice() else {
         return Err(Exception::custom("gate and up do not split in two"));
     };
@@ -156,6 +193,53 @@ pub fn gated(both: &Array, activation: Activation) -> Result<Array, Exception> {
             let cubic = gate.multiply(gate)?.multiply(number(0.044_715 * double)?)?;
             ops::sigmoid(&cubic.add(number(double)?)?.multiply(gate)?)?
         }
+        Activation::Clamped { limit, .. } => {
+            let number = |number: f32| Array::from_f32(number).as_dtype(gate.dtype());
+            let gate = ops::minimum(gate, number(limit)?)?;
+            let up = ops::maximum(ops::minimum(up, number(limit)?)?, number(-limit)?)?;
+            let passed = ops::sigmoid(&gate.multiply(number(CLAMPED_SLOPE)?)?)?;
+            return gate.multiply(passed)?.multiply(up.add(number(1.0)?)?);
+        }
     };
     gate.multiply(passed)?.multiply(up)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::Sequence;
+
+    fn numbers(shape: &[i32], seed: f32) -> Array {
+        let count: i32 = shape.iter().product();
+        Array::from_iter((0..count).map(|n| (n as f32 * seed).sin()), shape)
+    }
+
+    /// What a GPU computes in one kernel is what the CPU device computes in several operations.
+    #[test]
+    fn both_forms_attend_alike() {
+        let sinks = numbers(&[4], 0.9);
+        for (rows, tokens, window, sinks) in [
+            (1, 9, None, None),
+            (1, 9, None, Some(&sinks)),
+            (5, 9, None, Some(&sinks)),
+            (300, 300, Some(7), Some(&sinks)),
+            (5, 9, Some(3), None),
+        ] {
+            let step = Step::new(vec![Sequence { rows, position: 0 }], &[], Kernels::Composed);
+            let (queries, keys) =
+                (numbers(&[1, 4, rows, 8], 0.37), numbers(&[1, 2, tokens, 8], 0.53));
+            let values = numbers(&[1, 2, tokens, 8], 0.71);
+            let scores = Scores { scale: 0.6, window, sinks };
+            let [fused, composed] = [Kernels::Fused, Kernels::Composed].map(|kernels| {
+                let out = attention(kernels, &step, [&queries, &keys, &values], scores).unwrap();
+                let out = out.contiguous().unwrap();
+                out.eval().unwrap();
+                out.as_slice::<f32>().to_vec()
+            });
+            assert_eq!(fused.len() as i32, 4 * rows * 8);
+            for (fused, composed) in fused.iter().zip(&composed) {
+                assert!((fused - composed).abs() < 1e-5, "{rows} rows: {fused} and {composed}");
+            }
+        }
+    }
 }

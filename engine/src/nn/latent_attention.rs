@@ -7,7 +7,7 @@
 
 use mlx_rs::{Array, error::Exception, ops, ops::indexing::TryIndexOp};
 
-use super::{Kernels, KvCache, Linear, RmsNorm, Step, kernels, linear::Weight};
+use super::{Kernels, KvCache, Linear, RmsNorm, Step, kernels, kernels::Scores, linear::Weight};
 use crate::weights::{Matrix, Part, ShardError, ShardReader};
 
 /// Sizes of a latent attention block.
@@ -185,7 +185,12 @@ impl LatentAttention {
             };
             let queries = ops::concatenate(&[&plain, turned], -1)?.expand_dims(0)?;
             let seen = [&queries, tokens, &latent];
-            let out = kernels::attention(self.kernels, step, seen, scale, None)?;
+            let out = kernels::attention(
+                self.kernels,
+                step,
+                seen,
+                Scores { scale, ..Scores::default() },
+            )?;
             self.values_up.apply(&out.squeeze_axes(&[0])?)?
         } else {
             // [heads, tokens, …]
@@ -202,7 +207,8 @@ impl LatentAttention {
             let values = self.values_up.apply(&latent)?.expand_dims(0)?;
             let queries = ops::concatenate(&[plain, turned], -1)?.expand_dims(0)?;
             let seen = [&queries, &keys, &values];
-            kernels::attention(self.kernels, step, seen, scale, None)?.squeeze_axes(&[0])?
+            kernels::attention(self.kernels, step, seen, Scores { scale, ..Scores::default() })?
+                .squeeze_axes(&[0])?
         };
         out.transpose_axes(&[1, 0, 2])?.reshape(&[rows, heads * self.args.value_dim as i32])
     }

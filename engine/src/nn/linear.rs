@@ -2,7 +2,10 @@
 
 use mlx_rs::{Array, error::Exception, ops};
 
-use crate::weights::{Matrix, Part, ShardError, ShardReader};
+use crate::{
+    mlx::mxfp4,
+    weights::{Matrix, Part, ShardError, ShardReader},
+};
 
 /// A projection.
 pub struct Linear {
@@ -18,6 +21,8 @@ pub(super) enum Weight {
     Dense(Array),
     /// As it lies in memory.
     Quantised { weight: Array, scales: Array, biases: Array, group_size: i32, bits: i32 },
+    /// The same in floats of 4 bits.
+    Mxfp4 { weight: Array, scales: Array },
 }
 
 impl Weight {
@@ -35,6 +40,9 @@ impl Weight {
                 group_size: quantisation.group_size as i32,
                 bits: quantisation.bits as i32,
             },
+            Matrix::Mxfp4 { weight, scales } => {
+                Self::Mxfp4 { weight: weight.clone(), scales: scales.clone() }
+            }
         })
     }
 
@@ -45,6 +53,7 @@ impl Weight {
             Self::Quantised { weight, scales, biases, group_size, bits } => {
                 ops::quantized_matmul(x, weight, scales, biases, true, *group_size, *bits)
             }
+            Self::Mxfp4 { weight, scales } => mxfp4::matmul(x, weight, scales, true),
         }
     }
 
@@ -69,6 +78,7 @@ impl Weight {
                 *bits,
                 sorted,
             ),
+            Self::Mxfp4 { weight, scales } => mxfp4::gather(x, weight, scales, experts, sorted),
         }
     }
 
@@ -79,6 +89,7 @@ impl Weight {
             Self::Quantised { weight, scales, biases, group_size, bits } => {
                 ops::quantized_matmul(x, weight, scales, biases, false, *group_size, *bits)
             }
+            Self::Mxfp4 { weight, scales } => mxfp4::matmul(x, weight, scales, false),
         }
     }
 }

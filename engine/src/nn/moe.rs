@@ -104,6 +104,18 @@ fn within_best_groups(scores: &Array, groups: Groups) -> Result<Array, Exception
 /// are read once.
 const SORTED_CHOICES: i32 = 64;
 
+/// Which rows of the checkpoint are experts.
+pub struct ExpertParts {
+    /// Into them, expert by expert: gates and up, as `activation` wants them.
+    pub gate_up: Vec<Part>,
+    /// Out of them, expert by expert.
+    pub down: Vec<Part>,
+    /// Whether both have biases.
+    pub biased: bool,
+    /// What gates are passed through.
+    pub activation: Activation,
+}
+
 /// The experts, and those that every row goes through.
 pub struct Moe {
     router: Router,
@@ -111,6 +123,8 @@ pub struct Moe {
     gate_up: Weight,
     /// `[experts, hidden, width]`.
     down: Weight,
+    /// `[experts, 2 width]`, `[experts, hidden]`.
+    biases: Option<[Array; 2]>,
     activation: Activation,
     shared: Option<Mlp>,
 }
@@ -137,13 +151,39 @@ impl Moe {
             }
         };
         let both = |expert| [part("gate_proj", expert, width), part("up_proj", expert, width)];
-        let gate_up: Vec<Part> = (0..count).flat_map(both).collect();
-        let down: Vec<Part> = (0..count).map(|expert| part("down_proj", expert, hidden)).collect();
+        let parts = ExpertParts {
+            gate_up: (0..count).flat_map(both).collect(),
+            down: (0..count).map(|expert| part("down_proj", expert, hidden)).collect(),
+            biased: false,
+            activation: Activation::Silu,
+        };
+        Self::of_parts(reader, &parts, [hidden, width], router, shared)
+    }
+
+    /// Reads experts that are called otherwise.
+    ///
+    /// # Errors
+    /// What the reader says.
+    pub fn of_parts(
+        reader: &ShardReader<'_>,
+        parts: &ExpertParts,
+        [hidden, width]: [usize; 2],
+        router: Router,
+        shared: Option<Mlp>,
+    ) -> Result<Self, ShardError> {
+        let count = router.args.experts;
+        let biases = |parts: &[Part]| {
+            let biases = reader.biases(parts)?;
+            Ok::<_, ShardError>(biases.reshape(&[count as i32, -1])?)
+        };
+        let biases =
+            if parts.biased { Some([biases(&parts.gate_up)?, biases(&parts.down)?]) } else { None };
         Ok(Self {
             router,
-            gate_up: Weight::new(&reader.experts(&gate_up, count, hidden)?)?,
-            down: Weight::new(&reader.experts(&down, count, width)?)?,
-            activation: Activation::Silu,
+            gate_up: Weight::new(&reader.experts(&parts.gate_up, count, hidden)?)?,
+            down: Weight::new(&reader.experts(&parts.down, count, width)?)?,
+            biases,
+            activation: parts.activation,
             shared,
         })
     }
@@ -177,9 +217,13 @@ impl Moe {
 
     /// `x`: `[…, 1, hidden]`, each row through its expert.
     fn through(&self, x: &Array, experts: &Array, sorted: bool) -> Result<Array, Exception> {
-        let both = self.gate_up.gather(x, experts, sorted)?;
+        let plus = |out: Array, which: usize| match &self.biases {
+            Some(biases) => out.add(biases[which].take_axis(experts, 0)?.expand_dims(-2)?),
+            None => Ok(out),
+        };
+        let both = plus(self.gate_up.gather(x, experts, sorted)?, 0)?;
         let passed = kernels::gated(&both, self.activation)?;
-        self.down.gather(&passed, experts, sorted)
+        plus(self.down.gather(&passed, experts, sorted)?, 1)
     }
 }
 

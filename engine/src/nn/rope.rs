@@ -42,6 +42,8 @@ pub struct YarnScaling {
     pub beta_fast: f64,
     /// Pairs that turn less often than this are stretched fully.
     pub beta_slow: f64,
+    /// Whether the ramp between them begins and ends at whole pairs.
+    pub whole_pairs: bool,
     /// What the turned numbers are multiplied with.
     pub stretch: f64,
 }
@@ -84,8 +86,11 @@ impl Rope {
             let period = scaling.original_context / (turns * 2.0 * std::f64::consts::PI);
             dims * period.ln() / (2.0 * base.ln())
         };
-        let low = pair(scaling.beta_fast).floor().max(0.0);
-        let high = pair(scaling.beta_slow).ceil().min(dims - 1.0);
+        let (mut low, mut high) = (pair(scaling.beta_fast), pair(scaling.beta_slow));
+        if scaling.whole_pairs {
+            (low, high) = (low.floor(), high.ceil());
+        }
+        let (low, high) = (low.max(0.0), high.min(dims - 1.0));
         let width = if high > low { high - low } else { 0.001 };
         for (number, period) in self.periods.iter_mut().enumerate() {
             let stretched = ((number as f64 - low) / width).clamp(0.0, 1.0);
@@ -199,6 +204,7 @@ mod tests {
             original_context: 256.0,
             beta_fast: 32.0,
             beta_slow: 1.0,
+            whole_pairs: true,
             stretch: 1.25,
         };
         let rope = Rope::new(8, 10_000.0).with_yarn(10_000.0, scaling);

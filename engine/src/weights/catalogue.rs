@@ -320,7 +320,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "llama3.3:70b needs 40.7 GiB of memory, 24.0 GiB are offered: 16.7 GiB are missing\n\
-             hint: qwen2.5-coder:32b-4bit, qwen3:30b-4bit, qwen3:8b-8bit would fit; or \
+             hint: qwen2.5-coder:32b-4bit, qwen3:30b-4bit, gpt-oss:20b-4bit would fit; or \
              several machines together: --memory says what they all offer; --layers fetches a part"
         );
         assert_eq!(catalogue.check_fit(&name, bytes, 48 << 30), Ok(()));

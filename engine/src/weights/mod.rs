@@ -10,6 +10,7 @@
 //! | `header` | is that safetensors header true? |
 //! | `read` | how does a tensor get into memory? |
 //! | `pieces` | how do several threads read one tensor? |
+//! | `part` | which rows of which matrices are wanted? |
 //! | `shard` | how do a stage's tensors get into MLX's memory? |
 //! | `quantisation` | how are this folder's weights quantised? |
 //! | `precision` | in which type does this machine compute? |
@@ -29,6 +30,7 @@ mod header;
 pub mod hub;
 mod library;
 pub mod manifest;
+mod part;
 mod pieces;
 mod precision;
 mod quantisation;
@@ -43,9 +45,10 @@ pub use gguf::import::{
     ImportDtype, ImportError, ImportOptions, ImportProgress, ImportReport, import_gguf,
 };
 pub use library::{LibraryError, ModelEntry, ModelLibrary};
+pub use part::{Pairing, Part};
 pub use precision::{Precision, WeightsChoice, is_cpu};
-pub use quantisation::{Quantisation, QuantisationConfig, UnsupportedQuantisation};
+pub use quantisation::{Mode, Quantisation, QuantisationConfig, UnsupportedQuantisation};
 pub use read::TensorReader;
 pub use safetensors::Dtype;
-pub use shard::{Matrix, Pairing, Part, ShardError, ShardReader};
+pub use shard::{Matrix, ShardError, ShardReader};
 pub use staging::StagingError;

@@ -7,7 +7,7 @@ use std::{
     thread,
 };
 
-use super::{TensorInfo, WeightsError, shard::Pairing};
+use super::{TensorInfo, WeightsError, part::Pairing};
 
 /// Bytes in memory of a piece: large beside what starting a thread costs.
 const PIECE_BYTES: usize = 1 << 20;

@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use mlx_rs::{Array, Dtype as MlxDtype, error::Exception, ops};
 use safetensors::Dtype;
 
+use super::part::{Pairing, Part, pair_rows};
 use super::pieces::{Piece, in_parallel, pieces};
 use super::{
-    ModelFolder, Precision, Quantisation, QuantisationConfig, TensorInfo, TensorReader,
+    Mode, ModelFolder, Precision, Quantisation, QuantisationConfig, TensorInfo, TensorReader,
     UnsupportedQuantisation, WeightsError,
 };
 use crate::mlx;
@@ -38,13 +39,15 @@ pub enum ShardError {
         /// What it has.
         found: Vec<usize>,
     },
-    /// Codes of a quantised matrix are u32.
-    #[error("tensor {tensor} holds {dtype}, but beside `.scales` it has to hold codes, in u32")]
+    /// Codes of a quantised matrix are u32, or bytes.
+    #[error("tensor {tensor} holds {dtype}, but a quantised matrix has to have {wanted} there")]
     NotCodes {
         /// The tensor.
         tensor: String,
         /// What it holds.
         dtype: Dtype,
+        /// What it should.
+        wanted: &'static str,
     },
     /// There is a tensor `.scales`, but config.json does not say how the matrix is quantised.
     #[error("{module} is quantised, but config.json has no `quantization`")]
@@ -81,56 +84,13 @@ pub enum Matrix {
         /// How.
         quantisation: Quantisation,
     },
-}
-
-/// Rows of one of the checkpoint's matrices.
-#[derive(Debug, Clone)]
-pub struct Part {
-    module: String,
-    /// The checkpoint's shape, less the columns.
-    shape: Vec<usize>,
-    first: usize,
-    rows: usize,
-    pairing: Option<Pairing>,
-}
-
-/// Moves rows so that the two that a rotary embedding turns together lie beside each other: row `i`
-/// and row `i + rotary / 2` of each head become rows `2i` and `2i + 1`. Queries and keys that are
-/// reordered alike give the same scores.
-#[derive(Debug, Clone, Copy)]
-pub struct Pairing {
-    /// Rows of a head.
-    pub head_dim: usize,
-    /// How many of them, from the first, are turned.
-    pub rotary: usize,
-}
-
-impl Part {
-    /// All `rows` rows of `module` (without `.weight`).
-    pub fn whole(module: impl Into<String>, rows: usize) -> Self {
-        Self { module: module.into(), shape: vec![rows], first: 0, rows, pairing: None }
-    }
-
-    /// `rows` rows from the `first` on, of `of` rows.
-    pub fn rows(module: impl Into<String>, first: usize, rows: usize, of: usize) -> Self {
-        Self { module: module.into(), shape: vec![of], first, rows, pairing: None }
-    }
-
-    /// The `index`-th of `count` matrices of `rows` rows that lie behind each other.
-    pub fn stacked(module: impl Into<String>, index: usize, count: usize, rows: usize) -> Self {
-        let (shape, first) = (vec![count, rows], index * rows);
-        Self { module: module.into(), shape, first, rows, pairing: None }
-    }
-
-    /// With its rows reordered.
-    #[must_use]
-    pub fn paired(self, pairing: Option<Pairing>) -> Self {
-        Self { pairing, ..self }
-    }
-
-    fn tensor(&self, suffix: &str) -> String {
-        format!("{}.{suffix}", self.module)
-    }
+    /// Its codes, as above, of floats of 4 bits, and scales in u8.
+    Mxfp4 {
+        /// u32 words of codes.
+        weight: Array,
+        /// Of each group.
+        scales: Array,
+    },
 }
 
 /// Reads tensors as arrays of the type that is computed in.
@@ -193,7 +153,7 @@ impl<'a> ShardReader<'a> {
                 .iter()
                 .filter_map(|matrix| match matrix {
                     Matrix::Dense(array) => Some(array),
-                    Matrix::Quantised { .. } => None,
+                    Matrix::Quantised { .. } | Matrix::Mxfp4 { .. } => None,
                 })
                 .collect();
             let joined = ops::concatenate(&dense, 0)?;
@@ -255,7 +215,7 @@ impl<'a> ShardReader<'a> {
 
     /// How a part lies in the folder: `None` if it is dense.
     fn format(&self, part: &Part) -> Result<Option<Quantisation>, ShardError> {
-        if !self.folder.has(&part.tensor("scales")) {
+        if !self.folder.has(&part.tensor("scales")) && !part.in_blocks {
             return Ok(None);
         }
         let module = part.module.clone();
@@ -285,6 +245,9 @@ impl<'a> ShardReader<'a> {
             let numbers = self.floats(&find("weight", columns)?, columns, &shape(columns))?;
             return Ok(Matrix::Dense(numbers));
         };
+        if quantisation.mode == Mode::Mxfp4 {
+            return self.floats_of_4_bits(parts, columns, &shape);
+        }
         let (words, groups) = (quantisation.words(columns), columns / quantisation.group_size);
         let weight = self.words(&find("weight", words)?, words, &shape(words))?;
         let scales = self.finite(&find("scales", groups)?, groups, &shape(groups))?;
@@ -296,6 +259,46 @@ impl<'a> ShardReader<'a> {
             return Ok(Matrix::Dense(dense));
         }
         Ok(Matrix::Quantised { weight, scales, biases, quantisation })
+    }
+
+    /// A matrix in MXFP4: `shape` says the array's for rows of so many numbers.
+    fn floats_of_4_bits(
+        &self,
+        parts: &[Part],
+        columns: usize,
+        shape: &dyn Fn(usize) -> Vec<i32>,
+    ) -> Result<Matrix, ShardError> {
+        const IN_BLOCK: usize = 16; // bytes
+        let groups = columns / 32;
+        let find = |suffix: &str, row: &dyn Fn(&Part) -> Vec<usize>| {
+            let found = parts.iter().map(|part| {
+                let expected = [&part.shape[..], &row(part)].concat();
+                let tensor = self.checked(&part.tensor(suffix), &expected)?;
+                Ok::<_, ShardError>((tensor, part.first, part.rows, part.pairing))
+            });
+            found.collect::<Result<Vec<_>, _>>()
+        };
+        let of_codes = |part: &Part| {
+            if part.in_blocks { vec![groups, IN_BLOCK] } else { vec![IN_BLOCK / 4 * groups] }
+        };
+        let codes = find("weight", &of_codes)?;
+        let (kind, wanted) =
+            if parts[0].in_blocks { (Dtype::U8, "blocks, in u8") } else { (Dtype::U32, CODES) };
+        let (row, words) = (IN_BLOCK * groups, IN_BLOCK / 4 * groups);
+        let weight = self.raw(&codes, row, &shape(words), MlxDtype::Uint32, (kind, wanted))?;
+        let found = find("scales", &|_| vec![groups])?;
+        let wanted = (Dtype::U8, "exponents, in u8");
+        let scales = self.raw(&found, groups, &shape(groups), MlxDtype::Uint8, wanted)?;
+        let is_nan = scales.eq(Array::from_slice(&[u8::MAX], &[1]))?.any(None)?;
+        if is_nan.item_exact::<bool>() {
+            return Err(not_finite(&found));
+        }
+        if self.precision.dense {
+            let dense = mlx::mxfp4::dequantise(&weight, &scales, self.precision.compute)?;
+            dense.eval()?;
+            return Ok(Matrix::Dense(dense));
+        }
+        Ok(Matrix::Mxfp4 { weight, scales })
     }
 
     fn checked(&self, name: &str, expected: &[usize]) -> Result<&TensorInfo, ShardError> {
@@ -317,8 +320,7 @@ impl<'a> ShardReader<'a> {
         if finite.item_exact::<bool>() {
             return Ok(array);
         }
-        let tensor = found.iter().map(|(tensor, ..)| tensor.name.as_str()).collect::<Vec<_>>();
-        Err(ShardError::NotFinite { tensor: tensor.join(" or ") })
+        Err(not_finite(found))
     }
 
     /// Rows of `row` floats each, in the type that is computed in.
@@ -349,12 +351,24 @@ impl<'a> ShardReader<'a> {
 
     /// Rows of `row` words of codes each.
     fn words(&self, found: &[Found<'_>], row: usize, shape: &[i32]) -> Result<Array, ShardError> {
-        if let Some((tensor, ..)) = found.iter().find(|(tensor, ..)| tensor.dtype != Dtype::U32) {
+        self.raw(found, 4 * row, shape, MlxDtype::Uint32, (Dtype::U32, CODES))
+    }
+
+    /// Rows of `row_bytes` bytes each, which have to be of that type.
+    fn raw(
+        &self,
+        found: &[Found<'_>],
+        row_bytes: usize,
+        shape: &[i32],
+        dtype: MlxDtype,
+        (stored, wanted): (Dtype, &'static str),
+    ) -> Result<Array, ShardError> {
+        if let Some((tensor, ..)) = found.iter().find(|(tensor, ..)| tensor.dtype != stored) {
             let (tensor, dtype) = (tensor.name.clone(), tensor.dtype);
-            return Err(ShardError::NotCodes { tensor, dtype });
+            return Err(ShardError::NotCodes { tensor, dtype, wanted });
         }
-        self.filled(found, 4 * row, shape, MlxDtype::Uint32, |tensor, first, out| {
-            self.reader.read_into(tensor, 4 * row * first, out)
+        self.filled(found, row_bytes, shape, dtype, |tensor, first, out| {
+            self.reader.read_into(tensor, row_bytes * first, out)
         })
     }
 
@@ -382,34 +396,14 @@ impl<'a> ShardReader<'a> {
     }
 }
 
+/// What a quantised matrix has.
+const CODES: &str = "codes, in u32";
+
+fn not_finite(found: &[Found<'_>]) -> ShardError {
+    let mut names: Vec<&str> = found.iter().map(|(tensor, ..)| tensor.name.as_str()).collect();
+    names.dedup();
+    ShardError::NotFinite { tensor: names.join(" or ") }
+}
+
 /// A tensor, its first row that is wanted, how many, and their order.
 type Found<'a> = (&'a TensorInfo, usize, usize, Option<Pairing>);
-
-fn pair_rows(rows: &mut [u8], row: usize, Pairing { head_dim, rotary }: Pairing) {
-    let mut before = vec![0; rotary * row];
-    for head in rows.chunks_exact_mut(head_dim * row) {
-        let turned = &mut head[..rotary * row];
-        before.copy_from_slice(turned);
-        let (low, high) = before.split_at(rotary / 2 * row);
-        let pairs = low.chunks_exact(row).zip(high.chunks_exact(row));
-        for (pair, (low, high)) in turned.chunks_exact_mut(2 * row).zip(pairs) {
-            pair[..row].copy_from_slice(low);
-            pair[row..].copy_from_slice(high);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_that_turn_together_lie_beside_each_other() {
-        // Two heads of six rows of two bytes, of which four turn.
-        let mut rows: Vec<u8> = (0..12).flat_map(|row| [row, 100 + row]).collect();
-        pair_rows(&mut rows, 2, Pairing { head_dim: 6, rotary: 4 });
-        let order: Vec<u8> = rows.chunks_exact(2).map(|row| row[0]).collect();
-        assert_eq!(order, [0, 2, 1, 3, 4, 5, 6, 8, 7, 9, 10, 11]);
-        assert!(rows.chunks_exact(2).all(|row| row[1] == 100 + row[0]));
-    }
-}

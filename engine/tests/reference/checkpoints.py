@@ -73,7 +73,18 @@ CHECKPOINTS = {
         head_dim=32, query_pre_attn_scalar=32, sliding_window=16, sliding_window_pattern=2,
         rope_theta=1000000.0, rope_local_base_freq=10000.0, hidden_activation="gelu_pytorch_tanh",
         rope_scaling=dict(factor=8.0, rope_type="linear"), tie_word_embeddings=True)),
+    "gpt_oss": (13, dict(
+        SMALL, architectures=["GptOssForCausalLM"], model_type="gpt_oss", num_hidden_layers=4,
+        head_dim=32, intermediate_size=64, num_local_experts=8, num_experts_per_tok=2,
+        experts_per_token=2, attention_bias=True, sliding_window=16, swiglu_limit=7.0,
+        layer_types=["sliding_attention", "full_attention"] * 2, rms_norm_eps=1e-5,
+        rope_theta=150000.0, initial_context_length=256, tie_word_embeddings=False,
+        rope_scaling=dict(rope_type="yarn", factor=32.0, beta_fast=32.0, beta_slow=1.0,
+                          original_max_position_embeddings=256, truncate=True),
+        quantization_config=dict(quant_method="mxfp4", modules_to_not_convert=["lm_head"]))),
 }
+# What a float of 4 bits stands for.
+FP4 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6])
 
 
 def weights(config, rng):
@@ -89,6 +100,13 @@ def weights(config, rng):
     def norm(name, width):
         # Gemma stores its norms less one.
         tensors[name + ".weight"] = (0.0 if gemma else 1.0) + 0.2 * rng.standard_normal(width)
+
+    def blocks(name, rows, columns):
+        # MXFP4: codes of 4 bits, two a byte, and a power of two for each 32.
+        experts = config["num_local_experts"]
+        tensors[name + "_blocks"] = rng.integers(0, 256, (experts, rows, columns // 32, 16), np.uint8)
+        tensors[name + "_scales"] = rng.integers(122, 126, (experts, rows, columns // 32), np.uint8)
+        tensors[name + "_bias"] = rng.standard_normal((experts, rows)) * 0.3
 
     def mlp(name, width):
         linear(name + ".gate_proj", width, hidden)
@@ -125,16 +143,22 @@ def weights(config, rng):
             linear(attention + ".qkv_proj", (heads + 2 * kv_heads) * width, hidden, 1.5)
             linear(attention + ".o_proj", hidden, heads * width)
         else:
-            width, bias = config.get("head_dim") or hidden // heads, kind == "qwen2"
+            width, bias = config.get("head_dim") or hidden // heads, kind in ("qwen2", "gpt_oss")
             linear(attention + ".q_proj", heads * width, hidden, 1.5, bias)
             linear(attention + ".k_proj", kv_heads * width, hidden, 1.5, bias)
             linear(attention + ".v_proj", kv_heads * width, hidden, 1.0, bias)
-            linear(attention + ".o_proj", hidden, heads * width)
+            linear(attention + ".o_proj", hidden, heads * width, bias=kind == "gpt_oss")
+            if kind == "gpt_oss":
+                tensors[attention + ".sinks"] = rng.standard_normal(heads)
             if kind.startswith(("qwen3", "gemma3")):
                 norm(attention + ".q_norm", width)
                 norm(attention + ".k_norm", width)
         sparse = latent and layer >= config["first_k_dense_replace"] or kind == "qwen3_moe"
-        if kind == "phi3":
+        if kind == "gpt_oss":
+            linear(prefix + ".mlp.router", config["num_local_experts"], hidden, 2.0, True)
+            blocks(prefix + ".mlp.experts.gate_up_proj", 2 * config["intermediate_size"], hidden)
+            blocks(prefix + ".mlp.experts.down_proj", hidden, config["intermediate_size"])
+        elif kind == "phi3":
             linear(prefix + ".mlp.gate_up_proj", 2 * config["intermediate_size"], hidden)
             linear(prefix + ".mlp.down_proj", hidden, config["intermediate_size"])
         elif not sparse:
@@ -166,8 +190,9 @@ def bf16(numbers):
 def write(tensors, file):
     header, offset, chunks = {"__metadata__": {"format": "pt"}}, 0, []
     for name in sorted(tensors):
-        chunk = bf16(tensors[name]).tobytes()
-        header[name] = dict(dtype="BF16", shape=list(tensors[name].shape),
+        codes = tensors[name].dtype == np.uint8
+        chunk = tensors[name].tobytes() if codes else bf16(tensors[name]).tobytes()
+        header[name] = dict(dtype="U8" if codes else "BF16", shape=list(tensors[name].shape),
                             data_offsets=[offset, offset + len(chunk)])
         offset += len(chunk)
         chunks.append(chunk)
@@ -201,6 +226,6 @@ def make(name, folder, seed=None):
         write_sharded(tensors, folder)
     else:
         write(tensors, folder / "model.safetensors")
-    rounded = {name: (bf16(tensor).astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+    rounded = {name: tensor if tensor.dtype == np.uint8 else (bf16(tensor).astype(np.uint32) << 16).view(np.float32).astype(np.float64)
                for name, tensor in tensors.items()}
     return config, rounded

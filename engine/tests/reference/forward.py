@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from checkpoints import FP4
+
 
 def rms(x, weight, eps):
     return x / np.sqrt((x * x).mean(-1, keepdims=True) + eps) * weight
@@ -18,6 +20,13 @@ def gelu_tanh(x):
 def softmax(x):
     e = np.exp(x - x.max(-1, keepdims=True))
     return e / e.sum(-1, keepdims=True)
+
+
+def floats(blocks, scales):
+    """The numbers of MXFP4: [experts, rows, groups, 16] bytes → [experts, rows, 32 groups]."""
+    codes = np.stack([blocks & 15, blocks >> 4], -1).reshape(*blocks.shape[:-1], 32)
+    numbers = FP4[codes] * np.exp2(scales.astype(np.float64) - 127)[..., None]
+    return numbers.reshape(*scales.shape[:-1], -1)
 
 
 def frequencies(config, dims, base, scaling):
@@ -38,7 +47,7 @@ def frequencies(config, dims, base, scaling):
         ramp = np.clip((np.arange(dims // 2) - low) / ((high - low) or 0.001), 0, 1)
         f = f / factor * ramp + f * (1 - ramp)
         mscale = lambda m: 0.1 * m * np.log(factor) + 1
-        stretch = mscale(scaling["mscale"]) / mscale(scaling["mscale_all_dim"])
+        stretch = mscale(scaling.get("mscale", 1)) / mscale(scaling.get("mscale_all_dim", 0))
     elif kind == "longrope":
         old = config["original_max_position_embeddings"]
         f = f / np.array(scaling["long_factor"])
@@ -82,6 +91,8 @@ def forward(config, tensors, ids):
         base, scaling, window = config.get("rope_theta", 10000.0), config.get("rope_scaling"), None
         if gemma and (layer + 1) % config["sliding_window_pattern"] != 0:
             base, scaling, window = config["rope_local_base_freq"], None, config["sliding_window"]
+        if kind == "gpt_oss" and config["layer_types"][layer] == "sliding_attention":
+            window = config["sliding_window"]
         if kind == "phi3":
             width = config["hidden_size"] // heads
             parts = np.split(linear(name + ".qkv_proj", x), [heads * width, (heads + kv_heads) * width], -1)
@@ -95,7 +106,7 @@ def forward(config, tensors, ids):
         q, k = turn(q, f, stretch, False), turn(k, f, stretch, False)
         k, v = np.repeat(k, heads // kv_heads, 0), np.repeat(v, heads // kv_heads, 0)
         scale = config.get("query_pre_attn_scalar", width) ** -0.5
-        return attend(q @ k.swapaxes(-1, -2) * scale, v, window)
+        return attend(q @ k.swapaxes(-1, -2) * scale, v, window, tensors.get(name + ".sinks"))
 
     def compressed(layer, name, x):
         nope, rank = config["qk_nope_head_dim"], config["kv_lora_rank"]
@@ -115,10 +126,14 @@ def forward(config, tensors, ids):
         scores = (q_nope @ kv[..., :nope].swapaxes(-1, -2) + q_rope @ k_rope.swapaxes(-1, -2)) * scale
         return attend(scores, kv[..., nope:], None)
 
-    def attend(scores, values, window):
+    def attend(scores, values, window, sinks=None):
         back = np.arange(count)[:, None] - np.arange(count)[None]
         seen = (back >= 0) & (back < (window or count))
-        out = softmax(np.where(seen, scores, -np.inf)) @ values
+        scores = np.where(seen, scores, -np.inf)
+        if sinks is not None:
+            column = np.broadcast_to(sinks[:, None, None], (heads, count, 1))
+            scores = np.concatenate([scores, column], -1)
+        out = softmax(scores)[..., :count] @ values
         return out.transpose(1, 0, 2).reshape(count, -1)
 
     def experts(name, x):
@@ -143,6 +158,19 @@ def forward(config, tensors, ids):
                 y[row] += weight * gated(f"{name}.experts.{expert}", x[row])
         return y + gated(name + ".shared_experts", x) if config.get("n_shared_experts") else y
 
+    def clamped(name, x):
+        limit, numbers, y = config["swiglu_limit"], linear(name + ".router", x), np.zeros_like(x)
+        up, down = (floats(tensors[f"{name}.experts.{part}_proj_blocks"],
+                           tensors[f"{name}.experts.{part}_proj_scales"]) for part in ("gate_up", "down"))
+        for row in range(count):
+            order = np.argsort(-numbers[row])[: config["num_experts_per_tok"]]
+            for weight, expert in zip(softmax(numbers[row][order]), order):
+                both = up[expert] @ x[row] + tensors[name + ".experts.gate_up_proj_bias"][expert]
+                gate, straight = np.minimum(both[::2], limit), np.clip(both[1::2], -limit, limit)
+                passed = gate / (1 + np.exp(-1.702 * gate)) * (straight + 1)
+                y[row] += weight * (down[expert] @ passed + tensors[name + ".experts.down_proj_bias"][expert])
+        return y
+
     h = tensors["model.embed_tokens.weight"][ids]
     if gemma:
         # Rounded to bf16, as the model was trained.
@@ -153,7 +181,8 @@ def forward(config, tensors, ids):
         out = linear(name + ".self_attn.o_proj", (compressed if latent else grouped)(layer, name + ".self_attn", x))
         h = h + (norm(name + ".post_attention_layernorm", out) if gemma else out)
         x = norm(name + (".pre_feedforward_layernorm" if gemma else ".post_attention_layernorm"), h)
-        out = (experts if name + ".mlp.gate.weight" in tensors else gated)(name + ".mlp", x)
+        feed = clamped if kind == "gpt_oss" else experts if name + ".mlp.gate.weight" in tensors else gated
+        out = feed(name + ".mlp", x)
         h = h + (norm(name + ".post_feedforward_layernorm", out) if gemma else out)
     head = "model.embed_tokens" if config["tie_word_embeddings"] else "lm_head"
     return norm("model.norm", h) @ tensors[head + ".weight"].T

@@ -40,6 +40,8 @@ def mixed(path, _):
 
 
 QUANTISED["qwen3-tied-mlx-mixed"] = ("qwen3-tied", mx.float16, mixed)
+# Experts stay as they were published, in MLX's layout; the rest gets 8 bits.
+QUANTISED["gpt_oss-mlx-8bit"] = ("gpt_oss", mx.float32, lambda path, _: dict(group_size=32, bits=8))
 
 
 def reference(folder):

@@ -11,7 +11,7 @@ mod known;
 use serde_json::Value;
 
 use super::ModelConfig;
-use crate::weights::{ModelFolder, Precision, QuantisationConfig, ShardError};
+use crate::weights::{Dtype, ModelFolder, Precision, QuantisationConfig, ShardError};
 
 /// What a layer, or the output head, costs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -75,7 +75,8 @@ impl Share {
     /// Of the weights of experts, in a model of this configuration.
     fn of_experts(config: &Value) -> Self {
         let number = |name: &str| config.get(name).and_then(Value::as_u64).filter(|&n| n > 0);
-        let experts = number("num_experts").or_else(|| number("n_routed_experts"));
+        let experts =
+            ["num_experts", "n_routed_experts", "num_local_experts"].into_iter().find_map(number);
         match (number("num_experts_per_tok"), experts) {
             (Some(chosen), Some(of)) if chosen <= of => Self { chosen, of },
             _ => Self::ALL,
@@ -109,6 +110,11 @@ impl ModelShape {
             let (module, kind) = tensor.name.rsplit_once('.').unwrap_or((&tensor.name, ""));
             let quantised = folder.has(&format!("{module}.scales"));
             let (bytes, elements) = match (kind, quantisation.of(module).filter(|_| quantised)) {
+                // gpt-oss's codes, two a byte, and their scales.
+                _ if tensor.dtype == Dtype::U8 && kind.ends_with("_blocks") => {
+                    (if precision.dense { 2 * stored * number } else { stored }, 2 * stored)
+                }
+                _ if tensor.dtype == Dtype::U8 => (if precision.dense { 0 } else { stored }, 0),
                 ("weight", Some(own)) => {
                     let elements = stored * 32 / own.bits as u64;
                     (if precision.dense { elements * number } else { stored * 4 }, elements)

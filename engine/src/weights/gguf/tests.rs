@@ -172,7 +172,7 @@ fn blocks_may_stay_codes() {
             .unwrap()
         {
             Matrix::Dense(array) => array.as_slice::<f32>().to_vec(),
-            Matrix::Quantised { .. } => panic!("{name} is not dense"),
+            _ => panic!("{name} is not dense"),
         };
         (
             names[..2].iter().zip(&rows).map(of).collect::<Vec<_>>(),
