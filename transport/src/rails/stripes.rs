@@ -94,6 +94,9 @@ struct Rail {
     rate: Option<f64>,
     /// Since when it has been busy with its oldest read.
     busy_since: Time,
+    /// It was idle before that read: how long that takes is the way there and back too, and says
+    /// little of its speed.
+    from_idle: bool,
 }
 
 impl Rail {
@@ -341,7 +344,11 @@ impl Stripes {
         if came {
             let took = now.since(std::mem::replace(&mut of.busy_since, now)).as_nanos().max(1);
             let sample = bytes as f64 / took as f64;
-            of.rate = Some(of.rate.map_or(sample, |rate| 0.7 * rate + 0.3 * sample));
+            let slower_from_idle =
+                std::mem::take(&mut of.from_idle) && of.rate.is_some_and(|rate| sample < rate);
+            let weight = if slower_from_idle { 0.1 } else { 0.3 };
+            let blend = |rate| (1.0 - weight) * rate + weight * sample;
+            of.rate = Some(of.rate.map_or(sample, blend));
             coming.stripes[stripe] = Stripe::Here;
             coming.missing -= 1;
         } else {
@@ -375,6 +382,7 @@ impl Stripes {
             if of.reads == 0 {
                 of.rate = of.known_rate(now);
                 of.busy_since = now;
+                of.from_idle = true;
             }
             of.reads += 1;
             of.bytes += stripe_len(offer.len, self.stripe_bytes, stripe);
