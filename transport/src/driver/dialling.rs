@@ -165,9 +165,10 @@ impl Dialling {
 /// Makes sure the socket is on the link, then sets its options.
 fn prepare(socket: &TcpStream, addr: SocketAddr, shared: &Shared) -> Result<(), ConnectError> {
     let socket = SockRef::from(socket);
-    sys::check_pinned(&socket, &shared.link())?;
+    let link = shared.link();
+    sys::check_pinned(&socket, &link)?;
     let unsent_max = u32::try_from(shared.chunk_bytes).unwrap_or(u32::MAX);
-    sys::tune(&socket, unsent_max).map_err(|error| unreachable(addr, &error))
+    sys::tune(&socket, unsent_max, link.kind()).map_err(|error| unreachable(addr, &error))
 }
 
 fn is_pending(error: &io::Error) -> bool {

@@ -3,6 +3,7 @@
 use std::io;
 use std::num::NonZeroU32;
 
+use exo_netconfig::LinkKind;
 use socket2::SockRef;
 
 /// Where a socket is kept.
@@ -37,7 +38,15 @@ pub(super) fn bound_to(
 }
 
 /// With `TCP_NOTSENT_LOWAT` a frame of a better lane waits behind one chunk in the kernel, not
-/// behind megabytes of send buffer.
-pub(super) fn tune(socket: &SockRef<'_>, unsent_max: u32) -> io::Result<()> {
-    socket.set_tcp_notsent_lowat(unsent_max)
+/// behind megabytes of send buffer. On a cable, which carries nobody else's packets and loses none,
+/// CUBIC is asked for where the system's choice is another: BBR paces by its own estimate and gave a
+/// quarter of the throughput (docs/ARCHITECTURE.md). A kernel without CUBIC keeps its choice.
+pub(super) fn tune(socket: &SockRef<'_>, unsent_max: u32, kind: LinkKind) -> io::Result<()> {
+    socket.set_tcp_notsent_lowat(unsent_max)?;
+    if kind == LinkKind::Thunderbolt
+        && let Err(error) = socket.set_tcp_congestion(b"cubic")
+    {
+        tracing::debug!(%error, "the system's congestion control stays");
+    }
+    Ok(())
 }

@@ -6,6 +6,7 @@
 use std::io;
 use std::num::NonZeroU32;
 
+use exo_netconfig::LinkKind;
 use socket2::SockRef;
 
 /// Where a socket is kept.
@@ -39,6 +40,6 @@ pub(super) fn bound_to(
     }))
 }
 
-pub(super) fn tune(_socket: &SockRef<'_>, _unsent_max: u32) -> io::Result<()> {
+pub(super) fn tune(_socket: &SockRef<'_>, _unsent_max: u32, _kind: LinkKind) -> io::Result<()> {
     Ok(())
 }

@@ -13,7 +13,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use exo_netconfig::Link;
+use exo_netconfig::{Link, LinkKind};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use thiserror::Error;
 
@@ -115,7 +115,7 @@ pub(crate) fn check_pinned(socket: &SockRef<'_>, link: &Link) -> Result<(), PinE
 }
 
 /// Sets what every connection of ours wants of TCP. `unsent_max` bytes may wait in the kernel.
-pub(crate) fn tune(socket: &SockRef<'_>, unsent_max: u32) -> io::Result<()> {
+pub(crate) fn tune(socket: &SockRef<'_>, unsent_max: u32, kind: LinkKind) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
-    platform::tune(socket, unsent_max)
+    platform::tune(socket, unsent_max, kind)
 }
