@@ -49,7 +49,7 @@ pub const WRITE_TURN_BYTES: usize = 1 << 20;
 pub const POSTER_WRITE_BYTES: usize = 256 << 10;
 
 /// Bytes of a lane that may arrive before they are acknowledged without waiting for company.
-pub const UNACKNOWLEDGED_BYTES_MAX: u64 = 256 << 10;
+pub const UNACKNOWLEDGED_BYTES_MAX: u64 = 1 << 20;
 /// Messages of 4 KiB and more of a lane that may arrive before they are acknowledged without waiting
 /// for company: somebody may want their memory back.
 pub const UNACKNOWLEDGED_LARGE_MAX: u32 = 2;

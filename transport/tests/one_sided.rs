@@ -11,8 +11,8 @@ use std::task::{Context, Poll, Wake};
 
 use common::*;
 use exo_transport::{
-    Completion, CompletionQueue, Drive, Encrypt, EndpointConfig, Lane, Opcode, Payload, PostError,
-    Read, ReadRefusal, Region, RegionSlice, RemoteRegion, WorkError, Write,
+    CompletionQueue, Encrypt, Lane, Opcode, Payload, PostError, Read, ReadRefusal, Region,
+    RegionSlice, RemoteRegion, WorkError, Write,
 };
 
 #[test]
@@ -156,53 +156,5 @@ fn a_task_hears_of_completions_in_any_runtime() {
         two.ab.post_send(message(Lane::Urgent, pattern(10, at), at.into()), &near).unwrap();
         let (arrived, done) = block_on(async { (far.next().await, near.next().await) });
         assert_eq!((arrived.immediate, done.status), (Some(at.into()), Ok(())));
-    }
-}
-
-#[test]
-fn threads_that_wait_drive_their_own_sockets() {
-    for (encrypt, spin_us) in [(Encrypt::Off, 0), (Encrypt::On, 0), (Encrypt::Off, 2_000)] {
-        let inline =
-            |name| EndpointConfig { drive: Drive::Inline, spin_us, ..config(name, encrypt) };
-        let two = two_with(inline("a"), inline("b"));
-        let rounds = 500u32;
-        let play = |first: bool| {
-            let (endpoint, pair) = if first { (&two.a, &two.ab) } else { (&two.b, &two.ba) };
-            let (sent, received) =
-                (CompletionQueue::with_capacity(8), CompletionQueue::with_capacity(8));
-            let next = |queue: &CompletionQueue| -> Completion {
-                endpoint.wait(queue, PATIENCE).expect("a completion in time")
-            };
-            for _ in 0..2 {
-                pair.post_recv(Lane::Activations, Region::pages(16_384), &received).unwrap();
-            }
-            for round in 0..rounds {
-                let ball = message(Lane::Activations, pattern(16_384, round as u8), round);
-                if first {
-                    pair.post_send(ball, &sent).unwrap();
-                    let back = next(&received);
-                    assert_eq!(back.immediate, Some(round));
-                    pair.post_recv(Lane::Activations, back.region.unwrap(), &received).unwrap();
-                } else {
-                    let came = next(&received);
-                    let region = came.region.unwrap();
-                    assert!(region.as_slice() == pattern(16_384, round as u8).as_slice());
-                    pair.post_recv(Lane::Activations, region, &received).unwrap();
-                    pair.post_send(ball, &sent).unwrap();
-                }
-                next(&sent).status.unwrap();
-            }
-        };
-        std::thread::scope(|scope| {
-            scope.spawn(|| play(true));
-            scope.spawn(|| play(false));
-        });
-        // An acknowledgement that could not wait any longer may come right before a message, where
-        // the message was expected: that one is moved. It has to stay the exception.
-        let stats = &two.a.stats().connections[0];
-        let moved = stats.payload_copies / 16_384;
-        assert!(moved < u64::from(rounds) / 10, "{moved} of {rounds} messages were moved");
-        let seen = two.a.wait(&CompletionQueue::with_capacity(1), std::time::Duration::ZERO);
-        assert!(seen.is_err(), "waiting ends");
     }
 }

@@ -98,7 +98,15 @@ impl Inline {
         let (end, spin_until) = (begun.after(timeout), begun.after(spin.min(timeout)));
         let mut now = begun;
         while now < spin_until {
-            self.progress();
+            match self.sleeper.try_lock() {
+                // Only the event queue says that a full socket has room again.
+                Ok(mut sleeper) if self.pairs().iter().any(|(_, pair)| pair.is_full()) => {
+                    self.sleep(&mut sleeper, queue, Duration::ZERO, now);
+                }
+                _ => {
+                    self.progress();
+                }
+            }
             if let Some(completion) = queue.poll() {
                 return Ok(completion);
             }
@@ -134,7 +142,8 @@ impl Inline {
         fence(Ordering::SeqCst);
         let due = self.pairs().iter().map(|(_, pair)| pair.ack_due()).min();
         let left = due.map_or(left, |due| left.min(due.since(now)));
-        let slept = if queue.receiver().is_empty() {
+        let busy = self.pairs().iter().any(|(_, pair)| pair.is_busy());
+        let slept = if queue.receiver().is_empty() && !busy {
             poll.poll(events, Some(left))
         } else {
             poll.poll(events, Some(Duration::ZERO))
@@ -143,21 +152,21 @@ impl Inline {
         if slept.is_err() {
             return; // interrupted: the caller looks at the time and comes back
         }
-        let mut more = false;
         for event in events.iter().filter(|event| event.token() != WAKER) {
             let found = |(token, pair): &(Token, Arc<Pair>)| {
                 (*token == event.token()).then(|| pair.clone())
             };
             let Some(pair) = self.pairs().iter().find_map(found) else { continue };
+            pair.note_readable();
             if event.is_writable() {
                 pair.handle_writable();
             }
-            more |= pair.progress();
         }
-        // An edge is told once: reads on until nothing comes. Acknowledgements that have waited long
-        // enough go too.
-        if more || events.is_empty() {
-            while self.progress() {}
+        let only_woken = !events.is_empty() && events.iter().all(|event| event.token() == WAKER);
+        if busy || !only_woken {
+            // One turn, and a look at the queue before the next. What the turn leaves is not
+            // forgotten: an edge is told once, and the pair remembers it.
+            self.progress();
         }
     }
 }

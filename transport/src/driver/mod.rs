@@ -7,7 +7,7 @@
 //! An endpoint that is driven inline leaves its sockets to whoever waits for completions (`inline`).
 //!
 //! Layout: `endpoint` is the handle, `event_loop` the thread, `dialling` a socket before it is a
-//! connection, `pair` a session with its socket, `queue_pair` the verbs on it, `goodbye` a socket
+//! connection, `pair` a session, `io` its socket, `queue_pair` the verbs on it, `goodbye` a socket
 //! after, `stats` what is told of them, `clock` the only clock of this crate.
 #![allow(clippy::disallowed_types)] // driver/ and sys/ own the sockets
 
@@ -17,6 +17,7 @@ mod endpoint;
 mod event_loop;
 mod goodbye;
 mod inline;
+mod io;
 mod pair;
 mod queue_pair;
 mod stats;

@@ -1,52 +1,36 @@
-//! A session with the socket it runs over just now.
+//! A session: who may touch it, when, and what is left to the driver.
 //!
 //! Whoever posts puts its work into a queue and then tries to take the connection's lock. With the
 //! lock it does the work of everyone who has posted; without it, the holder does: before it goes it
 //! looks into the queue once more. So nobody ever waits for the lock, and no post is left lying.
 
-use std::collections::VecDeque;
-use std::io::{self, Read as _, Write as _};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
 
 use crossbeam::queue::ArrayQueue;
 use mio::net::TcpStream;
 
 use super::endpoint::Shared;
-use super::stats::{ConnectionStats, Durations, LaneStats};
+use super::io::{Io, loss};
+use super::stats::{ConnectionStats, LaneStats};
 use crate::event::PeerInfo;
-use crate::limits::{POSTER_WRITE_BYTES, READ_TURN_BYTES, WORK_REQUESTS_MAX};
-use crate::proto::{CloseCode, Connection, LossCause, Notice, Role, Time};
+use crate::limits::{POSTER_WRITE_BYTES, WORK_REQUESTS_MAX, WRITE_TURN_BYTES};
+use crate::proto::{Connection, LossCause, Role, Time};
 use crate::queue::{
     CompletionQueue, OutWork, Outcome, PostError, RecvWork, WorkError, WorkId, complete,
 };
 use crate::wire::header::Lane;
+
+/// How long what was posted inline waits for a thread that waits, before the driver goes on with it.
+const LEFT_ALONE: Duration = Duration::from_millis(1);
 
 /// Work on its way to the connection.
 pub(super) enum Post {
     Out(OutWork),
     Recv(RecvWork),
     Cancel(WorkId),
-}
-
-/// What only the holder of the lock touches.
-pub(super) struct Io {
-    pub(super) connection: Connection,
-    pub(super) socket: Option<TcpStream>,
-    /// Why the socket or the session is over, found by a thread that is not the driver.
-    pub(super) failed: Option<LossCause>,
-    /// What is for the driver to tell.
-    notices: VecDeque<Notice>,
-    /// What all work comes to from now on.
-    pub(super) ended: Option<WorkError>,
-    /// The socket took no more and has not said since that it has room.
-    full: bool,
-    reads: u64,
-    writes: u64,
-    dry_calls: u64,
-    pub(super) rtt: Durations,
-    pub(super) hops: [Durations; Lane::ALL.len()],
 }
 
 /// A session that is established.
@@ -68,8 +52,14 @@ pub(super) struct Pair {
     due: AtomicU64,
     /// When news that wait for company go alone, likewise: for whoever drives inline.
     ack_due: AtomicU64,
-    /// Something here is for the driver.
-    attention: AtomicBool,
+    /// For whoever drives inline: there is more to write or to read without another event.
+    busy: AtomicBool,
+    /// Likewise: the socket took no more, and there is more.
+    full: AtomicBool,
+    /// Likewise: the socket has said that there is something, and nobody has read since.
+    readable: AtomicBool,
+    /// What the driver is wanted for, as a [`Call`].
+    attention: AtomicU8,
     pub(super) close_asked: AtomicBool,
 }
 
@@ -91,22 +81,13 @@ impl Pair {
             outstanding: AtomicUsize::new(0),
             open: AtomicBool::new(true),
             batches: AtomicUsize::new(0),
-            io: Mutex::new(Io {
-                connection,
-                socket: Some(socket),
-                failed: None,
-                notices: VecDeque::with_capacity(16),
-                ended: None,
-                full: false,
-                reads: 0,
-                writes: 0,
-                dry_calls: 0,
-                rtt: Durations::new(),
-                hops: Lane::ALL.map(|_| Durations::new()),
-            }),
+            io: Mutex::new(Io::new(connection, socket)),
             due: AtomicU64::new(0),
             ack_due: AtomicU64::new(u64::MAX),
-            attention: AtomicBool::new(true),
+            busy: AtomicBool::new(false),
+            full: AtomicBool::new(false),
+            readable: AtomicBool::new(false),
+            attention: AtomicU8::new(Call::Work as u8),
             close_asked: AtomicBool::new(false),
         }
     }
@@ -129,12 +110,13 @@ impl Pair {
         Time::from_nanos(self.due.load(Ordering::SeqCst))
     }
 
+    /// Whether the driver was called to work, or only to look at the time anew.
     pub(super) fn take_attention(&self) -> bool {
-        self.attention.swap(false, Ordering::SeqCst)
+        self.attention.swap(Call::Nothing as u8, Ordering::SeqCst) == Call::Work as u8
     }
 
-    pub(super) fn call_driver(&self) {
-        if !self.attention.swap(true, Ordering::SeqCst) {
+    pub(super) fn call_driver(&self, call: Call) {
+        if self.attention.fetch_max(call as u8, Ordering::SeqCst) == Call::Nothing as u8 {
             self.shared.wake();
         }
     }
@@ -143,7 +125,8 @@ impl Pair {
     fn drive(&self) {
         loop {
             let Some(mut io) = self.try_lock() else { return };
-            self.turn(&mut io, POSTER_WRITE_BYTES);
+            self.turn(&mut io, Hand::Poster);
+            self.leave(&io);
             drop(io);
             // Pairs with the fence in `enqueue`: either we see the post or its poster the lock.
             fence(Ordering::SeqCst);
@@ -161,11 +144,11 @@ impl Pair {
         }
     }
 
-    /// Takes posts, writes, and hands out completions. Asks for the driver if something is left
-    /// that only it will get to.
-    pub(super) fn turn(&self, io: &mut Io, budget: usize) {
+    /// Takes posts, writes, and hands out completions, until nothing is left or the budget is spent.
+    pub(super) fn turn(&self, io: &mut Io, hand: Hand) {
         let now = self.shared.clock.now();
         let mut spent = 0;
+        io.unwritten = false;
         loop {
             // Between any two writes, so that what is urgent does not wait for a long turn's end.
             self.take_posts(io, now);
@@ -174,16 +157,33 @@ impl Pair {
                 return;
             }
             match io.write_once(now) {
-                Ok(0) => break,
+                Ok(0) => return,
                 Ok(len) => spent += len,
                 Err(error) => return self.fail(io, loss(&error)),
             }
-            if spent >= budget {
-                return self.call_driver();
+            if spent >= hand.budget() || (io.urgent && hand == Hand::Driver) {
+                io.unwritten = true;
+                return;
             }
         }
-        if self.next_timer(io) < self.due() {
-            self.call_driver();
+    }
+
+    /// Calls the driver if a thread that is not the driver leaves something that only it will get
+    /// to: what the turn had no budget for, or a timer before the one for which it sleeps. What is
+    /// driven inline is the driver's only if nobody comes back to it soon.
+    fn leave(&self, io: &Io) {
+        if io.ended.is_some() {
+            return;
+        }
+        let next = self.next_timer(io);
+        if self.shared.inline.is_some() {
+            self.busy.store(io.unwritten || io.unread, Ordering::Relaxed);
+            self.full.store(io.full, Ordering::Relaxed);
+            if next < Time::from_nanos(self.due.swap(next.as_nanos(), Ordering::SeqCst)) {
+                self.call_driver(Call::Time);
+            }
+        } else if io.unwritten || next < self.due() {
+            self.call_driver(Call::Work);
         }
     }
 
@@ -194,7 +194,21 @@ impl Pair {
         }
         let due = io.connection.ack_due().map_or(u64::MAX, Time::as_nanos);
         self.ack_due.store(due, Ordering::Relaxed);
-        io.connection.poll_slow_timeout()
+        let slow = io.connection.poll_slow_timeout();
+        let left = io.unwritten || (io.full && io.connection.queued() > 0);
+        if left { slow.min(self.shared.clock.now().after(LEFT_ALONE)) } else { slow }
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Relaxed) || self.readable.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_readable(&self) {
+        self.readable.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn ack_due(&self) -> Time {
@@ -210,27 +224,33 @@ impl Pair {
     fn fail(&self, io: &mut Io, cause: LossCause) {
         io.full = true; // nobody writes any more
         io.failed.get_or_insert(cause);
-        self.call_driver();
+        self.call_driver(Call::Work);
     }
 
     /// A turn of a thread that waits for completions itself: reads what there is and does what has
     /// been posted. Gives whether anything came. If somebody else is at it, there is nothing to do.
     pub(super) fn progress(&self) -> bool {
         let Some(mut io) = self.try_lock() else { return false };
+        self.readable.store(false, Ordering::Relaxed);
         if io.failed.is_some() || io.ended.is_some() {
+            self.busy.store(false, Ordering::Relaxed);
             return false;
         }
         let now = self.shared.clock.now();
         let before = io.reads;
-        if let Err(cause) = io.read(now, false) {
-            self.fail(&mut io, cause);
-            return false;
-        }
-        if io.reads > before || io.connection.poll_timeout() <= now {
-            self.turn(&mut io, POSTER_WRITE_BYTES);
-            if io.sort_notices() {
-                self.call_driver();
+        match io.read(now, false) {
+            Ok(more) => io.unread = more,
+            Err(cause) => {
+                self.fail(&mut io, cause);
+                return false;
             }
+        }
+        if io.reads > before || io.unwritten || io.connection.poll_timeout() <= now {
+            self.turn(&mut io, Hand::Poster);
+            if io.sort_notices() {
+                self.call_driver(Call::Work);
+            }
+            self.leave(&io);
         }
         let came = io.reads > before;
         drop(io);
@@ -269,6 +289,7 @@ impl Pair {
     /// Hands out completions.
     pub(super) fn hand_out(&self, io: &mut Io) {
         while let Some(outcome) = io.connection.poll_outcome() {
+            io.urgent |= outcome.completion.lane == Lane::Urgent;
             self.finish(outcome);
         }
     }
@@ -283,7 +304,7 @@ impl Pair {
         self.open.store(false, Ordering::SeqCst);
         io.ended = Some(error.clone());
         io.connection.lose(error, self.shared.clock.now());
-        self.turn(io, 0);
+        self.turn(io, Hand::Driver);
         io.socket.take()
     }
 
@@ -386,107 +407,30 @@ impl Pair {
     }
 }
 
-pub(super) fn loss(error: &io::Error) -> LossCause {
-    match error.kind() {
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => LossCause::SocketEnded,
-        kind => LossCause::Io { kind, words: error.to_string() },
-    }
+/// What a thread that is not the driver wants of it.
+#[derive(Clone, Copy)]
+pub(super) enum Call {
+    Nothing,
+    /// The next timer is earlier than it was.
+    Time,
+    Work,
 }
 
-impl Io {
-    /// Makes frames and writes once. Gives the bytes written: 0 when nothing is left or the socket
-    /// is full, which then says itself when it is not.
-    fn write_once(&mut self, now: Time) -> io::Result<usize> {
-        let Some(socket) = &mut self.socket else { return Ok(0) };
-        if self.full || self.connection.poll_transmit(now) == 0 {
-            return Ok(0);
+/// Whose turn it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hand {
+    /// A thread that posts or waits.
+    Poster,
+    /// The driver's.
+    Driver,
+}
+
+impl Hand {
+    /// Bytes it may write before it does something else.
+    fn budget(self) -> usize {
+        match self {
+            Self::Poster => POSTER_WRITE_BYTES,
+            Self::Driver => WRITE_TURN_BYTES,
         }
-        loop {
-            match self.connection.with_slices(|slices| socket.write_vectored(slices)) {
-                Ok(len) => {
-                    self.writes += 1;
-                    // A short write means full too, and the next room is an event.
-                    self.full = len < self.connection.queued();
-                    self.connection.handle_written(len);
-                    return Ok(len);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.dry_calls += 1;
-                    self.full = true;
-                    return Ok(0);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// The socket says it has room again.
-    pub(super) fn handle_writable(&mut self) {
-        self.full = false;
-    }
-
-    /// Reads until the socket is dry or others should get their turn. Gives whether there may be
-    /// more. `to_the_end` reads on after a short read, to find the end of the stream.
-    pub(super) fn read(&mut self, now: Time, to_the_end: bool) -> Result<bool, LossCause> {
-        let Some(socket) = &mut self.socket else { return Ok(false) };
-        let mut taken = 0;
-        while taken < READ_TURN_BYTES {
-            let mut space = self.connection.read_space();
-            let room: usize = space.iter().map(|part| part.len()).sum();
-            let empty = space.iter().take_while(|part| part.is_empty()).count();
-            match socket.read_vectored(&mut space[empty.min(2)..]) {
-                Ok(0) => return Err(LossCause::SocketEnded),
-                Ok(len) => {
-                    self.reads += 1;
-                    taken += len;
-                    self.connection.handle_read(len, now)?;
-                    if len < room && !to_the_end {
-                        // Less than was asked for: that was all, and the next byte is an event.
-                        self.connection.handle_dry();
-                        return Ok(false);
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.dry_calls += 1;
-                    self.connection.handle_dry();
-                    return Ok(false);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(loss(&error)),
-            }
-        }
-        Ok(true)
-    }
-
-    /// Puts measurements where they belong and keeps the rest for the driver. Gives whether there is
-    /// something for it.
-    pub(super) fn sort_notices(&mut self) -> bool {
-        while let Some(notice) = self.connection.poll_notice() {
-            match notice {
-                Notice::RoundTrip { rtt } => self.rtt.record(rtt),
-                Notice::Hop { lane, elapsed } => self.hops[lane.index()].record(elapsed),
-                other => self.notices.push_back(other),
-            }
-        }
-        !self.notices.is_empty()
-    }
-
-    /// What the driver has to tell.
-    pub(super) fn next_notice(&mut self) -> Option<Notice> {
-        self.notices.pop_front()
-    }
-
-    /// The session goes on over this socket. Gives the one before.
-    pub(super) fn replace_socket(&mut self, socket: Option<TcpStream>) -> Option<TcpStream> {
-        self.full = false;
-        self.failed = None;
-        std::mem::replace(&mut self.socket, socket)
-    }
-
-    /// Says goodbye as far as the socket takes it now.
-    pub(super) fn say_goodbye(&mut self, code: CloseCode, reason: &str, now: Time) {
-        self.connection.close(code, reason);
-        while self.write_once(now).is_ok_and(|len| len > 0) {}
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::pair::{Pair, Post};
+use super::pair::{Call, Pair, Post};
 use crate::event::PeerInfo;
 use crate::limits::MESSAGE_BYTES_MAX;
 use crate::memory::{GrantError, Granted, Region, RegionSlice, RemoteRegion};
@@ -232,7 +232,7 @@ impl QueuePair {
     /// [`WorkError::Flushed`](crate::WorkError::Flushed), soon and not before this returns.
     pub fn close(&self) {
         self.0.close_asked.store(true, Ordering::SeqCst);
-        self.0.call_driver();
+        self.0.call_driver(Call::Work);
     }
 }
 

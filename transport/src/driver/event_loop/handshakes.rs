@@ -206,7 +206,14 @@ impl EventLoop {
             return self.carry_on(at, established, *dialling);
         }
         let pair = Arc::new(self.make_pair(established, addr, dialling.socket));
-        let tracked = Tracked { pair, announced: false, more: false, redial: None, proposed: 1 };
+        let tracked = Tracked {
+            pair,
+            announced: false,
+            more: false,
+            unwritten: false,
+            redial: None,
+            proposed: 1,
+        };
         self.entries[at] = Some(Entry::Pair(tracked));
         if let Some(&other) = self.peers.get(&node)
             && !self.settle_duplicate(at, other, node, role)
@@ -218,7 +225,7 @@ impl EventLoop {
         let pair = tracked.pair.clone();
         self.shared.register(pair.clone());
         if let Err(error) = self.hand_to_waiters(at, &pair) {
-            return self.end(at, super::super::pair::loss(&error), None);
+            return self.end(at, super::super::io::loss(&error), None);
         }
         // An initiator waits for the first frame, which says that it was let in.
         if role == Role::Responder {

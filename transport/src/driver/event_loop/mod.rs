@@ -44,6 +44,8 @@ struct Tracked {
     announced: bool,
     /// There may be more to read without another event.
     more: bool,
+    /// The last turn ended before everything was written that could be.
+    unwritten: bool,
     /// Tries to reach the peer again.
     redial: Option<Redial>,
     /// Largest epoch that this side has asked for.
@@ -139,7 +141,7 @@ impl EventLoop {
         for entry in self.entries.iter().flatten() {
             let at = match entry {
                 Entry::Dialling(dialling) => dialling.deadline,
-                Entry::Pair(tracked) if tracked.more => Time::default(),
+                Entry::Pair(tracked) if tracked.more || tracked.unwritten => Time::default(),
                 Entry::Pair(tracked) => {
                     let redial = tracked.redial.as_ref().and_then(|redial| redial.at);
                     redial.map_or(tracked.pair.due(), |at| at.min(tracked.pair.due()))
@@ -209,10 +211,10 @@ impl EventLoop {
                     let redial = tracked.redial.as_ref().and_then(|redial| redial.at);
                     if called && tracked.pair.close_asked.load(Ordering::SeqCst) {
                         self.end(at, LossCause::ClosedHere, Some(CloseCode::Done));
-                    } else if called || tracked.more || due {
-                        // Nobody may be waiting inline just now: then this thread reads.
-                        let readable = due && self.shared.inline.is_some();
-                        self.work(at, Ready { readable, ..Ready::default() });
+                    } else if called || tracked.more || tracked.unwritten || due {
+                        // Nobody may be waiting inline just now: then this thread looks.
+                        let look = due && self.shared.inline.is_some();
+                        self.work(at, Ready { readable: look, writable: look, closed: false });
                     }
                     if redial.is_some_and(|at| at <= now) {
                         self.redial(at);

@@ -8,12 +8,12 @@ use std::time::Duration;
 use mio::{Interest, Token};
 
 use super::super::dialling::Dialling;
-use super::super::pair::{Pair, loss};
+use super::super::io::loss;
+use super::super::pair::{Hand, Pair};
 use super::super::queue_pair::QueuePair;
 use super::{Entry, EventLoop, Ready, Tracked};
 use crate::event::{ConnectError, Event};
 use crate::identity::NodeId;
-use crate::limits::WRITE_TURN_BYTES;
 use crate::proto::{
     CloseCode, Connection, Established, HandshakeError, LossCause, Notice, PeerLost, Resume, Role,
     Time,
@@ -81,7 +81,7 @@ impl EventLoop {
         }
         let over = io.connection.handle_timeout(now).err();
         if failed.is_none() {
-            pair.turn(&mut io, WRITE_TURN_BYTES);
+            pair.turn(&mut io, Hand::Driver);
             failed = io.failed.take();
         } else {
             pair.hand_out(&mut io);
@@ -97,13 +97,20 @@ impl EventLoop {
             drop(io.replace_socket(None));
             tracked.more = false;
         }
+        tracked.unwritten = io.is_unwritten();
         io.sort_notices();
         let notices: Vec<Notice> = std::iter::from_fn(|| io.next_notice()).collect();
         let down = io.connection.is_down();
         let epoch = io.connection.epoch();
+        let urgent = io.take_urgent();
         pair.set_due(&io);
         drop(io);
         pair.drive_late_posts();
+        if urgent {
+            // Whoever it is for may have to share a processor with this thread, which under bulk
+            // would keep it for milliseconds.
+            std::thread::yield_now();
+        }
         for notice in notices {
             self.tell(at, &pair, notice, epoch);
         }

@@ -1,0 +1,172 @@
+//! The socket of a session and the connection on it, as only the holder of the pair's lock sees them.
+
+use std::collections::VecDeque;
+use std::io::{self, Read as _, Write as _};
+
+use mio::net::TcpStream;
+
+use super::stats::Durations;
+use crate::limits::READ_TURN_BYTES;
+use crate::proto::{CloseCode, Connection, LossCause, Notice, Time};
+use crate::queue::WorkError;
+use crate::wire::header::Lane;
+
+/// What only the holder of the lock touches.
+pub(super) struct Io {
+    pub(super) connection: Connection,
+    pub(super) socket: Option<TcpStream>,
+    /// Why the socket or the session is over, found by a thread that is not the driver.
+    pub(super) failed: Option<LossCause>,
+    /// What is for the driver to tell.
+    pub(super) notices: VecDeque<Notice>,
+    /// What all work comes to from now on.
+    pub(super) ended: Option<WorkError>,
+    /// The socket took no more and has not said since that it has room.
+    pub(super) full: bool,
+    /// The last turn ended before everything was written that could be.
+    pub(super) unwritten: bool,
+    /// The last read ended before the socket was dry.
+    pub(super) unread: bool,
+    /// An urgent completion was handed out, and the thread it is for has not been let run since.
+    pub(super) urgent: bool,
+    pub(super) reads: u64,
+    pub(super) writes: u64,
+    pub(super) dry_calls: u64,
+    pub(super) rtt: Durations,
+    pub(super) hops: [Durations; Lane::ALL.len()],
+}
+
+pub(super) fn loss(error: &io::Error) -> LossCause {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => LossCause::SocketEnded,
+        kind => LossCause::Io { kind, words: error.to_string() },
+    }
+}
+
+impl Io {
+    pub(super) fn new(connection: Connection, socket: TcpStream) -> Self {
+        Self {
+            connection,
+            socket: Some(socket),
+            failed: None,
+            notices: VecDeque::with_capacity(16),
+            ended: None,
+            full: false,
+            unwritten: false,
+            unread: false,
+            urgent: false,
+            reads: 0,
+            writes: 0,
+            dry_calls: 0,
+            rtt: Durations::new(),
+            hops: Lane::ALL.map(|_| Durations::new()),
+        }
+    }
+
+    /// Makes frames and writes once. Gives the bytes written: 0 when nothing is left or the socket
+    /// is full, which then says itself when it is not.
+    pub(super) fn write_once(&mut self, now: Time) -> io::Result<usize> {
+        let Some(socket) = &mut self.socket else { return Ok(0) };
+        if self.full || self.connection.poll_transmit(now) == 0 {
+            return Ok(0);
+        }
+        loop {
+            match self.connection.with_slices(|slices| socket.write_vectored(slices)) {
+                Ok(len) => {
+                    self.writes += 1;
+                    // A short write means full too, and the next room is an event.
+                    self.full = len < self.connection.queued();
+                    self.connection.handle_written(len);
+                    return Ok(len);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.dry_calls += 1;
+                    self.full = true;
+                    return Ok(0);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    pub(super) fn take_urgent(&mut self) -> bool {
+        std::mem::take(&mut self.urgent)
+    }
+
+    /// Whether the last turn left something that could be written.
+    pub(super) fn is_unwritten(&self) -> bool {
+        self.unwritten
+    }
+
+    /// The socket says it has room again.
+    pub(super) fn handle_writable(&mut self) {
+        self.full = false;
+    }
+
+    /// Reads until the socket is dry or others should get their turn. Gives whether there may be
+    /// more. `to_the_end` reads on after a short read, to find the end of the stream.
+    pub(super) fn read(&mut self, now: Time, to_the_end: bool) -> Result<bool, LossCause> {
+        let Some(socket) = &mut self.socket else { return Ok(false) };
+        let mut taken = 0;
+        while taken < READ_TURN_BYTES {
+            let mut space = self.connection.read_space();
+            let room: usize = space.iter().map(|part| part.len()).sum();
+            let empty = space.iter().take_while(|part| part.is_empty()).count();
+            match socket.read_vectored(&mut space[empty.min(2)..]) {
+                Ok(0) => return Err(LossCause::SocketEnded),
+                Ok(len) => {
+                    self.reads += 1;
+                    taken += len;
+                    self.connection.handle_read(len, now)?;
+                    if len < room && !to_the_end {
+                        // Less than was asked for: that was all, and the next byte is an event.
+                        self.connection.handle_dry();
+                        return Ok(false);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.dry_calls += 1;
+                    self.connection.handle_dry();
+                    return Ok(false);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(loss(&error)),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Puts measurements where they belong and keeps the rest for the driver. Gives whether there is
+    /// something for it.
+    pub(super) fn sort_notices(&mut self) -> bool {
+        while let Some(notice) = self.connection.poll_notice() {
+            match notice {
+                Notice::RoundTrip { rtt } => self.rtt.record(rtt),
+                Notice::Hop { lane, elapsed } => self.hops[lane.index()].record(elapsed),
+                other => self.notices.push_back(other),
+            }
+        }
+        !self.notices.is_empty()
+    }
+
+    /// What the driver has to tell.
+    pub(super) fn next_notice(&mut self) -> Option<Notice> {
+        self.notices.pop_front()
+    }
+
+    /// The session goes on over this socket. Gives the one before.
+    pub(super) fn replace_socket(&mut self, socket: Option<TcpStream>) -> Option<TcpStream> {
+        self.full = false;
+        self.unwritten = false;
+        self.unread = false;
+        self.failed = None;
+        std::mem::replace(&mut self.socket, socket)
+    }
+
+    /// Says goodbye as far as the socket takes it now.
+    pub(super) fn say_goodbye(&mut self, code: CloseCode, reason: &str, now: Time) {
+        self.connection.close(code, reason);
+        while self.write_once(now).is_ok_and(|len| len > 0) {}
+    }
+}
