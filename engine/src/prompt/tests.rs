@@ -4,9 +4,17 @@ use std::{path::Path, sync::Arc};
 
 use serde_json::{Map, Value, json};
 
-use super::{testing::write_folder, *};
+use sha2::{Digest, Sha256};
+
+use super::{
+    messages,
+    template::{ChatTemplate, RenderError},
+    testing::write_folder,
+    *,
+};
 
 const PROMPTS: &str = include_str!("../../tests/fixtures/chat_prompts.json");
+const TEMPLATE_PROMPTS: &str = include_str!("../../tests/fixtures/template_prompts.json");
 const QWEN3: &str = include_str!("../../tests/fixtures/templates/qwen3.jinja");
 const QWEN2_5: &str = include_str!("../../tests/fixtures/templates/qwen2.5.jinja");
 
@@ -82,6 +90,60 @@ fn real_tokenizers_make_the_ids_that_python_makes() {
         }
         added_tokens_are_found_and_written(&model, family);
     }
+}
+
+/// llama.cpp's collection of the templates that models come with, as Python's transformers render
+/// them.
+#[test]
+fn templates_of_many_models_render_as_in_python() {
+    let Ok(dir) = std::env::var("EXO_TEST_TOKENIZERS") else {
+        println!("skipped: needs EXO_TEST_TOKENIZERS (cargo xtask test, with npm)");
+        return;
+    };
+    let reference: Value = serde_json::from_str(TEMPLATE_PROMPTS).unwrap();
+    let (mut wrong, mut compared) = (Vec::new(), 0);
+    for (name, cases) in reference["prompts"].as_object().unwrap() {
+        let file = Path::new(&dir).join(format!("templates/{name}.jinja"));
+        let template = match ChatTemplate::parse(&std::fs::read_to_string(file).unwrap()) {
+            Ok(template) => template.without_date(),
+            Err(problem) => {
+                wrong.push(format!("{name}: {problem}"));
+                continue;
+            }
+        };
+        for (case, expected) in cases.as_object().unwrap() {
+            if name == "meetkai-functionary-medium-v3.1" && case.ends_with("+tools") {
+                // It adds text to what it calls `|safe`, which Python then escapes as HTML.
+                continue;
+            }
+            let conversation = case.split('+').next().unwrap();
+            let messages = reference["conversations"][conversation].as_array().unwrap();
+            let mut variables = json!({
+                "messages": messages::for_template(messages).unwrap(), "tools": null,
+                "documents": null, "add_generation_prompt": true,
+                "bos_token": "<s>", "eos_token": "</s>",
+            });
+            if case.ends_with("+tools") {
+                variables["tools"] = reference["tools"].clone();
+            } else if case.ends_with("+nothink") {
+                variables["enable_thinking"] = false.into();
+            }
+            compared += 1;
+            let Value::Object(variables) = variables else { unreachable!("it is an object") };
+            let rendered = match template.render(variables) {
+                Ok(prompt) => {
+                    json!(hex::encode(Sha256::digest(prompt.as_bytes()))[..32])
+                }
+                Err(RenderError::Refused(reason)) => json!({"refused": reason}),
+                Err(RenderError::Failed(problem)) => json!(problem),
+            };
+            if rendered != *expected {
+                wrong.push(format!("{name} {case}: {rendered}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {compared}:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(compared > 700, "{compared}");
 }
 
 /// Every added token, in a text or alone, is one id and its own text again.
