@@ -13,7 +13,7 @@
 //!
 //! | file | question |
 //! |---|---|
-//! | `path` | what does one direction do to frames? (pure) |
+//! | `path`, `spell` | what does one direction do to frames? (pure) |
 //! | `switch` | which frame goes where, and when? (pure) |
 //! | `profile`, `profiles` | what are real links like, and how is that known? |
 //! | `relay` | how are frames carried in time? |
@@ -27,6 +27,7 @@ mod path;
 pub(crate) mod profile;
 mod profiles;
 mod relay;
+mod spell;
 mod switch;
 mod tap;
 

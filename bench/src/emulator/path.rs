@@ -9,10 +9,18 @@ use std::{collections::VecDeque, time::Duration};
 
 use fastrand::Rng;
 
-use super::switch::Frame;
+use super::{
+    spell::{Spell, Spells},
+    switch::Frame,
+};
 
 /// Frames under way on one path at once. One more is lost, whatever the queue's bytes say.
 pub(crate) const FRAMES_MAX: usize = 4096;
+
+/// A frame that is taken in so shortly after the medium became free has lain in its device while the
+/// relay was with others: on a wire it would have followed at once. Without this a busy machine's links
+/// are slower than was asked.
+const LATE: Duration = Duration::from_micros(200);
 
 /// What a path does to frames.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,10 +29,10 @@ pub(crate) struct Character {
     pub(crate) delay: Duration,
     /// Standard deviation of that, normally distributed, cut off at four of them.
     pub(crate) jitter: Duration,
-    /// Some frames take much longer.
-    pub(crate) tail: Tail,
-    /// Some do not arrive.
-    pub(crate) loss: Loss,
+    /// Times at which nothing arrives: what was sent does when they end.
+    pub(crate) tail: Spells,
+    /// Times at which what is sent is lost.
+    pub(crate) loss: Spells,
     /// Bits per second, of whole Ethernet frames; `None`: as fast as the machine.
     pub(crate) rate_bps: Option<u64>,
     /// What may wait for the medium. A frame for which there is no room is lost.
@@ -33,31 +41,13 @@ pub(crate) struct Character {
     pub(crate) gather: Duration,
 }
 
-/// Frames that take much longer: exponentially distributed, on top of the delay.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Tail {
-    /// Of all frames, between 0 and 1.
-    pub(crate) share: f64,
-    /// How much longer on average.
-    pub(crate) mean: Duration,
-}
-
-/// Frames that do not arrive.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Loss {
-    /// Of all frames, between 0 and 1.
-    pub(crate) share: f64,
-    /// How many in a row, on average; 1: each by itself.
-    pub(crate) burst: f64,
-}
-
 impl Character {
     /// A path that does nothing to frames.
     pub(crate) const CLEAR: Self = Self {
         delay: Duration::ZERO,
         jitter: Duration::ZERO,
-        tail: Tail { share: 0.0, mean: Duration::ZERO },
-        loss: Loss { share: 0.0, burst: 1.0 },
+        tail: Spells::NONE,
+        loss: Spells::NONE,
         rate_bps: None,
         queue_bytes: 64 << 20,
         gather: Duration::ZERO,
@@ -94,7 +84,7 @@ impl Medium {
     /// Takes the medium for `takes` at the first moment from `now` on at which it is free; says when
     /// it has it no longer.
     fn occupy(&mut self, now: Duration, takes: Duration, rng: &mut Rng) -> Duration {
-        let mut begins = self.free_at.max(now);
+        let mut begins = if now < self.free_at + LATE { self.free_at } else { now };
         if let Some(stalls) = self.stalls {
             while begins >= self.stall_at + stalls.lasts {
                 let off = stalls.spread * (2.0 * rng.f64() - 1.0);
@@ -105,11 +95,7 @@ impl Medium {
             }
         }
         self.free_at = begins + takes;
-        self.free_at
-    }
-
-    fn waits(&self, now: Duration) -> Duration {
-        self.free_at.saturating_sub(now)
+        self.free_at.max(now)
     }
 }
 
@@ -129,8 +115,11 @@ pub(crate) struct Counts {
 pub(crate) struct Path {
     character: Character,
     under_way: VecDeque<(Duration, Frame)>,
-    /// Whether frames are being lost just now.
-    losing: bool,
+    /// When each frame that waits for the medium will have been sent, and its bytes.
+    waiting: VecDeque<(Duration, u64)>,
+    waiting_bytes: u64,
+    tail: Spell,
+    loss: Spell,
     /// The last arrival: none may be earlier.
     last: Duration,
     /// When the burst that gathers began, and when it arrives.
@@ -141,9 +130,12 @@ pub(crate) struct Path {
 impl Path {
     pub(crate) fn new(character: Character) -> Self {
         Self {
+            tail: Spell::new(character.tail),
+            loss: Spell::new(character.loss),
             character,
             under_way: VecDeque::new(),
-            losing: false,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
             last: Duration::ZERO,
             burst: None,
             counts: Counts::default(),
@@ -176,14 +168,17 @@ impl Path {
         rng: &mut Rng,
     ) -> Result<(), Frame> {
         self.counts.taken += 1;
-        let takes = self.takes(frame.len() as u64);
-        if self.is_full(now, frame.len() as u64, medium) {
+        let bytes = frame.len() as u64;
+        self.forget_sent(now);
+        if self.is_full(bytes) {
             self.counts.overflowed += 1;
             return Err(frame);
         }
-        let ready = medium.occupy(now, takes, rng);
+        let ready = medium.occupy(now, self.takes(bytes), rng);
+        self.waiting.push_back((ready, bytes));
+        self.waiting_bytes += bytes;
         // After the medium was taken: what is lost on its way was sent all the same.
-        if self.loses(rng) {
+        if self.loss.at(ready, rng).is_some() {
             self.counts.lost += 1;
             return Err(frame);
         }
@@ -198,32 +193,20 @@ impl Path {
         Duration::from_nanos((u128::from(bytes) * 8_000_000_000 / u128::from(rate)) as u64)
     }
 
-    fn is_full(&self, now: Duration, bytes: u64, medium: &Medium) -> bool {
-        if self.under_way.len() >= FRAMES_MAX {
-            return true;
+    fn forget_sent(&mut self, now: Duration) {
+        while let Some((_, bytes)) = self.waiting.pop_front_if(|(ready, _)| *ready <= now) {
+            self.waiting_bytes -= bytes;
         }
-        let Some(rate) = self.character.rate_bps else { return false };
-        let waiting = medium.waits(now).as_nanos() * u128::from(rate) / 8_000_000_000;
-        waiting + u128::from(bytes) > u128::from(self.character.queue_bytes)
     }
 
-    /// Gilbert's model: a state that loses everything and one that loses nothing.
-    fn loses(&mut self, rng: &mut Rng) -> bool {
-        let Loss { share, burst } = self.character.loss;
-        if burst <= 1.0 {
-            return share > 0.0 && rng.f64() < share;
-        }
-        let leaves = 1.0 / burst;
-        let enters = leaves * share / (1.0 - share).max(f64::EPSILON);
-        let changes = if self.losing { leaves } else { enters };
-        if rng.f64() < changes {
-            self.losing = !self.losing;
-        }
-        self.losing
+    /// By what waits, not by how long it will: a stall fills no queue by itself.
+    fn is_full(&self, bytes: u64) -> bool {
+        self.under_way.len().max(self.waiting.len()) >= FRAMES_MAX
+            || self.waiting_bytes + bytes > self.character.queue_bytes
     }
 
     fn arrival(&mut self, ready: Duration, rng: &mut Rng) -> Duration {
-        let Character { delay, jitter, tail, gather, .. } = self.character;
+        let Character { delay, jitter, gather, .. } = self.character;
         if let Some((began, arrives)) = self.burst
             && !gather.is_zero()
             && ready <= began + gather
@@ -231,11 +214,9 @@ impl Path {
             return arrives.max(ready).max(self.last);
         }
         let shift = jitter.as_secs_f64() * normal(rng).clamp(-4.0, 4.0);
-        let mut travels = (delay.as_secs_f64() + shift).max(0.0);
-        if tail.share > 0.0 && rng.f64() < tail.share {
-            travels -= tail.mean.as_secs_f64() * (1.0 - rng.f64()).ln();
-        }
-        let arrives = (ready + Duration::from_secs_f64(travels)).max(self.last);
+        let travels = Duration::from_secs_f64((delay.as_secs_f64() + shift).max(0.0));
+        let leaves = self.tail.at(ready, rng).unwrap_or(ready);
+        let arrives = (leaves + travels).max(self.last);
         self.burst = Some((ready, arrives));
         arrives
     }
@@ -314,13 +295,42 @@ mod tests {
     }
 
     #[test]
-    fn losses_come_as_often_and_in_such_bursts_as_asked() {
-        for burst in [1.0, 4.0] {
-            let loss = Loss { share: 0.05, burst };
+    fn a_relay_that_is_late_costs_no_rate_and_nothing_arrives_too_early() {
+        let us = Duration::from_micros;
+        let mut rng = Rng::with_seed(1);
+        let mut medium = Medium::new(None, &mut rng);
+        assert_eq!(medium.occupy(us(0), us(50), &mut rng), us(50));
+        // Taken in 70 µs late, it has gone when it would have gone behind the first.
+        assert_eq!(medium.occupy(us(70), us(50), &mut rng), us(100));
+        // Never before it was taken in.
+        assert_eq!(medium.occupy(us(190), us(50), &mut rng), us(190));
+        // After a pause a frame takes its time.
+        assert_eq!(medium.occupy(us(1000), us(50), &mut rng), us(1050));
+    }
+
+    #[test]
+    fn losses_come_as_often_as_asked() {
+        for mean in [Duration::ZERO, 4 * MS] {
+            let loss = Spells { share: 0.05, mean };
             let (_, counts) = send(Character { loss, ..Character::CLEAR }, None, 200_000, MS, 100);
             let share = counts.lost as f64 / counts.taken as f64;
-            assert!((share / 0.05 - 1.0).abs() < 0.05, "{share} lost, in bursts of {burst}");
+            assert!((share / 0.05 - 1.0).abs() < 0.05, "{share} lost, {mean:?} at a time");
         }
+    }
+
+    #[test]
+    fn some_arrive_much_later_and_what_follows_them_with_them() {
+        let tail = Spells { share: 0.02, mean: 10 * MS };
+        let character = Character { delay: MS, tail, ..Character::CLEAR };
+        let (took, counts) = send(character, None, 400_000, MS, 100);
+        assert_eq!(counts.lost + counts.overflowed, 0);
+        let late = |than: Duration| {
+            took.iter().filter(|took| **took > than).count() as f64 / took.len() as f64
+        };
+        assert!((late(MS) / 0.02 - 1.0).abs() < 0.15, "{} are late", late(MS));
+        // Exponentially: later by another mean is one in e.
+        let ratio = late(11 * MS) / late(MS);
+        assert!((ratio * std::f64::consts::E - 1.0).abs() < 0.2, "{ratio}");
     }
 
     #[test]
@@ -328,7 +338,7 @@ mod tests {
         let character = Character {
             delay: MS,
             jitter: MS,
-            tail: Tail { share: 0.1, mean: 20 * MS },
+            tail: Spells { share: 0.1, mean: 20 * MS },
             ..Character::CLEAR
         };
         let mut rng = Rng::with_seed(3);
@@ -351,10 +361,14 @@ mod tests {
     #[test]
     fn nothing_is_sent_while_the_radio_is_away() {
         let stalls = Stalls { every: 500 * MS, spread: 0.2, lasts: 90 * MS };
-        let (took, _) = send(Character::CLEAR, Some(stalls), 100_000, MS, 100);
-        let held = took.iter().filter(|took| !took.is_zero()).count() as f64 / 100_000.0;
+        // A queue of 90 ms at its rate is 11 MB; what waits here are 90 frames.
+        let character =
+            Character { rate_bps: Some(1_000_000_000), queue_bytes: 10_000, ..Character::CLEAR };
+        let (took, counts) = send(character, Some(stalls), 100_000, MS, 100);
+        assert_eq!(counts.overflowed, 0);
+        let held = took.iter().filter(|took| **took > MS / 100).count() as f64 / 100_000.0;
         assert!((held / 0.18 - 1.0).abs() < 0.05, "{held} were held up");
-        assert!(*took.iter().max().unwrap() <= 90 * MS);
+        assert!(*took.iter().max().unwrap() <= 91 * MS);
     }
 
     #[test]

@@ -5,8 +5,9 @@ use std::{fmt, time::Duration};
 use serde::Serialize;
 
 use super::{
-    path::{Character, Loss, Stalls, Tail},
+    path::{Character, Stalls},
     profiles::PROFILES,
+    spell::Spells,
     switch::Joint,
 };
 
@@ -53,6 +54,8 @@ pub(crate) struct Profile {
     pub(crate) name: &'static str,
     /// What people call it.
     pub(crate) title: &'static str,
+    /// The same where there is little room.
+    pub(crate) short: &'static str,
     /// Largest packet, in bytes.
     pub(crate) mtu: Known<u16>,
     /// Megabits per second from the first machine to the second, and back.
@@ -63,9 +66,10 @@ pub(crate) struct Profile {
     pub(crate) delay_us: Known<f64>,
     /// Its standard deviation.
     pub(crate) jitter_us: Known<f64>,
-    /// Share of packets that take longer, and by how much on average, in microseconds.
+    /// Share of the time in which nothing arrives, and how long that lasts on average, in microseconds.
     pub(crate) tail: Known<(f64, f64)>,
-    /// Share of packets lost, and how many in a row.
+    /// Share of the time in which packets are lost, and how long that lasts on average, in microseconds;
+    /// nothing: each by itself.
     pub(crate) loss: Known<(f64, f64)>,
     /// Packets this close together arrive together, in microseconds.
     pub(crate) gather_us: Known<f64>,
@@ -90,11 +94,12 @@ impl Profile {
     /// What the switch needs to know.
     pub(crate) fn joint(&self) -> Joint {
         let us = |us: f64| Duration::from_secs_f64(us / 1e6);
+        let spells = |(share, mean_us): (f64, f64)| Spells { share, mean: us(mean_us) };
         let way = |rate: Known<f64>| Character {
             delay: us(self.delay_us.value),
             jitter: us(self.jitter_us.value),
-            tail: Tail { share: self.tail.value.0, mean: us(self.tail.value.1) },
-            loss: Loss { share: self.loss.value.0, burst: self.loss.value.1 },
+            tail: spells(self.tail.value),
+            loss: spells(self.loss.value),
             rate_bps: Some((rate.value * 1e6) as u64),
             queue_bytes: self.queue_kib.value << 10,
             gather: us(self.gather_us.value),
@@ -112,7 +117,11 @@ impl Profile {
     pub(crate) fn lines(&self) -> Vec<(&'static str, String, Basis)> {
         let [there, back] = self.rate_mbps;
         let shared = if self.shared { ", both ways together" } else { "" };
-        let (tail, loss) = (self.tail.value, self.loss.value);
+        let spells = |(share, mean_us): (f64, f64)| match (share, mean_us) {
+            (0.0, _) => "none".into(),
+            (_, 0.0) => format!("{} % of packets", share * 100.0),
+            _ => format!("{} % of the time, {} ms each", share * 100.0, mean_us / 1e3),
+        };
         let stalls = match self.stalls_ms.value {
             Some((every, lasts)) => format!("{lasts} ms each {every} ms"),
             None => "none".into(),
@@ -123,12 +132,8 @@ impl Profile {
             ("rate back", format!("{}{shared}", rate(back.value)), back.basis),
             ("delay one way", format!("{} µs", self.delay_us.value), self.delay_us.basis),
             ("jitter (deviation)", format!("{} µs", self.jitter_us.value), self.jitter_us.basis),
-            (
-                "much slower",
-                format!("{} % by {} ms", tail.0 * 100.0, tail.1 / 1e3),
-                self.tail.basis,
-            ),
-            ("loss", format!("{} %, {} in a row", loss.0 * 100.0, loss.1), self.loss.basis),
+            ("held up", spells(self.tail.value), self.tail.basis),
+            ("lost", spells(self.loss.value), self.loss.basis),
             ("arrive together", format!("{} µs", self.gather_us.value), self.gather_us.basis),
             ("stalls", stalls, self.stalls_ms.basis),
             ("queue", format!("{} KiB", self.queue_kib.value), self.queue_kib.basis),
@@ -165,7 +170,7 @@ mod tests {
                     way.rate_bps.unwrap() > 0 && way.queue_bytes > u64::from(profile.mtu.value)
                 );
                 assert!(way.delay > way.jitter && way.delay >= way.gather, "{}", profile.name);
-                assert!(way.loss.share < 0.5 && way.loss.burst >= 1.0);
+                assert!(way.loss.share < 0.5 && way.tail.share < 0.5);
             }
         }
         assert!(Profile::find("string").unwrap_err().contains("thunderbolt4"));

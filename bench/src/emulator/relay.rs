@@ -28,9 +28,9 @@ use tun_rs::SyncDevice;
 use super::switch::Switch;
 
 /// So long before a frame is due the thread stops sleeping.
-const AWAKE_BEFORE: Duration = Duration::from_micros(120);
+const AWAKE_BEFORE: Duration = Duration::from_micros(30);
 /// So long after the last frame it goes on looking for the next.
-const AWAKE_AFTER: Duration = Duration::from_micros(100);
+const AWAKE_AFTER: Duration = Duration::from_micros(20);
 /// Frames read from one port before the others get their turn.
 const FRAMES_PER_TURN: usize = 32;
 

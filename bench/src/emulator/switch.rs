@@ -181,7 +181,7 @@ impl Switch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::emulator::path::{Loss, Tail};
+    use crate::emulator::spell::Spells;
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -249,8 +249,8 @@ mod tests {
         let character = Character {
             delay: 3 * MS,
             jitter: MS,
-            tail: Tail { share: 0.1, mean: 10 * MS },
-            loss: Loss { share: 0.1, burst: 2.0 },
+            tail: Spells { share: 0.1, mean: 10 * MS },
+            loss: Spells { share: 0.1, mean: 2 * MS },
             ..Character::CLEAR
         };
         let joint = Joint { there: character, back: character, ..Joint::CLEAR };
