@@ -34,6 +34,13 @@ impl Durations {
         self.0.saturating_record(nanos.max(1));
     }
 
+    /// Durations in microseconds with the share, from 0 to 1, that took no longer: as many steps as
+    /// make a smooth picture, finer towards the slowest.
+    pub(crate) fn shares(&self) -> Vec<(f64, f64)> {
+        let steps = self.0.iter_quantiles(8).filter(|step| step.count_since_last_iteration() > 0);
+        steps.map(|step| (step.value_iterated_to() as f64 / 1000.0, step.quantile())).collect()
+    }
+
     pub(crate) fn percentiles(&self) -> Percentiles {
         let at = |quantile| self.0.value_at_quantile(quantile) as f64 / 1000.0;
         Percentiles {
@@ -61,5 +68,10 @@ mod tests {
         {
             assert!((value / wanted - 1.0).abs() < 0.002, "{value} instead of {wanted}");
         }
+        let shares = durations.shares();
+        assert!(shares.is_sorted() && shares.len() > 20, "{shares:?}");
+        let half = shares.iter().find(|(_, share)| *share >= 0.5).unwrap();
+        assert!((half.0 / 500.0 - 1.0).abs() < 0.1, "{half:?}");
+        assert!((shares.last().unwrap().1 - 1.0).abs() < 1e-9);
     }
 }

@@ -6,15 +6,12 @@ use std::{
     io::{Read as _, Seek as _},
     net::SocketAddr,
     process::{Child, Command, Stdio},
-    sync::{
-        Arc, LazyLock,
-        atomic::{AtomicBool, Ordering},
-    },
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail};
 
+pub(crate) use crate::interrupt::{catch_interrupts, interrupted};
 use crate::namespace::Machine;
 
 /// How long a program may take to listen.
@@ -24,22 +21,6 @@ const RUN_PATIENCE: Duration = Duration::from_secs(120);
 /// How long the serving side may take to end by itself.
 const END_PATIENCE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(5);
-
-/// Set by Ctrl-C: whatever runs is ended, and the namespaces with it.
-static INTERRUPTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
-
-/// From now on Ctrl-C ends the measurement in order.
-pub(crate) fn catch_interrupts() -> anyhow::Result<()> {
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, INTERRUPTED.clone())?;
-    }
-    Ok(())
-}
-
-/// Whether somebody wants it to end.
-pub(crate) fn interrupted() -> bool {
-    INTERRUPTED.load(Ordering::Relaxed)
-}
 
 /// How a measurement's two programs come together.
 pub(crate) struct Job {
@@ -75,6 +56,20 @@ impl Job {
             server.wait(END_PATIENCE)?;
         }
         Ok(Said { client: client.output()?, server: server.output()? })
+    }
+}
+
+/// A program that serves until this is dropped.
+pub(crate) struct Server {
+    _running: Running,
+}
+
+impl Server {
+    /// Starts it, and waits until it listens on `port`.
+    pub(crate) fn start(command: &mut Command, port: u16) -> anyhow::Result<Self> {
+        let mut running = Running::start(command)?;
+        running.wait_listening(port)?;
+        Ok(Self { _running: running })
     }
 }
 

@@ -76,6 +76,20 @@ pub(crate) struct LinkArgs {
     pub(crate) arrangement: Arrangement,
 }
 
+impl LinkArgs {
+    /// As the engine has it, with this key. Which link, and how it waits, is set by whoever opens it.
+    pub(crate) fn plain(cluster_key_file: Option<PathBuf>) -> Self {
+        Self {
+            interface: InterfaceChoice::Auto,
+            cluster_key_file,
+            encrypt: EncryptChoice::Auto,
+            mode: Mode::Wait,
+            spin_us: SPIN_US,
+            arrangement: Arrangement::Engine,
+        }
+    }
+}
+
 /// An open endpoint.
 pub(crate) struct Node {
     pub(crate) endpoint: Endpoint,

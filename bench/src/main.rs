@@ -12,6 +12,8 @@
 //! | `emulator` | what would another link do? |
 //! | `cluster` | one node against a ring of them? |
 //! | `engine`, `step` | one node against mlx-lm, and one stage by itself? |
+//! | `versus` | what does the cable give over Wi-Fi? |
+//! | `machine`, `interrupt` | on what machine, and does somebody want it to end? |
 //! | `figures`, `histogram`, `process` | how are values kept and told? |
 
 #[cfg(all(target_os = "linux", feature = "engine"))]
@@ -25,9 +27,11 @@ mod exercise;
 mod figures;
 mod floor;
 mod histogram;
+mod interrupt;
 #[cfg(target_os = "linux")]
 mod job;
 mod link;
+mod machine;
 #[cfg(target_os = "linux")]
 mod namespace;
 #[cfg(target_os = "linux")]
@@ -35,6 +39,7 @@ mod peers;
 mod process;
 #[cfg(feature = "engine")]
 mod step;
+mod versus;
 
 use std::process::ExitCode;
 
@@ -48,6 +53,8 @@ use clap::{Parser, Subcommand};
         tbbench serve                                     on one machine\n  \
         tbbench pingpong 192.168.2.1 --mode spin          on the other\n  \
         tbbench stream 192.168.2.1 --size 4MiB --json\n  \
+        tbbench versus 192.168.2.1 --over bridge0 --versus en0\n  \
+        sudo tbbench versus --emulated thunderbolt4 wifi6-awdl\n  \
         sudo tbbench peers --repeats 10                   the transport beside its peers\n  \
         tbbench engine --model .exo/data/models/smollm2-135m-instruct"
 )]
@@ -68,6 +75,8 @@ enum Command {
     Burst(commands::burst::Args),
     /// How long a small frame takes while bulk is in flight.
     Urgent(commands::urgent::Args),
+    /// One link against another, in turns: what the cable gives. Writes a report to be read and shown.
+    Versus(versus::Args),
     /// Bare TCP with the same buffers: what the transport is held against.
     Floor(floor::Args),
     /// The transport beside bare TCP and its peers, in network namespaces of this machine (Linux,
@@ -91,11 +100,18 @@ enum Command {
     Synthetic(cluster::synthetic::Args),
 }
 
+/// It failed, and the part of it that knows why has told so.
+#[derive(Debug, thiserror::Error)]
+#[error("it was said already")]
+struct SaidAlready;
+
 fn main() -> ExitCode {
     match run(Args::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            if !error.is::<SaidAlready>() {
+                eprintln!("error: {error:#}");
+            }
             ExitCode::FAILURE
         }
     }
@@ -108,6 +124,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Stream(args) => commands::stream::run(&args),
         Command::Burst(args) => commands::burst::run(&args),
         Command::Urgent(args) => commands::urgent::run(&args),
+        Command::Versus(args) => versus::run(&args),
         Command::Floor(args) => floor::run(&args),
         #[cfg(target_os = "linux")]
         Command::Peers(args) => peers::run(&args),

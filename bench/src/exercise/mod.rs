@@ -8,10 +8,13 @@
 
 pub(crate) mod burst;
 mod control;
+pub(crate) mod flow;
+pub(crate) mod meeting;
 pub(crate) mod pingpong;
 mod spent;
 pub(crate) mod stream;
 mod traffic;
+pub(crate) mod trips;
 pub(crate) mod urgent;
 
 use std::time::Duration;
@@ -20,7 +23,7 @@ use anyhow::Context as _;
 use exo_transport::{Endpoint, QueuePair};
 use serde::{Deserialize, Serialize};
 
-use self::control::Control;
+use self::{control::Control, meeting::Meeting};
 pub(crate) use self::{control::ServedError, spent::Spent};
 
 /// How long a side waits for the other's next step before it gives up.
@@ -34,6 +37,9 @@ pub(crate) enum Exercise {
     Stream(stream::Plan),
     Burst(burst::Plan),
     Urgent(urgent::Plan),
+    Trips(trips::Plan),
+    Flow(flow::Plan),
+    Meet,
 }
 
 /// One end of the connection that is measured.
@@ -49,21 +55,39 @@ impl<'a> Side<'a> {
         Ok(Self { endpoint, pair, control })
     }
 
+    /// Ends the connection: all that was to be said was said.
+    pub(crate) fn hang_up(self) {
+        self.pair.close();
+    }
+
     /// Whether frames are sealed.
     pub(crate) fn encrypted(&self) -> bool {
         self.pair.peer().encrypted
     }
 
     /// As the server: one exercise from the client's wish to the account of what it cost.
-    pub(crate) fn serve(&mut self, patience: Duration) -> anyhow::Result<Exercise> {
+    pub(crate) fn serve(
+        &mut self,
+        patience: Duration,
+        meeting: &Meeting,
+    ) -> anyhow::Result<Exercise> {
         let asked = self.control.hear(patience)?;
         match asked {
             Exercise::PingPong(plan) => pingpong::server(self, plan)?,
             Exercise::Stream(plan) => stream::server(self, plan)?,
             Exercise::Burst(plan) => burst::server(self, plan)?,
             Exercise::Urgent(plan) => urgent::server(self, plan)?,
+            Exercise::Trips(plan) => trips::server(self, plan)?,
+            Exercise::Flow(plan) => flow::server(self, plan)?,
+            Exercise::Meet => self.control.say(meeting)?,
         }
         Ok(asked)
+    }
+
+    /// As the client: where else the server listens, and what its machine is.
+    pub(crate) fn meet(&mut self) -> anyhow::Result<Meeting> {
+        self.control.say(&Exercise::Meet)?;
+        self.control.hear(PATIENCE).context("the server does not say where it listens")
     }
 
     /// As the client: asks, and waits until the server has posted its regions.

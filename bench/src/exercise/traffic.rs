@@ -13,6 +13,11 @@ use exo_transport::{
 
 use super::PATIENCE;
 
+/// Goes with the last message of traffic that ends when its sender likes.
+const OVER: u32 = 0x4f56_4552;
+/// Bytes of the region that such a message, whose length is nothing, takes.
+const OVER_BYTES: usize = 64;
+
 /// Numbers in a row of the activations, if their size allows it: as in a 32B model's neighbourhood.
 const HIDDEN: usize = 4096;
 
@@ -120,6 +125,17 @@ impl Outgoing {
         Ok(())
     }
 
+    /// Tells the receiver that nothing more comes. All that was posted must have completed: this goes
+    /// on the urgent lane and would overtake it.
+    pub(super) fn finish(&mut self) -> anyhow::Result<()> {
+        self.drain()?;
+        let payload = Payload::from_slice(filled(1, 0).freeze());
+        let send = Send { lane: Lane::Urgent, payload, immediate: OVER, deadline: Some(PATIENCE) };
+        self.pair.post_send(send, &self.sent).map_err(|(error, _)| error)?;
+        self.in_flight += 1;
+        self.drain()
+    }
+
     fn tail(&self) -> anyhow::Result<RegionSlice> {
         let numbers = self.size / Dtype::F32.size();
         let hidden = if numbers.is_multiple_of(HIDDEN) { HIDDEN } else { numbers };
@@ -192,14 +208,30 @@ impl Incoming {
         Ok(())
     }
 
+    /// Makes room for the message that ends messages of this size. Regions are used in the order in
+    /// which they were posted, so on a shared lane this one has to hold any of them.
+    pub(super) fn post_end(&self, size: usize) -> anyhow::Result<()> {
+        let room = if lane_of(size) == Lane::Urgent { message_len(size) } else { 0 };
+        self.post(Lane::Urgent, room.max(OVER_BYTES), 1)
+    }
+
     /// The next message, validated if it is an activation.
     pub(super) fn next(&self) -> anyhow::Result<(Lane, Region)> {
-        let Completion { lane, bytes, region, .. } = next(&self.endpoint, &self.queue)?;
+        self.next_until_end()?.context("the other side ends before its time")
+    }
+
+    /// As [`Self::next`]; nothing when the sender has [finished](Outgoing::finish).
+    pub(super) fn next_until_end(&self) -> anyhow::Result<Option<(Lane, Region)>> {
+        let done = next(&self.endpoint, &self.queue)?;
+        if done.immediate == Some(OVER) {
+            return Ok(None);
+        }
+        let Completion { lane, bytes, region, .. } = done;
         let region = region.context("a receive gives its region back")?;
         if is_activation(bytes) {
             activation::access(&region.as_slice()[..bytes])?;
         }
-        Ok((lane, region))
+        Ok(Some((lane, region)))
     }
 
     pub(super) fn recycle(&self, lane: Lane, region: Region) -> anyhow::Result<()> {
