@@ -179,6 +179,11 @@ fn deepseek_v2() {
 }
 
 #[test]
+fn deepseek_v2_with_groups_of_experts_and_compressed_queries() {
+    equals_its_reference("deepseek_v2-groups");
+}
+
+#[test]
 fn deepseek_v3() {
     equals_its_reference("deepseek_v3");
 }

@@ -50,6 +50,12 @@ CHECKPOINTS = {
         n_routed_experts=8, n_shared_experts=2, num_experts_per_tok=2, routed_scaling_factor=1.0,
         norm_topk_prob=False, topk_method="greedy", scoring_func="softmax", n_group=1, topk_group=1,
         rope_scaling=yarn(0.707))),
+    "deepseek_v2-groups": (26, dict(
+        LATENT, architectures=["DeepseekV2ForCausalLM"], model_type="deepseek_v2", q_lora_rank=48,
+        num_hidden_layers=3, hidden_size=64, kv_lora_rank=32, moe_intermediate_size=32,
+        intermediate_size=128, n_routed_experts=16, n_shared_experts=1, num_experts_per_tok=3,
+        routed_scaling_factor=4.0, norm_topk_prob=False, topk_method="group_limited_greedy",
+        scoring_func="softmax", n_group=4, topk_group=2, rope_scaling=yarn(1.0))),
     "deepseek_v3": (1, dict(
         LATENT, architectures=["DeepseekV3ForCausalLM"], model_type="deepseek_v3", q_lora_rank=96,
         n_routed_experts=16, n_shared_experts=1, num_experts_per_tok=4, routed_scaling_factor=2.5,

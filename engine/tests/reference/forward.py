@@ -149,7 +149,13 @@ def forward(config, tensors, ids):
                 order = np.argsort(-kept.reshape(-1))[:chosen]
             else:
                 scores = softmax(numbers[row])
-                order = np.argsort(-scores)[:chosen]
+                kept = scores.copy()
+                if config.get("topk_method") == "group_limited_greedy":
+                    groups = scores.reshape(config["n_group"], -1)
+                    best = np.argsort(-groups.max(-1))[: config["topk_group"]]
+                    kept = np.full_like(groups, -np.inf)
+                    kept[best] = groups[best]
+                order = np.argsort(-kept.reshape(-1))[:chosen]
             picked = scores[order]
             if config["norm_topk_prob"]:
                 picked = picked / picked.sum()

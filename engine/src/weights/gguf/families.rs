@@ -263,6 +263,7 @@ fn an_imported_model_answers_as_its_checkpoint_does() {
         ("gemma3", "gemma3"),
         ("phi3", "phi3"),
         ("deepseek_v2", "deepseek2"),
+        ("deepseek_v2-groups", "deepseek2"),
         ("deepseek_v3", "deepseek2"),
         ("deepseek_v3, as older files have it", "deepseek2"),
     ] {
