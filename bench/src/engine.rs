@@ -17,7 +17,7 @@ use exo_engine::{
         self, EncryptChoice, Goal, ModelChoice, NodeConfig, NodeHandle, NodesWanted, Policy,
         TrustChoice, WeightsChoice,
     },
-    request::{GenerateEvent, GenerateRequest, Sampling},
+    request::{GenerateEvent, GenerateRequest, Priority, Sampling},
 };
 use serde::{Deserialize, Serialize};
 
@@ -277,6 +277,7 @@ impl Ours {
             sampling: Sampling { temperature: 0.0, ..Sampling::default() },
             max_tokens: decode as u32,
             stop_tokens: Vec::new(),
+            priority: Priority::default(),
         })?;
         let mut first = None;
         let (mut count, mut last) = (0, 0);
@@ -310,6 +311,7 @@ impl Ours {
                 sampling: Sampling { temperature: 0.0, ..Sampling::default() },
                 max_tokens: decode as u32,
                 stop_tokens: Vec::new(),
+                priority: Priority::default(),
             })?);
         }
         let tasks: Vec<_> = generations

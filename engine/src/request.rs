@@ -12,6 +12,44 @@ use tokio::sync::mpsc;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RequestId(pub u64);
 
+/// How urgent a request is.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Default,
+    rkyv::Archive,
+    rkyv::Serialize,
+    rkyv::Deserialize,
+)]
+pub enum Priority {
+    /// It may wait.
+    Low,
+    /// Like most.
+    #[default]
+    Normal,
+    /// Somebody waits for it more than others do.
+    High,
+}
+
+impl Priority {
+    /// Higher goes first.
+    #[must_use]
+    pub fn rank(self) -> i64 {
+        self as i64 - Self::Normal as i64
+    }
+
+    /// Its share of what is divided, where a normal one has 1.
+    #[must_use]
+    pub fn weight(self) -> f64 {
+        4f64.powi(self.rank() as i32)
+    }
+}
+
 /// How the next token is chosen from the logits.
 ///
 /// In this order: bias, penalties, temperature, min-p, top-k, top-p, draw.
@@ -91,6 +129,8 @@ pub struct GenerateRequest {
     pub max_tokens: u32,
     /// Any of these ends the sequence (they are reported as tokens, too). Empty: none does.
     pub stop_tokens: Vec<u32>,
+    /// How urgent it is.
+    pub priority: Priority,
 }
 
 /// A token's log-probability beside those of the likeliest others.
@@ -154,7 +194,10 @@ pub enum GenerateError {
     },
     /// The node that holds layer 0 has as many requests as it takes, from all nodes together.
     #[error("the cluster runs as many requests as it takes")]
-    Busy,
+    Busy {
+        /// When it is worth trying again.
+        retry_after_s: u32,
+    },
     /// This node is stopping.
     #[error("this node is shutting down")]
     ShuttingDown,

@@ -15,7 +15,9 @@ use exo_engine::{
         self, ClusterView, EncryptChoice, Goal, ModelChoice, NodeConfig, NodeHandle, NodesWanted,
         Policy, TrustChoice, WeightsChoice,
     },
-    request::{FinishReason, GenerateError, GenerateEvent, GenerateRequest, Generation, Sampling},
+    request::{
+        FinishReason, GenerateError, GenerateEvent, GenerateRequest, Generation, Priority, Sampling,
+    },
 };
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -146,6 +148,7 @@ fn request(prompt: &[u32], max_tokens: u32) -> GenerateRequest {
         sampling: Sampling { temperature: 0.0, ..Sampling::default() },
         max_tokens,
         stop_tokens: Vec::new(),
+        priority: Priority::default(),
     }
 }
 

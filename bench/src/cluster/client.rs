@@ -61,6 +61,16 @@ pub(super) fn get(port: u16, path: &str) -> anyhow::Result<Value> {
 
 /// Runs one request to its end; to be called where the node is.
 pub(super) fn stream(ask: &Ask) -> anyhow::Result<Heard> {
+    let heard = stream_while(ask, |_| true)?;
+    ensure!(heard.at.len() == ask.tokens, "{} of {} tokens", heard.at.len(), ask.tokens);
+    Ok(heard)
+}
+
+/// Runs one request until it ends or, after a token, `goes_on` says no: then the client goes away.
+pub(super) fn stream_while(
+    ask: &Ask,
+    mut goes_on: impl FnMut(&Heard) -> bool,
+) -> anyhow::Result<Heard> {
     let body = json!({
         "model": ask.model, "prompt": ask.prompt, "max_tokens": ask.tokens, "temperature": 0,
         "ignore_eos": true, "return_token_ids": true, "stream": true,
@@ -83,7 +93,6 @@ pub(super) fn stream(ask: &Ask) -> anyhow::Result<Heard> {
             continue;
         };
         if event == "[DONE]" {
-            ensure!(heard.at.len() == ask.tokens, "{} of {} tokens", heard.at.len(), ask.tokens);
             return Ok(heard);
         }
         let event: Value = serde_json::from_str(event)?;
@@ -95,6 +104,9 @@ pub(super) fn stream(ask: &Ask) -> anyhow::Result<Heard> {
         for id in ids.into_iter().flatten().filter_map(Value::as_u64) {
             heard.at.push(now);
             heard.tokens.push(id as u32);
+        }
+        if !goes_on(&heard) {
+            return Ok(heard);
         }
     }
     bail!("the answer ended early: {said}")

@@ -38,7 +38,8 @@ pub(super) struct Question {
 pub(super) fn known(ids: &[String]) -> anyhow::Result<()> {
     let all = all(Load { batch: 2, tokens: 8, stages: 2 });
     for id in ids {
-        let ids: Vec<_> = all.iter().map(|question| question.id).collect();
+        let ids = all.iter().map(|question| question.id).chain(["turn", "prompt"]);
+        let ids: Vec<_> = ids.collect();
         ensure!(ids.contains(&id.as_str()), "--only {id}: there are {}", ids.join(", "));
     }
     Ok(())

@@ -9,17 +9,21 @@
 //! | `synthetic` | what would a ring gain that has nothing to gain? |
 //! | `profile` | where does the time go? |
 //! | `measures` | what is asked of one node and of the ring? |
+//! | `long_prompt` | who waits for whom when a long prompt comes? |
+//! | `turn` | what does the second turn of a chat cost? |
 //! | `report` | what is shown? |
 
 mod child;
 mod client;
 mod lab;
+mod long_prompt;
 mod measures;
 mod nodes;
 mod profile;
 mod quota;
 mod report;
 pub(crate) mod synthetic;
+mod turn;
 
 use std::path::PathBuf;
 
@@ -27,7 +31,7 @@ use anyhow::{Context as _, ensure};
 
 use self::{
     lab::Lab,
-    measures::{Load, Measured},
+    measures::{Load, Measured, Question},
     nodes::{Cluster, Setup},
     quota::{PERIOD_US_MAX, Quota},
     report::{Control, Report},
@@ -45,7 +49,8 @@ pub(crate) struct Args {
     /// How often each side is measured, in turns.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=100))]
     repeats: u64,
-    /// Only these questions: one-per-step, saturation, same, single.
+    /// Only these questions: single, one-per-step, same, saturation, turn, prompt. Without it all but
+    /// prompt, which takes longest.
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     only: Vec<String>,
     /// Layers of each node of the ring, in order. (The default is for SmolLM2: its head weighs as much
@@ -64,6 +69,12 @@ pub(crate) struct Args {
     /// Tokens of each request.
     #[arg(long, default_value_t = 48)]
     tokens: usize,
+    /// What `--token-delay` the question prompt is asked with.
+    #[arg(long, value_name = "TIMES,…", value_delimiter = ',', default_value = "2,3,5")]
+    delays: Vec<f64>,
+    /// Tokens of the long prompt, and of the first turn of the chat.
+    #[arg(long, default_value_t = 4000)]
+    prompt_tokens: usize,
     /// More words for every node's command line.
     #[arg(long, value_name = "WORD", allow_hyphen_values = true)]
     with: Vec<String>,
@@ -117,35 +128,81 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// All questions in turns; then what only the ring is asked.
 fn measure(args: &Args, setup: &Setup) -> anyhow::Result<Report> {
+    let asked = |id: &str| args.only.iter().any(|only| only == id);
     let stages = args.layers.len();
-    eprintln!("starting one node and a ring of {stages}");
-    let mut alone = Cluster::start(setup, "alone", &[args.layers.iter().sum()], &args.with)?;
-    let mut ring = Cluster::start(setup, "ring", &args.layers, &args.with)?;
+    let controls = Controls::new(args, setup)?;
+    let mut control = Control::default();
     let load = Load { batch: args.batch, tokens: args.tokens, stages };
     let mut loads = measures::all(load);
-    loads.retain(|load| args.only.is_empty() || args.only.iter().any(|id| id == load.id));
+    loads.retain(|load| args.only.is_empty() || asked(load.id));
+    let measured = match loads.is_empty() {
+        true => Vec::new(),
+        false => compare(args, setup, loads, &controls, &mut control)?,
+    };
+    let turn = match args.only.is_empty() || asked("turn") {
+        true => Some(turn::measure(args, setup, &controls, &mut control)?),
+        false => None,
+    };
+    let prompt = match asked("prompt") {
+        true => long_prompt::measure(args, setup, &controls, &mut control)?,
+        false => Vec::new(),
+    };
+    Ok(Report::new(args.share, args.period_us, control, measured, turn, prompt))
+}
+
+/// The synthetic ring: machines, quotas, and how much is computed.
+struct Controls<'a> {
+    lab: Lab,
+    quotas: Vec<Quota>,
+    work: u64,
+    setup: &'a Setup,
+}
+
+impl<'a> Controls<'a> {
+    fn new(args: &Args, setup: &'a Setup) -> anyhow::Result<Self> {
+        let stages = args.layers.len();
+        let quotas = (0..stages)
+            .map(|stage| Quota::new(&format!("control-{stage}"), args.share, args.period_us));
+        let quotas = quotas.collect::<anyhow::Result<_>>()?;
+        let lab = Lab::new("control", stages)?;
+        Ok(Self { quotas, lab, work: synthetic::calibrate(), setup })
+    }
+
+    /// One run of it, which is kept unless the round warms up.
+    fn round(&self, round: u64, of: u64, control: &mut Control) -> anyhow::Result<()> {
+        ensure!(!crate::job::interrupted(), "interrupted in round {round}");
+        eprintln!("round {round} of {of}{}", if round == 0 { " (warm-up)" } else { "" });
+        let one = synthetic::measure(&self.lab, &self.quotas, self.work, &self.setup.folder)?;
+        if round > 0 {
+            control.push(&one);
+        }
+        Ok(())
+    }
+}
+
+/// One node against the ring.
+fn compare(
+    args: &Args,
+    setup: &Setup,
+    loads: Vec<Question>,
+    controls: &Controls<'_>,
+    control: &mut Control,
+) -> anyhow::Result<Vec<Measured>> {
+    eprintln!("starting one node and a ring of {}", args.layers.len());
+    let mut alone = Cluster::start(setup, "alone", &[args.layers.iter().sum()], &args.with)?;
+    let mut ring = Cluster::start(setup, "ring", &args.layers, &args.with)?;
     let mut one_per_step = None;
     if loads.iter().any(|load| load.one_per_step) {
         let mut more = args.with.clone();
         more.extend(["--step-sequences".to_owned(), "1".to_owned()]);
         one_per_step = Some(Cluster::start(setup, "single", &args.layers, &more)?);
     }
-    let control_lab = Lab::new("control", stages)?;
-    let quotas: Vec<Quota> = (0..stages)
-        .map(|stage| Quota::new(&format!("control-{stage}"), args.share, args.period_us))
-        .collect::<anyhow::Result<_>>()?;
-    let work = synthetic::calibrate();
-    let mut control = Control::default();
     let mut measured: Vec<Measured> = loads.into_iter().map(Measured::new).collect();
     // The first round warms up: page cache, allocator, what the scheduler knows of step times.
     for round in 0..=args.repeats {
-        let warm_up = if round == 0 { " (warm-up)" } else { "" };
-        eprintln!("round {round} of {}{warm_up}", args.repeats);
-        let synthetic = synthetic::measure(&control_lab, &quotas, work, &setup.folder)?;
-        if round > 0 {
-            control.push(&synthetic);
-        }
+        controls.round(round, args.repeats, control)?;
         for one in &mut measured {
             ensure!(!crate::job::interrupted(), "interrupted in round {round}");
             let ring = if one.load.one_per_step { one_per_step.as_ref() } else { Some(&ring) };
@@ -155,5 +212,5 @@ fn measure(args: &Args, setup: &Setup) -> anyhow::Result<Report> {
         alone.must_live()?;
         ring.must_live()?;
     }
-    Ok(Report::new(args.share, args.period_us, control, measured))
+    Ok(measured)
 }

@@ -136,6 +136,14 @@ impl Cluster {
         self.lab.on(0, || asks.iter().map(client::stream).collect())
     }
 
+    /// Runs something on the machine of the first node, as a client of it.
+    pub(super) fn beside<T: Send>(
+        &self,
+        what: impl FnOnce() -> anyhow::Result<T> + Send,
+    ) -> anyhow::Result<T> {
+        self.lab.on(0, what)
+    }
+
     /// How often each node's quota was met.
     pub(super) fn met(&self) -> Vec<Met> {
         self.quotas.iter().map(Quota::met).collect()

@@ -3,9 +3,11 @@
 use serde::Serialize;
 
 use super::{
+    long_prompt::{self, LongPrompt},
     measures::{Measured, Side},
     profile::{StageProfile, ceiling},
     synthetic,
+    turn::Turn,
 };
 use crate::figures::{Figure, paired_ratio};
 
@@ -42,6 +44,8 @@ pub(super) struct Report {
     /// Why the figures are worth nothing, if so.
     pub(super) void: Option<String>,
     answers: Vec<Answer>,
+    turn: Option<Turn>,
+    prompt: Vec<LongPrompt>,
 }
 
 #[derive(Serialize)]
@@ -96,6 +100,8 @@ impl Report {
         period_us: u64,
         control: Control,
         measured: Vec<Measured>,
+        turn: Option<Turn>,
+        prompt: Vec<LongPrompt>,
     ) -> Self {
         let control_one = paired_ratio(&control.one, &control.alone);
         let control_full = paired_ratio(&control.full, &control.alone);
@@ -120,6 +126,8 @@ impl Report {
             control_throttled_percent,
             void,
             answers,
+            turn,
+            prompt,
         }
     }
 
@@ -136,6 +144,10 @@ impl Report {
         for answer in &self.answers {
             answer.print();
         }
+        if let Some(turn) = &self.turn {
+            turn.print();
+        }
+        long_prompt::print(&self.prompt);
     }
 }
 
@@ -233,8 +245,8 @@ mod tests {
             full: vec![3.0; 3],
             throttled: vec![0.9; 3],
         };
-        assert!(Report::new(0.5, 2000, control(1.06), Vec::new()).void.is_none());
-        let void = Report::new(0.5, 2000, control(2.2), Vec::new()).void;
+        assert!(Report::new(0.5, 2000, control(1.06), Vec::new(), None, Vec::new()).void.is_none());
+        let void = Report::new(0.5, 2000, control(2.2), Vec::new(), None, Vec::new()).void;
         assert!(void.is_some_and(|why| why.contains("2.20")));
     }
 }

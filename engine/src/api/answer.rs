@@ -4,11 +4,15 @@
 //! its [`Generation`], and that frees the request on every stage.
 
 use std::{
+    future::Future,
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
+use tokio::time::Sleep;
 
 use super::error::ApiError;
 use crate::{
@@ -24,6 +28,8 @@ pub(super) struct AnswerOptions {
     pub(super) stop_strings: Vec<String>,
     /// How many tokens the prompt has.
     pub(super) prompt_tokens: usize,
+    /// The client waits no longer for all of it.
+    pub(super) deadline: Option<Duration>,
 }
 
 /// What has become certain since the last piece.
@@ -101,6 +107,8 @@ pub(super) struct Answer {
     decoded_chars: usize,
     /// What is known but held back until its text is certain.
     pending: Piece,
+    /// When the client waits no longer, and how long that was.
+    deadline: Option<(Pin<Box<Sleep>>, Duration)>,
 }
 
 impl Answer {
@@ -117,6 +125,7 @@ impl Answer {
             usage: Usage { prompt: options.prompt_tokens, completion: 0 },
             decoded_chars: 0,
             pending: Piece::default(),
+            deadline: options.deadline.map(|limit| (Box::pin(tokio::time::sleep(limit)), limit)),
         }
     }
 
@@ -131,6 +140,14 @@ impl Answer {
     ) -> Poll<Option<Result<Step, ApiError>>> {
         loop {
             let Some(generation) = &mut self.generation else { return Poll::Ready(None) };
+            if let Some((passed, limit)) = &mut self.deadline
+                && passed.as_mut().poll(cx).is_ready()
+            {
+                let limit = *limit;
+                // Every stage hears of it.
+                self.generation = None;
+                return Poll::Ready(Some(Err(ApiError::DeadlinePassed { limit })));
+            }
             let step = match ready!(generation.events.poll_recv(cx)) {
                 Some(GenerateEvent::Token { id, logprobs }) => match self.token(id, logprobs) {
                     None => continue,
@@ -144,6 +161,16 @@ impl Answer {
                 self.generation = None;
             }
             return Poll::Ready(Some(step));
+        }
+    }
+
+    /// The first step, if there is one within `patience`: what is refused is so before a stream begins.
+    pub(super) async fn begin(&mut self, patience: Duration) -> Result<Option<Step>, ApiError> {
+        let first = std::future::poll_fn(|cx| self.poll_step(cx));
+        match tokio::time::timeout(patience, first).await {
+            Ok(Some(step)) => step.map(Some),
+            Ok(None) => Err(ApiError::Abandoned),
+            Err(_not_yet) => Ok(None),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What both endpoints ask for, and how a prompt becomes a running [`Answer`].
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     prompt::PromptModel,
-    request::{GenerateRequest, Sampling, SubmitError},
+    request::{GenerateRequest, Priority, Sampling, SubmitError},
 };
 
 /// Strings that may end an answer, as OpenAI limits them.
@@ -36,6 +36,8 @@ pub(super) struct Ask {
     stop_strings: Vec<String>,
     stop_token_ids: Vec<u32>,
     ignore_eos: bool,
+    priority: Priority,
+    deadline: Option<Duration>,
 }
 
 impl Ask {
@@ -59,6 +61,12 @@ impl Ask {
                 })?
                 .unwrap_or_default(),
             ignore_eos: params.flag("ignore_eos")?,
+            deadline: params
+                .number("timeout", "seconds, from 0.001 to 86400", 0.001..=86_400.0)?
+                .map(Duration::from_secs_f64),
+            priority: params
+                .take("service_tier", "auto, default, flex or priority", priority)?
+                .unwrap_or_default(),
         })
     }
 
@@ -92,8 +100,11 @@ impl Ask {
             stop_tokens: stop_tokens.clone(),
             stop_strings: self.stop_strings,
             prompt_tokens: prompt.len(),
+            deadline: self.deadline,
         };
-        let request = GenerateRequest { prompt, sampling: self.sampling, max_tokens, stop_tokens };
+        let priority = self.priority;
+        let sampling = self.sampling;
+        let request = GenerateRequest { prompt, sampling, max_tokens, stop_tokens, priority };
         Ok(Answer::new(app.node.generate(request)?, model, options))
     }
 
@@ -159,6 +170,15 @@ fn include_usage(params: &mut Params, stream: bool) -> Result<bool, ApiError> {
     match options.into_iter().find(|(_, value)| *value != false && !value.is_null()) {
         Some((name, _)) => Err(ApiError::Unsupported { param: format!("stream_options.{name}") }),
         None => Ok(usage),
+    }
+}
+
+fn priority(value: &Value) -> Option<Priority> {
+    match value.as_str()? {
+        "auto" | "default" => Some(Priority::Normal),
+        "flex" => Some(Priority::Low),
+        "priority" => Some(Priority::High),
+        _ => None,
     }
 }
 

@@ -1,5 +1,7 @@
 //! What goes wrong, in OpenAI's words: `{"error": {message, type, param, code}}` and a status.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     http::{HeaderValue, StatusCode, header},
@@ -61,6 +63,8 @@ pub(super) enum ApiError {
     WrongMethod { method: String, path: String },
 
     // What happened here.
+    #[error("the answer was not there within the {limit:?} that the request gave it by `timeout`")]
+    DeadlinePassed { limit: Duration },
     #[error(transparent)]
     Submit(#[from] SubmitError),
     #[error(transparent)]
@@ -88,8 +92,9 @@ impl ApiError {
             Self::ModelNotFound { .. } | Self::UnknownRoute { .. } => StatusCode::NOT_FOUND,
             Self::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodySlow { .. } => StatusCode::REQUEST_TIMEOUT,
+            Self::DeadlinePassed { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::BodyTooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Submit(SubmitError::Full { .. }) | Self::Generate(GenerateError::Busy) => {
+            Self::Submit(SubmitError::Full { .. }) | Self::Generate(GenerateError::Busy { .. }) => {
                 StatusCode::TOO_MANY_REQUESTS
             }
             Self::Submit(SubmitError::NotReady { .. } | SubmitError::ShuttingDown)
@@ -121,6 +126,7 @@ impl ApiError {
             Self::BodyTooLong { .. } => "body_too_long",
             Self::BodyLost(_) => "body_incomplete",
             Self::BodySlow { .. } => "body_timeout",
+            Self::DeadlinePassed { .. } => "deadline_exceeded",
             Self::Missing { .. } => "missing_required_parameter",
             Self::Invalid { .. } | Self::Contradiction { .. } | Self::UnknownToken { .. } => {
                 "invalid_value"
@@ -138,7 +144,7 @@ impl ApiError {
             Self::WrongMethod { .. } => "method_not_allowed",
             Self::Submit(SubmitError::NotReady { .. })
             | Self::Generate(GenerateError::NotReady { .. }) => "model_not_ready",
-            Self::Submit(SubmitError::Full { .. }) | Self::Generate(GenerateError::Busy) => {
+            Self::Submit(SubmitError::Full { .. }) | Self::Generate(GenerateError::Busy { .. }) => {
                 "rate_limit_exceeded"
             }
             Self::Submit(SubmitError::ShuttingDown)
@@ -170,7 +176,8 @@ impl ApiError {
         match self {
             Self::Submit(SubmitError::NotReady { .. })
             | Self::Generate(GenerateError::NotReady { .. }) => Some(5),
-            Self::Submit(SubmitError::Full { .. }) | Self::Generate(GenerateError::Busy) => Some(1),
+            Self::Submit(SubmitError::Full { .. }) => Some(1),
+            Self::Generate(GenerateError::Busy { retry_after_s }) => Some(*retry_after_s),
             _ => None,
         }
     }

@@ -93,7 +93,6 @@ impl Params {
 pub(super) const HARMLESS: &[&str] = &[
     "user",
     "metadata",
-    "service_tier",
     "safety_identifier",
     "prompt_cache_key",
     "prompt_cache_retention",

@@ -5,6 +5,7 @@ use std::{
     convert::Infallible,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use axum::{
@@ -49,6 +50,10 @@ pub(super) struct Frame {
     pub(super) include_usage: bool,
 }
 
+/// A stream begins after so long at the latest: whoever is turned away by the node that holds layer 0
+/// hears of it before, and by a status that says so.
+const REFUSED_WITHIN: Duration = Duration::from_millis(150);
+
 /// Answers with all of `answer`, or piece by piece.
 pub(super) async fn respond<D: Dialect>(
     answer: Answer,
@@ -57,7 +62,12 @@ pub(super) async fn respond<D: Dialect>(
 ) -> Result<Response, ApiError> {
     let head = Head { id: format!("{}{:016x}", D::ID, random()), created: now(), frame };
     if head.frame.stream {
-        let events = Events::new(answer, dialect, head);
+        let mut answer = answer;
+        let first = answer.begin(REFUSED_WITHIN).await?;
+        let mut events = Events::new(answer, dialect, head);
+        if let Some(first) = first {
+            events.step(Ok(first));
+        }
         // Comments keep a connection open through a long prefill, and find out that it is not.
         return Ok(Sse::new(events).keep_alive(KeepAlive::default()).into_response());
     }

@@ -126,6 +126,10 @@ pub(crate) struct NodeArgs {
     #[arg(long, value_name = "N", default_value_t = 64,
           value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) step_sequences: u32,
+    /// While a prompt is being read, the tokens of other requests may take so many times as long as
+    /// usual; more reads prompts faster
+    #[arg(long, value_name = "TIMES", default_value_t = 3.0, value_parser = token_delay)]
+    pub(crate) token_delay: f64,
     /// Never ask the hub: a model that is not on this machine is an error
     #[arg(long)]
     pub(crate) offline: bool,
@@ -377,6 +381,13 @@ pub(crate) struct CompletionsArgs {
 /// Where `serve` listens and the other commands look, unless told otherwise.
 const DEFAULT_API_LISTEN: &str = "127.0.0.1:52415";
 const DEFAULT_API_URL: &str = "http://127.0.0.1:52415";
+
+fn token_delay(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(times) if times > 1.0 && times.is_finite() => Ok(times),
+        _ => Err("tokens can take more than 1 times as long, such as 2 or 3.5".to_owned()),
+    }
+}
 
 fn memory(text: &str) -> Result<ByteSize, String> {
     match text.parse::<ByteSize>() {

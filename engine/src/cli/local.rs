@@ -121,7 +121,10 @@ fn config(
         cluster_key_file: args.cluster_key_file,
         trust: args.trust,
         encrypt: args.encrypt,
-        policy: Policy { step_sequences: args.step_sequences as usize },
+        policy: Policy {
+            step_sequences: args.step_sequences as usize,
+            token_delay: args.token_delay,
+        },
         api: api.to_string(),
     })
 }

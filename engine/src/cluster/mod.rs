@@ -15,7 +15,7 @@ mod tests;
 pub use action::{Action, KnownModel, Phase, PlacedModel, epoch_count};
 pub use placement::{
     Assignment, ByHand, Chip, Estimate, Goal, LinkSpeed, Links, NodeSpeed, NodesWanted, Offer,
-    ParseLayersError, Placement, PlacementError, Plan, StagePlan, Wish, millis, needed_bytes,
-    place, plan,
+    ParseLayersError, Placement, PlacementError, Plan, StagePlan, Wish, cache_tokens, millis,
+    needed_bytes, place, plan,
 };
 pub use state::Cluster;

@@ -5,7 +5,10 @@
 
 use rkyv::{Archive, Deserialize, Serialize, api::high, rancor, util::AlignedVec};
 
-use crate::{request::Sampling, scheduler::times::StepCount};
+use crate::{
+    request::{Priority, Sampling},
+    scheduler::times::StepCount,
+};
 
 /// `immediate` of an activation, on lane 1.
 pub const ACTIVATION: u32 = 1;
@@ -21,9 +24,33 @@ pub const CLUSTER: u32 = 4;
 pub enum StageMessage {
     /// Before a sequence's first activation: what the last stage must know to sample.
     Open(OpenSequence),
-    /// The sequence is over: free its cache.
+    /// The sequence is over.
     Close {
         /// The placement it ran in.
+        placement_epoch: u64,
+        /// Which.
+        sequence: u64,
+        /// Whether its cache stays: another may begin with the same tokens.
+        keep: bool,
+    },
+    /// The sequence begins with the first tokens of another's cache.
+    Reuse {
+        /// The placement they run in.
+        placement_epoch: u64,
+        /// Which begins.
+        sequence: u64,
+        /// Which start of it.
+        attempt: u32,
+        /// Whose cache.
+        source: u64,
+        /// How many tokens of it.
+        tokens: u32,
+        /// Whether it is over and gives its cache away; else it is copied.
+        take: bool,
+    },
+    /// Free a sequence's cache; it may run or be over.
+    Forget {
+        /// The placement it is of.
         placement_epoch: u64,
         /// Which.
         sequence: u64,
@@ -82,6 +109,15 @@ pub enum TokenMessage {
     Busy {
         /// Which.
         sequence: u64,
+        /// When it is worth trying again.
+        retry_after_s: u32,
+    },
+    /// To stage 0, after the tokens of a step: it has gone all the way round.
+    Round {
+        /// The placement.
+        placement_epoch: u64,
+        /// The step's number.
+        step: u64,
     },
 }
 
@@ -180,6 +216,8 @@ pub struct Submit {
     pub open: OpenSequence,
     /// The prompt.
     pub prompt: Vec<u32>,
+    /// How urgent it is.
+    pub priority: Priority,
 }
 
 /// One connection as its sender sees it.
@@ -253,7 +291,11 @@ mod tests {
             stop_tokens: vec![2, 3],
             entry: [9; 16],
         };
-        ClusterMessage::Submit(Submit { open, prompt: (0..100).collect() })
+        ClusterMessage::Submit(Submit {
+            open,
+            prompt: (0..100).collect(),
+            priority: Priority::High,
+        })
     }
 
     #[test]

@@ -43,6 +43,45 @@ impl KvCache {
         self.stored.iter().flatten().map(Array::nbytes).sum()
     }
 
+    /// A copy of its first `tokens` tokens, yet to be evaluated; `None` if they are not all there any
+    /// more: where there is a window old ones are let go.
+    ///
+    /// # Errors
+    /// What MLX says.
+    pub fn beginning(&self, tokens: i32) -> Result<Option<Self>, Exception> {
+        if self.window.is_some() || tokens > self.len || tokens < 1 {
+            return Ok(None);
+        }
+        let capacity = (tokens + GROW_TOKENS - 1) / GROW_TOKENS * GROW_TOKENS;
+        let mut copy = Self { stored: [None, None], len: tokens, dropped: 0, window: None };
+        for (own, stored) in copy.stored.iter_mut().zip(&self.stored) {
+            let Some(stored) = stored else { continue };
+            let kept = stored.try_index((.., .., ..tokens, ..))?;
+            let shape = [1, kept.dim(1), capacity - tokens, kept.dim(3)];
+            let room = ops::zeros_dtype(&shape, kept.dtype())?;
+            *own = Some(ops::concatenate(&[kept, room], 2)?);
+        }
+        Ok(Some(copy))
+    }
+
+    /// Forgets what came after its first `tokens` tokens. Says whether it could: see
+    /// [`beginning`](Self::beginning).
+    pub fn truncate(&mut self, tokens: i32) -> bool {
+        if tokens == self.len {
+            return true;
+        }
+        if self.window.is_some() || tokens > self.len || tokens < 1 {
+            return false;
+        }
+        self.len = tokens;
+        true
+    }
+
+    /// What it stores.
+    pub fn arrays(&self) -> impl Iterator<Item = &Array> {
+        self.stored.iter().flatten()
+    }
+
     /// Appends `new` (`[1, kv_heads, tokens, width]` each) and gives back all that the new rows may
     /// see: the last of it is their own.
     ///
@@ -115,6 +154,31 @@ mod tests {
         assert_eq!(row.len() as i32, GROW_TOKENS + 6);
         assert_eq!((row[0], row[2], row[3], row[4]), (1.0, 1.0, 2.0, 3.0));
         assert_eq!(row[row.len() - 2..], [4.0, 5.0]);
+    }
+
+    #[test]
+    fn a_copy_of_its_beginning_goes_its_own_way() {
+        let mut cache = KvCache::new(None);
+        for value in [1.0, 2.0, 3.0] {
+            let [keys] = cache.update([&block(200, value)]).unwrap();
+            keys.eval().unwrap();
+        }
+        let mut copy = cache.beginning(300).unwrap().unwrap();
+        mlx_rs::transforms::eval(copy.arrays()).unwrap();
+        let [copied] = copy.update([&block(1, 7.0)]).unwrap();
+        let copied = row(&copied);
+        assert_eq!((copied.len(), copied[0], copied[299], copied[300]), (301, 1.0, 2.0, 7.0));
+        let [own] = cache.update([&block(1, 8.0)]).unwrap();
+        let own = row(&own);
+        assert_eq!((own.len(), own[300], own[599], own[600]), (601, 2.0, 3.0, 8.0));
+        assert!(cache.truncate(250) && !cache.truncate(251));
+        let [own] = cache.update([&block(2, 9.0)]).unwrap();
+        let own = row(&own);
+        assert_eq!((own.len(), own[249], own[250], own[251]), (252, 2.0, 9.0, 9.0));
+        let mut windowed = KvCache::new(Some(40));
+        row(&windowed.update([&block(100, 1.0)]).unwrap()[0]);
+        assert!(windowed.beginning(50).unwrap().is_none());
+        assert!(windowed.truncate(100) && !windowed.truncate(99));
     }
 
     #[test]

@@ -78,7 +78,10 @@ impl Entry {
             TokenMessage::Failed { sequence, node, cause } => {
                 self.fail(RequestId(sequence), GenerateError::Stage { node, cause });
             }
-            TokenMessage::Busy { sequence } => self.fail(RequestId(sequence), GenerateError::Busy),
+            TokenMessage::Busy { sequence, retry_after_s } => {
+                self.fail(RequestId(sequence), GenerateError::Busy { retry_after_s });
+            }
+            TokenMessage::Round { .. } => {}
         }
         None
     }
@@ -125,8 +128,11 @@ mod tests {
 
         let (sender, mut events) = mpsc::channel(8);
         entry.insert(RequestId(5), sender);
-        assert_eq!(entry.handle_token(TokenMessage::Busy { sequence: 5 }), None);
-        assert_eq!(events.try_recv().unwrap(), GenerateEvent::Failed(GenerateError::Busy));
+        assert_eq!(entry.handle_token(TokenMessage::Busy { sequence: 5, retry_after_s: 7 }), None);
+        assert_eq!(
+            events.try_recv().unwrap(),
+            GenerateEvent::Failed(GenerateError::Busy { retry_after_s: 7 })
+        );
         assert_eq!(entry.running(), 0);
     }
 

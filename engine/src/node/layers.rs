@@ -8,10 +8,10 @@ use std::{
 
 use super::{models::Model, run::Node, stage0::Stage0};
 use crate::{
-    cluster::{Action, PlacedModel},
+    cluster::{Action, PlacedModel, cache_tokens},
     prompt::PromptModel,
     request::GenerateError,
-    scheduler::Scheduler,
+    scheduler::{Ring, Scheduler},
     stage::worker::{self, Job, Route},
 };
 
@@ -65,21 +65,20 @@ impl Node {
         }
         let range = placement.assignments()[position].range;
         let policy = self.models.policy();
-        let found = self.models.find(placed).map(|model| {
-            let Model { folder, config, .. } = model;
-            let sizes = (config.hidden, config.vocabulary, config.context);
-            (folder.clone(), model.precision(range, policy), sizes)
+        let found = self.models.find(placed).cloned().map(|model| {
+            let Model { folder, config, .. } = &model;
+            let sizes = (config.vocabulary, config.context);
+            let ring = self.ring(placed, &model);
+            (folder.clone(), model.precision(range, policy), sizes, ring)
         });
         tracing::info!(epoch = placed.epoch, model = placed.name, %range, "loading layers");
         let [before, after] =
             neighbours.map(|node| node.and_then(|node| self.fabric.peer(node)).cloned());
         match found {
-            Ok((folder, precision, (hidden, vocabulary, context))) => {
+            Ok((folder, precision, (vocabulary, context), ring)) => {
                 let route = Route { before, after };
                 if placement.first() == self.node {
-                    let stages = placement.assignments().len();
-                    let scheduler =
-                        Scheduler::new(self.policy, stages, worker::chunk_tokens(hidden));
+                    let scheduler = Scheduler::new(self.policy, ring);
                     self.stage0 = Some(Stage0 {
                         epoch: placed.epoch,
                         scheduler,
@@ -87,6 +86,7 @@ impl Node {
                         entries: HashMap::new(),
                         vocabulary,
                         context,
+                        begun: Instant::now(),
                     });
                 }
                 self.job(Job::Load { epoch: placed.epoch, folder, range, precision, route });
@@ -96,6 +96,24 @@ impl Node {
                 let actions = self.cluster.handle_own_load(placed.epoch, Err(cause));
                 self.act(actions);
             }
+        }
+    }
+
+    /// The ring as stage 0 schedules for it: with the memory of the node that has least.
+    fn ring(&self, placed: &PlacedModel, model: &Model) -> Ring {
+        let assignments = placed.placement.assignments();
+        let room = assignments.iter().map(|part| {
+            let memory = match self.cluster.member(part.node) {
+                Some(record) => record.memory,
+                None => self.cluster.record().memory,
+            };
+            cache_tokens(part.range, &model.known.shape, memory)
+        });
+        Ring {
+            stages: assignments.len(),
+            chunk_tokens: worker::chunk_tokens(model.config.hidden),
+            cache_tokens: room.min().unwrap_or(0),
+            reuse: model.reuse(),
         }
     }
 

@@ -7,10 +7,12 @@ use crate::{
     cluster::{KnownModel, PlacedModel, needed_bytes},
     layers::LayerRange,
     model::{ModelConfig, ModelShape},
+    scheduler::Reuse,
     weights::{ModelFolder, ModelLibrary, Precision, WeightsChoice},
 };
 
 /// A model on this disk.
+#[derive(Clone)]
 pub(super) struct Model {
     pub(super) known: KnownModel,
     pub(super) choice: ModelChoice,
@@ -42,6 +44,16 @@ impl Model {
             model.known.shape = ModelShape::of(&model.folder, &model.config, precision)?;
         }
         Ok(model)
+    }
+
+    /// What of a sequence's cache another may use: of layers with a sliding window, whose caches let
+    /// go what is far behind, all or nothing.
+    pub(super) fn reuse(&self) -> Reuse {
+        let config = self.folder.config();
+        let of = |name: &str| config.get(name).or_else(|| config.get("text_config")?.get(name));
+        let window = of("sliding_window").is_some_and(serde_json::Value::is_number);
+        let used = of("use_sliding_window") != Some(&serde_json::Value::Bool(false));
+        if window && used { Reuse::Whole } else { Reuse::Prefix }
     }
 
     /// How this node would hold these layers.

@@ -19,7 +19,7 @@ impl Node {
             Incoming::Token(message) => {
                 let last = self.cluster.placed().map(|placed| placed.placement.last());
                 let believed = match message {
-                    TokenMessage::Token { .. } => last == Some(from),
+                    TokenMessage::Token { .. } | TokenMessage::Round { .. } => last == Some(from),
                     TokenMessage::Failed { .. } | TokenMessage::Busy { .. } => {
                         self.cluster.holds_layers(from)
                     }
@@ -61,7 +61,7 @@ impl Node {
                 let id = RequestId(sequence);
                 let stage0 = self.stage0.as_ref();
                 if stage0.is_some_and(|stage0| stage0.entries.get(&id) == Some(&from)) {
-                    self.end_sequence(id);
+                    self.end_sequence(id, false);
                 }
                 return;
             }

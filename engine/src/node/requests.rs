@@ -53,7 +53,7 @@ impl Node {
     /// Stage 0 need not go on with a request of this node's clients.
     pub(super) fn tell_cancelled(&mut self, id: RequestId) {
         match self.first {
-            Some(first) if first == self.node => self.end_sequence(id),
+            Some(first) if first == self.node => self.end_sequence(id, false),
             Some(first) => self.tell(first, &ClusterMessage::Cancel { sequence: id.0 }),
             None => {}
         }
@@ -68,7 +68,7 @@ impl Node {
 }
 
 fn submit(id: RequestId, placement_epoch: u64, entry: NodeId, request: GenerateRequest) -> Submit {
-    let GenerateRequest { prompt, sampling, max_tokens, stop_tokens } = request;
+    let GenerateRequest { prompt, sampling, max_tokens, stop_tokens, priority } = request;
     let open = OpenSequence {
         placement_epoch,
         sequence: id.0,
@@ -79,5 +79,5 @@ fn submit(id: RequestId, placement_epoch: u64, entry: NodeId, request: GenerateR
         stop_tokens,
         entry: *entry.as_bytes(),
     };
-    Submit { open, prompt }
+    Submit { open, prompt, priority }
 }

@@ -4,19 +4,23 @@ use super::run::Node;
 use crate::{
     fabric::{
         Lane, NodeId,
-        messages::{self, ClusterMessage, Submit, TokenMessage},
+        messages::{self, ClusterMessage, OpenSequence, Submit, TokenMessage},
     },
     request::RequestId,
     sampler,
-    scheduler::times::StepCount,
+    scheduler::{
+        Refused, Submission,
+        times::{StepCount, StepTimes},
+    },
     stage::worker::{Job, WorkerEvent},
 };
 
 impl Node {
     pub(super) fn handle_submit(&mut self, from: NodeId, submit: Submit) {
-        let Submit { mut open, prompt } = submit;
+        let Submit { mut open, prompt, priority } = submit;
         let sequence = RequestId(open.sequence);
-        if NodeId::from_bytes(open.entry) != from {
+        let entry = NodeId::from_bytes(open.entry);
+        if entry != from {
             return self.cut_off(from, "a request in another node's name");
         }
         let stage0 = self.stage0.as_mut().filter(|stage0| stage0.epoch == open.placement_epoch);
@@ -26,39 +30,52 @@ impl Node {
         };
         let taken = match stage0 {
             Some(stage0) => stage0.check(&open, &prompt).map_err(failed).and_then(|()| {
-                let taken = stage0.scheduler.handle_submit(sequence, open.attempt, &prompt);
-                taken.map_err(|_full| TokenMessage::Busy { sequence: sequence.0 })
+                open.prompt_tokens = sampler::prompt_tokens(&open.sampling, &prompt);
+                let (attempt, max_tokens) = (open.attempt, open.max_tokens);
+                let submission = Submission { sequence, attempt, prompt, max_tokens, priority };
+                stage0.scheduler.handle_submit(submission).map_err(|refused| match refused {
+                    Refused::Full { retry_after_s } => {
+                        TokenMessage::Busy { sequence: sequence.0, retry_after_s }
+                    }
+                    other => failed(other.to_string()),
+                })
             }),
             None => Err(failed("the model has been placed anew meanwhile".into())),
         };
         match taken {
-            Ok(()) => {
+            Ok(max_tokens) => {
                 if let Some(stage0) = &mut self.stage0 {
-                    stage0.entries.insert(sequence, NodeId::from_bytes(open.entry));
+                    stage0.entries.insert(sequence, entry);
                 }
-                open.prompt_tokens = sampler::prompt_tokens(&open.sampling, &prompt);
-                self.job(Job::Open(open));
+                self.job(Job::Open(OpenSequence { max_tokens, ..open }));
                 self.pump();
             }
-            Err(message) => self.deliver(NodeId::from_bytes(open.entry), message),
+            Err(message) => self.deliver(entry, message),
         }
     }
 
-    /// Hands the worker its next step, if it is free and there is one.
+    /// Hands the worker its next step, if it is free and there is one; and what it has to do with
+    /// its caches.
     pub(super) fn pump(&mut self) {
-        let Some(stage0) = self.stage0.as_mut().filter(|stage0| !stage0.busy) else { return };
-        if let Some(step) = stage0.scheduler.next_step() {
-            stage0.busy = true;
-            let epoch = stage0.epoch;
+        let Some(stage0) = &mut self.stage0 else { return };
+        let step = if stage0.busy { None } else { stage0.scheduler.next_step() };
+        stage0.busy |= step.is_some();
+        let (epoch, orders) = (stage0.epoch, stage0.scheduler.take_orders());
+        for order in orders {
+            self.job(Job::Order { epoch, order });
+        }
+        if let Some(step) = step {
             self.job(Job::Step { epoch, step });
         }
     }
 
-    pub(super) fn end_sequence(&mut self, sequence: RequestId) {
+    /// A sequence is over; `failed` if a stage gave it up.
+    pub(super) fn end_sequence(&mut self, sequence: RequestId, failed: bool) {
         let Some(stage0) = &mut self.stage0 else { return };
         stage0.entries.remove(&sequence);
-        if stage0.scheduler.handle_end(sequence) {
-            self.job(Job::Close(sequence.0));
+        let now = stage0.begun.elapsed();
+        if stage0.scheduler.handle_end(sequence, failed, now) {
+            self.pump();
         }
     }
 
@@ -68,7 +85,7 @@ impl Node {
         let theirs = stage0.entries.iter().filter(|&(_, &node)| node == entry);
         let theirs: Vec<RequestId> = theirs.map(|(&sequence, _)| sequence).collect();
         for sequence in theirs {
-            self.end_sequence(sequence);
+            self.end_sequence(sequence, false);
         }
     }
 
@@ -103,6 +120,13 @@ impl Node {
                 self.act(actions);
                 self.publish();
             }
+            WorkerEvent::Round { epoch, step } => {
+                let placed = self.cluster.placed().filter(|placed| placed.epoch == epoch);
+                if let Some(first) = placed.map(|placed| placed.placement.first()) {
+                    let placement_epoch = epoch;
+                    self.deliver(first, TokenMessage::Round { placement_epoch, step });
+                }
+            }
             WorkerEvent::StepTimes { epoch, counts } => {
                 self.handle_steps(self.node, epoch, counts.clone());
                 if let Some(first) = self.first.filter(|&first| first != self.node) {
@@ -116,9 +140,11 @@ impl Node {
     /// How long a stage's steps take.
     pub(super) fn handle_steps(&mut self, node: NodeId, epoch: u64, counts: Vec<StepCount>) {
         let placed = self.cluster.placed().filter(|placed| placed.epoch == epoch);
-        if placed.is_some_and(|placed| placed.placement.position(node).is_some()) {
-            self.steps.insert(node, counts);
+        let Some(stage) = placed.and_then(|placed| placed.placement.position(node)) else { return };
+        if let Some(stage0) = self.stage0.as_mut().filter(|stage0| stage0.epoch == epoch) {
+            stage0.scheduler.handle_times(stage, StepTimes::of(&counts));
         }
+        self.steps.insert(node, counts);
     }
 
     /// A token message for a node: over the link, or here.
@@ -133,17 +159,24 @@ impl Node {
     /// A token came: this node holds layer 0, or its client waits, or both.
     pub(super) fn handle_token(&mut self, message: TokenMessage) {
         match &message {
+            // It goes on with the others of its step: once that has come round.
             TokenMessage::Token { sequence, attempt, token, finish: 0, .. } => {
-                let id = RequestId(*sequence);
                 if let Some(stage0) = &mut self.stage0 {
-                    stage0.scheduler.handle_token(id, *attempt, *token);
+                    stage0.scheduler.handle_token(RequestId(*sequence), *attempt, *token);
                 }
-                self.pump();
             }
-            TokenMessage::Token { sequence, .. }
-            | TokenMessage::Failed { sequence, .. }
-            | TokenMessage::Busy { sequence } => {
-                self.end_sequence(RequestId(*sequence));
+            TokenMessage::Token { sequence, .. } | TokenMessage::Busy { sequence, .. } => {
+                self.end_sequence(RequestId(*sequence), false);
+            }
+            TokenMessage::Failed { sequence, .. } => {
+                self.end_sequence(RequestId(*sequence), true);
+            }
+            &TokenMessage::Round { placement_epoch, step } => {
+                let stage0 = self.stage0.as_mut();
+                if let Some(stage0) = stage0.filter(|stage0| stage0.epoch == placement_epoch) {
+                    stage0.scheduler.handle_round(step);
+                }
+                return self.pump();
             }
         }
         if let Some(gone) = self.entry.handle_token(message) {

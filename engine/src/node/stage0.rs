@@ -1,6 +1,6 @@
 //! What the node that holds layer 0 keeps: the schedule, and for whom it runs.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Instant};
 
 use crate::{
     fabric::{NodeId, messages::OpenSequence},
@@ -23,6 +23,8 @@ pub(super) struct Stage0 {
     pub(super) vocabulary: usize,
     /// Longest sequence.
     pub(super) context: usize,
+    /// The scheduler's time zero.
+    pub(super) begun: Instant,
 }
 
 impl Stage0 {

@@ -1,36 +1,108 @@
-//! What does stage 0 compute next? Pure: requests and tokens in, steps out.
+//! What does stage 0 compute next? Pure: requests, tokens, times in; steps and orders out.
 //!
-//! Every sequence is in one of three states: it has prompt left to prefill, it is ready for its next
-//! token, or it waits for one that travels round the ring. [`Scheduler::next_step`] is asked
-//! whenever stage 0 is free. Prompts go in chunks, and a decode step goes between two chunks, so
-//! that a long prompt does not freeze those who are reading. Sequences that are ready decode in one
-//! step together, but no more than their share per stage: on a ring of three stages a third of them,
-//! so that each stage has something to do.
+//! | file | question |
+//! |---|---|
+//! | `times` | how long does a step take, on which stage? |
+//! | `plan` | how many groups travel round the ring, and how much of a prompt goes with them? |
+//! | `cache` | whose keys and values lie in memory, and who may use them? |
+//!
+//! A sequence is *waiting* for memory, has a *prompt* to be computed, is *ready* for its next token,
+//! or waits for one that travels round the ring. [`Scheduler::next_step`] is asked whenever stage 0
+//! is free.
+//!
+//! - **Groups.** Sequences that decode go in groups, as many at once as the measured step times make
+//!   worth it. The tokens of a step come back together, so a group stays one.
+//! - **Prompts** go in parts. While others decode, a part goes along in their steps, which reads the
+//!   weights once for both, and is as long as [`Policy::token_delay`] allows. Prompts share these
+//!   parts fairly: each is due by what it has had, weighted by its priority, so a short one does not
+//!   wait for a long one.
+//! - **Memory.** A sequence is let in when its cache fits; one that grows beyond what there is gives
+//!   its cache up, waits, and is computed again. Caches of sequences that are over are kept while
+//!   there is room, and given to whoever begins with the same tokens.
+//! - **Orders** ([`Scheduler::take_orders`]) concern caches and go to every stage in order with the
+//!   steps: that is how all stages agree.
 
+mod cache;
+mod plan;
+#[cfg(test)]
+mod ring;
+#[cfg(test)]
+mod tests;
 pub mod times;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
-use crate::request::RequestId;
+pub use self::cache::{BLOCK_TOKENS, Reuse, Source};
+use self::{
+    cache::{Pool, blocks},
+    plan::{Groups, Stages},
+    times::StepTimes,
+};
+use crate::request::{Priority, RequestId};
 
-/// Longest chunk of a prompt in one step, in tokens.
+/// Longest part of a prompt in one step, in tokens.
 pub const PREFILL_CHUNK_TOKENS: usize = 512;
 /// Most sequences in one step.
 pub const STEP_SEQUENCES_MAX: usize = 64;
-/// Most sequences at once.
+/// Most sequences at once, those that wait for memory among them.
 pub const SEQUENCES_MAX: usize = 256;
+
+/// Tokens that a new sequence is expected to generate: so much memory is set aside for it, and more
+/// when it needs it.
+const EXPECTED_TOKENS: u32 = 256;
+/// How many earlier requests one of the next higher priority may overtake.
+const OVERTAKES: i64 = 64;
+/// The weight of the last interval in the mean time between two ends.
+const INTERVAL_WEIGHT: f64 = 0.2;
+/// Each so manieth part of a prompt is longer than planned, so that it is known how long such steps
+/// take.
+const LOOK_FURTHER_EVERY: u64 = 16;
 
 /// How steps are made up, as the user wants it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Policy {
     /// Most sequences in one step: at least 1.
     pub step_sequences: usize,
+    /// While a prompt is being read, the tokens of others may take so many times as long as usual:
+    /// above 1. More reads prompts faster.
+    pub token_delay: f64,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { step_sequences: STEP_SEQUENCES_MAX }
+        Self { step_sequences: STEP_SEQUENCES_MAX, token_delay: 3.0 }
     }
+}
+
+/// The ring that is scheduled for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ring {
+    /// Stages: at least 1.
+    pub stages: usize,
+    /// Longest part of a prompt in one step: at least 1.
+    pub chunk_tokens: usize,
+    /// Tokens whose keys and values fit into every stage's memory.
+    pub cache_tokens: u64,
+    /// What of a cache another sequence may use.
+    pub reuse: Reuse,
+}
+
+/// A request for the ring.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Submission {
+    /// Whose number it has.
+    pub sequence: RequestId,
+    /// Which start of that request.
+    pub attempt: u32,
+    /// At least one token.
+    pub prompt: Vec<u32>,
+    /// Tokens to generate at most.
+    pub max_tokens: u32,
+    /// How urgent it is.
+    pub priority: Priority,
 }
 
 /// Rows of one sequence in a step.
@@ -57,86 +129,232 @@ pub struct Step {
     pub rows: Vec<StepRows>,
 }
 
+/// What every stage has to do with its caches before the next step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// The sequence begins with keys and values that another has.
+    Reuse {
+        /// Which begins.
+        sequence: RequestId,
+        /// Which start of it.
+        attempt: u32,
+        /// Where they are.
+        source: Source,
+    },
+    /// The cache is given up; the sequence may go on.
+    Forget(RequestId),
+    /// The sequence is over.
+    Close {
+        /// Which.
+        sequence: RequestId,
+        /// Whether its cache stays.
+        keep: bool,
+    },
+}
+
+/// Why a sequence was not taken on.
+#[derive(Debug, Clone, Copy, thiserror::Error, PartialEq, Eq)]
+pub enum Refused {
+    /// There are as many as it takes.
+    #[error(
+        "{SEQUENCES_MAX} requests are running or waiting; worth trying again in {retry_after_s} s"
+    )]
+    Full {
+        /// When one is likely to have ended: at least 1.
+        retry_after_s: u32,
+    },
+    /// It runs already.
+    #[error("this request is running")]
+    Known,
+    /// It will never fit.
+    #[error(
+        "a prompt of {prompt} tokens does not fit: the ring's memory has room for {room} tokens \
+         beside the weights\nhint: shorten it, or give the nodes more memory (--memory)"
+    )]
+    TooLong {
+        /// Tokens of the prompt.
+        prompt: usize,
+        /// Tokens that fit.
+        room: u64,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// For memory.
+    Waiting,
+    /// Some of its tokens are yet to be computed.
+    Prompt,
+    /// Its last token is.
+    Ready,
+    /// All are, or are being.
+    Flying,
+}
+
 #[derive(Debug)]
 struct Sequence {
     attempt: u32,
-    prompt: Vec<u32>,
-    prefilled: usize,
+    /// All that are known: the prompt and what was generated.
+    tokens: Vec<u32>,
+    /// Of which so many were given to stage 0, or lay in a cache.
+    fed: usize,
     generated: u32,
+    max_tokens: u32,
+    priority: Priority,
+    /// Lower is earlier.
+    place: i64,
+    /// What its prompt has had, in tokens weighted by priority.
+    had: f64,
+    /// Tokens of memory set aside.
+    reserved: u64,
+    phase: Phase,
+}
+
+#[derive(Debug)]
+struct Flight {
+    members: Vec<RequestId>,
+    decodes: bool,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub struct Scheduler {
     policy: Policy,
-    stages: usize,
-    chunk_tokens: usize,
-    steps: u64,
+    ring: Ring,
+    stages: Stages,
+    pool: Pool,
     sequences: BTreeMap<RequestId, Sequence>,
-    prefill: VecDeque<RequestId>,
-    /// With the token that was chosen last.
-    decode: VecDeque<(RequestId, u32)>,
-    prefilled_last: bool,
+    ready: VecDeque<RequestId>,
+    flying: BTreeMap<u64, Flight>,
+    orders: Vec<Order>,
+    steps: u64,
+    arrivals: i64,
+    /// Groups until now.
+    groups: usize,
+    /// What a prompt that comes now is taken to have had.
+    had: f64,
+    prompt_steps: u64,
+    prompt_last: bool,
+    ended_at: Option<Duration>,
+    /// Seconds between two ends.
+    interval_s: f64,
 }
 
-/// The scheduler has as many sequences as it takes, or this very one.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{SEQUENCES_MAX} sequences are running, or this one is")]
-pub struct Full;
-
 impl Scheduler {
-    /// A scheduler for a ring of `stages` stages, whose prompts go in chunks of `chunk_tokens`
-    /// tokens (both at least 1).
+    /// A scheduler for a ring.
     #[must_use]
-    pub fn new(policy: Policy, stages: usize, chunk_tokens: usize) -> Self {
+    pub fn new(policy: Policy, ring: Ring) -> Self {
         Self {
             policy,
-            stages: stages.max(1),
-            chunk_tokens: chunk_tokens.max(1),
-            steps: 0,
+            ring,
+            stages: Stages::new(ring.stages),
+            pool: Pool::new(ring.cache_tokens, ring.reuse),
             sequences: BTreeMap::new(),
-            prefill: VecDeque::new(),
-            decode: VecDeque::new(),
-            prefilled_last: false,
+            ready: VecDeque::new(),
+            flying: BTreeMap::new(),
+            orders: Vec::new(),
+            steps: 0,
+            arrivals: 0,
+            groups: ring.stages.max(1),
+            had: 0.0,
+            prompt_steps: 0,
+            prompt_last: false,
+            ended_at: None,
+            interval_s: 1.0,
         }
     }
 
-    /// Takes a sequence on: a prompt of at least one token.
+    /// Takes a sequence on: a prompt of at least one token. Says how many tokens it may generate: no
+    /// more than fit.
     ///
     /// # Errors
-    /// [`Full`].
-    pub fn handle_submit(
-        &mut self,
-        sequence: RequestId,
-        attempt: u32,
-        prompt: &[u32],
-    ) -> Result<(), Full> {
-        if self.sequences.len() >= SEQUENCES_MAX || self.sequences.contains_key(&sequence) {
-            return Err(Full);
+    /// [`Refused`].
+    pub fn handle_submit(&mut self, submission: Submission) -> Result<u32, Refused> {
+        let Submission { sequence, attempt, prompt, max_tokens, priority } = submission;
+        if self.sequences.contains_key(&sequence) {
+            return Err(Refused::Known);
         }
-        let prompt = prompt.to_vec();
-        self.sequences.insert(sequence, Sequence { attempt, prompt, prefilled: 0, generated: 0 });
-        self.prefill.push_back(sequence);
-        Ok(())
+        if self.sequences.len() >= SEQUENCES_MAX {
+            let retry_after_s = (self.interval_s.ceil() as u32).clamp(1, 60);
+            return Err(Refused::Full { retry_after_s });
+        }
+        let room = self.pool.capacity() / BLOCK_TOKENS * BLOCK_TOKENS;
+        let left = room.saturating_sub(prompt.len() as u64);
+        if left == 0 {
+            return Err(Refused::TooLong { prompt: prompt.len(), room });
+        }
+        let max_tokens = max_tokens.min(u32::try_from(left).unwrap_or(u32::MAX));
+        self.arrivals += 1;
+        let of = Sequence {
+            attempt,
+            tokens: prompt,
+            fed: 0,
+            generated: 0,
+            max_tokens,
+            priority,
+            place: self.arrivals - OVERTAKES * priority.rank(),
+            had: 0.0,
+            reserved: 0,
+            phase: Phase::Waiting,
+        };
+        self.sequences.insert(sequence, of);
+        Ok(max_tokens)
     }
 
-    /// A token came round the ring. A token of a sequence that is gone, or of another attempt, is
+    /// A token came round the ring. One of a sequence that is gone, or of another attempt, is
     /// dropped.
     pub fn handle_token(&mut self, sequence: RequestId, attempt: u32, token: u32) {
-        if let Some(state) = self.sequences.get_mut(&sequence)
-            && state.attempt == attempt
-        {
-            state.generated += 1;
-            self.decode.push_back((sequence, token));
+        let Some(of) = self.sequences.get_mut(&sequence) else { return };
+        if of.attempt != attempt || of.phase != Phase::Flying {
+            return;
+        }
+        of.tokens.push(token);
+        of.generated += 1;
+        of.phase = Phase::Ready;
+        self.ready.push_back(sequence);
+        if blocks(of.tokens.len()) > of.reserved {
+            of.reserved += BLOCK_TOKENS;
+            self.pool.reserve(BLOCK_TOKENS);
+            self.give_way();
         }
     }
 
-    /// The sequence is over, or nobody wants it any more. Says whether it was known: then its caches
-    /// have to be freed.
-    pub fn handle_end(&mut self, sequence: RequestId) -> bool {
-        self.prefill.retain(|&waiting| waiting != sequence);
-        self.decode.retain(|&(waiting, _)| waiting != sequence);
-        self.sequences.remove(&sequence).is_some()
+    /// A step has gone all the way round.
+    pub fn handle_round(&mut self, step: u64) {
+        self.flying.remove(&step);
+    }
+
+    /// How long the steps of a stage take.
+    pub fn handle_times(&mut self, stage: usize, times: StepTimes) {
+        self.stages.set(stage, times);
+    }
+
+    /// The sequence is over, or nobody wants it any more; `failed` if some stage lost its cache.
+    /// Says whether it was known.
+    pub fn handle_end(&mut self, sequence: RequestId, failed: bool, now: Duration) -> bool {
+        let Some(of) = self.sequences.remove(&sequence) else { return false };
+        if let Some(before) = self.ended_at.replace(now) {
+            let interval = now.saturating_sub(before).as_secs_f64();
+            self.interval_s += (interval - self.interval_s) * INTERVAL_WEIGHT;
+        }
+        self.ready.retain(|&other| other != sequence);
+        self.flying.retain(|_, flight| {
+            flight.members.retain(|&member| member != sequence);
+            !flight.members.is_empty()
+        });
+        self.pool.release(of.reserved);
+        let mut has = of.tokens;
+        has.truncate(of.fed);
+        let (keep, gone) = if failed { (false, vec![]) } else { self.pool.keep(sequence, has) };
+        self.orders.push(Order::Close { sequence, keep });
+        self.forget(gone);
+        true
+    }
+
+    /// What every stage has to do before the next step, in this order.
+    #[must_use]
+    pub fn take_orders(&mut self) -> Vec<Order> {
+        std::mem::take(&mut self.orders)
     }
 
     /// How many sequences there are.
@@ -145,133 +363,174 @@ impl Scheduler {
         self.sequences.len()
     }
 
-    /// The next step, or none if every sequence waits for a token.
+    /// Sequences that are over and whose caches are kept; and tokens of memory in use, those of
+    /// sequences that run among them.
+    #[must_use]
+    pub fn memory(&self) -> (usize, u64) {
+        (self.pool.kept(), self.pool.used())
+    }
+
+    /// The next step, or none if there is nothing to do before something comes round the ring.
+    /// [`take_orders`](Self::take_orders) come before it.
     pub fn next_step(&mut self) -> Option<Step> {
-        let prefill_now =
-            !self.prefill.is_empty() && (self.decode.is_empty() || !self.prefilled_last);
-        let rows = if prefill_now { vec![self.prefill_chunk()?] } else { self.decode_batch() };
-        self.prefilled_last = prefill_now;
+        self.admit();
+        let decoding = self.decoding();
+        let cap = self.policy.step_sequences.clamp(1, STEP_SEQUENCES_MAX);
+        let groups = self.stages.groups(decoding, cap, self.groups);
+        if decoding > 0 {
+            self.groups = groups.groups;
+        }
+        let prompts = self.sequences.values().any(|of| of.phase == Phase::Prompt);
+        let steps_max = match decoding {
+            // One more than stages, so that the first never waits for the last.
+            0 => self.ring.stages + 1,
+            _ => self.ring.stages.max(groups.groups),
+        };
+        let may_prompt = prompts && self.flying.len() < steps_max;
+        let mut decodes = self.group(groups, cap);
+        if decodes == cap && may_prompt && !self.prompt_last {
+            decodes = 0; // there is room for one kind only: they take turns
+        }
+        let mut rows = self.take_ready(decodes);
+        if may_prompt && rows.len() < cap {
+            let usual = (decoding > 0).then_some(groups);
+            let delay = self.policy.token_delay;
+            let most = self.ring.chunk_tokens;
+            let mut tokens = self.stages.prompt_tokens(rows.len(), steps_max, delay, usual, most);
+            self.prompt_steps += 1;
+            if decoding > 0 && !self.prompt_last {
+                tokens = tokens.div_ceil(2); // what is known may be of long ago
+            } else if self.prompt_steps.is_multiple_of(LOOK_FURTHER_EVERY) {
+                tokens = (tokens + tokens / 16 + 1).min(most);
+            }
+            self.take_prompts(&mut rows, tokens, cap);
+        }
+        self.prompt_last = rows.len() > decodes;
         if rows.is_empty() {
             return None;
         }
         self.steps += 1;
+        let members = rows.iter().map(|own| own.sequence).collect();
+        self.flying.insert(self.steps, Flight { members, decodes: decodes > 0 });
         Some(Step { number: self.steps, rows })
     }
 
-    fn prefill_chunk(&mut self) -> Option<StepRows> {
-        let id = self.prefill.pop_front()?;
-        let sequence = self.sequences.get_mut(&id)?;
-        let start = sequence.prefilled;
-        let end = sequence.prompt.len().min(start + self.chunk_tokens);
-        sequence.prefilled = end;
-        let done = end == sequence.prompt.len();
-        let rows = StepRows {
-            sequence: id,
-            attempt: sequence.attempt,
-            start: start as u32,
-            tokens: sequence.prompt[start..end].to_vec(),
-            wants_token: done,
-        };
-        if !done {
-            // The next chunk of this prompt before the next prompt: it came first.
-            self.prefill.push_front(id);
-        }
-        Some(rows)
+    /// Sequences that decode, the next token of some being on its way.
+    fn decoding(&self) -> usize {
+        let decodes =
+            |of: &&Sequence| of.generated > 0 && matches!(of.phase, Phase::Ready | Phase::Flying);
+        self.sequences.values().filter(decodes).count()
     }
 
-    fn decode_batch(&mut self) -> Vec<StepRows> {
-        let share = self
-            .sequences
-            .len()
-            .div_ceil(self.stages)
-            .clamp(1, self.policy.step_sequences.clamp(1, STEP_SEQUENCES_MAX));
-        let mut rows = Vec::new();
-        while rows.len() < share
-            && let Some((id, token)) = self.decode.pop_front()
-        {
-            let Some(sequence) = self.sequences.get(&id) else { continue };
-            rows.push(StepRows {
-                sequence: id,
-                attempt: sequence.attempt,
-                start: (sequence.prompt.len() as u32) + sequence.generated - 1,
-                tokens: vec![token],
-                wants_token: true,
-            });
+    /// How many of those that are ready go now.
+    fn group(&self, groups: Groups, cap: usize) -> usize {
+        let flying = self.flying.values().filter(|flight| flight.decodes).count();
+        match groups.groups.saturating_sub(flying) {
+            0 => 0,
+            free => self.ready.len().div_ceil(free).min(groups.rows).min(cap),
+        }
+    }
+
+    fn take_ready(&mut self, count: usize) -> Vec<StepRows> {
+        let mut rows = Vec::with_capacity(count);
+        for id in self.ready.drain(..count.min(self.ready.len())) {
+            let Some(of) = self.sequences.get_mut(&id) else { continue };
+            rows.push(of.feed(id, 1));
         }
         rows
     }
+
+    /// Adds parts of prompts, the one that is due first; `tokens` in all, `cap` sequences at most.
+    fn take_prompts(&mut self, rows: &mut Vec<StepRows>, mut tokens: usize, cap: usize) {
+        while tokens > 0 && rows.len() < cap {
+            let taken = |id: &RequestId| rows.iter().any(|own| own.sequence == *id);
+            let due = self
+                .sequences
+                .iter_mut()
+                .filter(|(id, of)| of.phase == Phase::Prompt && !taken(id))
+                .min_by(|(_, a), (_, b)| a.had.total_cmp(&b.had).then(a.place.cmp(&b.place)));
+            let Some((&id, of)) = due else { break };
+            let count = (of.tokens.len() - of.fed).min(tokens);
+            self.had = of.had;
+            of.had += count as f64 / of.priority.weight();
+            rows.push(of.feed(id, count));
+            tokens -= count;
+        }
+    }
+
+    /// Lets in who waits, as long as there is memory.
+    fn admit(&mut self) {
+        loop {
+            let waiting = self.sequences.iter().filter(|(_, of)| of.phase == Phase::Waiting);
+            let Some((&id, of)) = waiting.min_by_key(|(_, of)| of.place) else { return };
+            let left = of.max_tokens.saturating_sub(of.generated);
+            let need = blocks(of.tokens.len() + left.min(EXPECTED_TOKENS) as usize);
+            let need = need.min(self.pool.capacity() / BLOCK_TOKENS * BLOCK_TOKENS);
+            let running = self.sequences.iter().map(|(&id, of)| (id, &of.tokens[..of.fed]));
+            let mut source = self.pool.find(&of.tokens, running);
+            let mut gone = self.pool.make_room(need, source);
+            if !self.pool.fits(need, source) {
+                source = None;
+                gone.extend(self.pool.make_room(need, None));
+            }
+            self.forget(gone);
+            if !self.pool.fits(need, source) {
+                return;
+            }
+            if let Some(taken) = source.filter(|source| source.take) {
+                self.pool.taken(taken.sequence);
+            }
+            self.pool.reserve(need);
+            let had = self.had;
+            let Some(of) = self.sequences.get_mut(&id) else { return };
+            (of.reserved, of.phase, of.had) = (need, Phase::Prompt, of.had.max(had));
+            if let Some(source) = source {
+                of.fed = source.tokens;
+                self.orders.push(Order::Reuse { sequence: id, attempt: of.attempt, source });
+            }
+        }
+    }
+
+    /// After a sequence has grown: if memory is short, what is kept goes, then the cache of whoever
+    /// came last and has nothing under way.
+    fn give_way(&mut self) {
+        let gone = self.pool.make_room(0, None);
+        self.forget(gone);
+        while !self.pool.fits(0, None) {
+            let mine = self.sequences.iter().filter(|(_, of)| of.reserved > 0);
+            if mine.clone().count() <= 1 {
+                return; // alone: it was promised no more than fits
+            }
+            let idle = mine.filter(|(_, of)| matches!(of.phase, Phase::Ready | Phase::Prompt));
+            let Some(id) = idle.max_by_key(|(_, of)| of.place).map(|(&id, _)| id) else { return };
+            let Some(of) = self.sequences.get_mut(&id) else { return };
+            self.pool.release(of.reserved);
+            (of.reserved, of.fed, of.phase) = (0, 0, Phase::Waiting);
+            self.ready.retain(|&other| other != id);
+            self.orders.push(Order::Forget(id));
+        }
+    }
+
+    fn forget(&mut self, gone: Vec<RequestId>) {
+        self.orders.extend(gone.into_iter().map(Order::Forget));
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    fn prompt(tokens: usize) -> Vec<u32> {
-        (0..tokens as u32).collect()
-    }
-
-    #[test]
-    fn a_prompt_goes_in_chunks_and_only_the_last_wants_a_token() {
-        let mut scheduler = Scheduler::new(Policy::default(), 1, PREFILL_CHUNK_TOKENS);
-        scheduler.handle_submit(RequestId(1), 0, &prompt(PREFILL_CHUNK_TOKENS + 3)).unwrap();
-        let first = scheduler.next_step().unwrap().rows.remove(0);
-        let second = scheduler.next_step().unwrap().rows.remove(0);
-        assert_eq!((first.start, first.tokens.len(), first.wants_token), (0, 512, false));
-        assert_eq!((second.start, second.tokens.len(), second.wants_token), (512, 3, true));
-        assert_eq!(scheduler.next_step(), None, "it waits for its token");
-        scheduler.handle_token(RequestId(1), 0, 42);
-        let third = scheduler.next_step().unwrap();
-        assert_eq!((third.number, third.rows[0].start), (3, 515));
-        assert_eq!(third.rows[0].tokens, [42]);
-    }
-
-    #[test]
-    fn decoding_goes_on_between_the_chunks_of_a_long_prompt() {
-        let mut scheduler = Scheduler::new(Policy::default(), 1, PREFILL_CHUNK_TOKENS);
-        scheduler.handle_submit(RequestId(1), 0, &prompt(2)).unwrap();
-        scheduler.next_step().unwrap();
-        scheduler.handle_submit(RequestId(2), 0, &prompt(4 * PREFILL_CHUNK_TOKENS)).unwrap();
-        let mut order = Vec::new();
-        for token in 0..6 {
-            scheduler.handle_token(RequestId(1), 0, token);
-            order.push(scheduler.next_step().unwrap().rows[0].sequence.0);
+impl Sequence {
+    /// Its next `count` tokens go.
+    fn feed(&mut self, id: RequestId, count: usize) -> StepRows {
+        let (start, end) = (self.fed, self.fed + count);
+        self.fed = end;
+        let wants_token = end == self.tokens.len();
+        if wants_token {
+            self.phase = Phase::Flying;
         }
-        assert_eq!(order, [1, 2, 1, 2, 1, 2]);
-    }
-
-    #[test]
-    fn ready_sequences_share_a_step_but_leave_some_for_the_other_stages() {
-        let mut scheduler = Scheduler::new(Policy::default(), 2, PREFILL_CHUNK_TOKENS);
-        for id in 1..=4 {
-            scheduler.handle_submit(RequestId(id), 0, &prompt(2)).unwrap();
-            scheduler.next_step().unwrap();
+        StepRows {
+            sequence: id,
+            attempt: self.attempt,
+            start: start as u32,
+            tokens: self.tokens[start..end].to_vec(),
+            wants_token,
         }
-        for id in 1..=4 {
-            scheduler.handle_token(RequestId(id), 0, 9);
-        }
-        let ids = |step: Step| step.rows.iter().map(|rows| rows.sequence.0).collect::<Vec<_>>();
-        assert_eq!(ids(scheduler.next_step().unwrap()), [1, 2]);
-        assert_eq!(ids(scheduler.next_step().unwrap()), [3, 4]);
-    }
-
-    #[test]
-    fn what_ended_or_was_started_again_is_not_scheduled() {
-        let mut scheduler = Scheduler::new(Policy::default(), 1, PREFILL_CHUNK_TOKENS);
-        scheduler.handle_submit(RequestId(1), 1, &prompt(2)).unwrap();
-        scheduler.next_step().unwrap();
-        scheduler.handle_token(RequestId(1), 0, 5);
-        assert_eq!(scheduler.next_step(), None, "a token of an older attempt");
-        assert!(scheduler.handle_end(RequestId(1)));
-        assert!(!scheduler.handle_end(RequestId(1)));
-        scheduler.handle_token(RequestId(1), 1, 5);
-        assert_eq!((scheduler.next_step(), scheduler.running()), (None, 0));
-    }
-
-    #[test]
-    fn there_is_an_end_to_how_many() {
-        let mut scheduler = Scheduler::new(Policy::default(), 1, PREFILL_CHUNK_TOKENS);
-        for id in 0..SEQUENCES_MAX as u64 {
-            scheduler.handle_submit(RequestId(id), 0, &prompt(1)).unwrap();
-        }
-        assert_eq!(scheduler.handle_submit(RequestId(9999), 0, &prompt(1)), Err(Full));
     }
 }

@@ -10,6 +10,12 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 /// The weight of a new measurement in the mean of the recent ones.
 const RECENT_WEIGHT: f64 = 0.2;
+/// A prompt's parts take longer and longer, because each looks back at all before it. So what a part
+/// takes more than foretold is taken to hold for parts of other lengths, too, with this weight.
+const SHIFT_WEIGHT: f64 = 0.5;
+/// A measurement counts for no more than so many times the mean: a machine that was busy with
+/// something else says nothing of the step.
+const OUTLIER: f64 = 2.0;
 /// What is believed of a stage that was never seen at another size: this share of a step's time does
 /// not depend on its rows. (Reading the weights is most of a small step.)
 const FIXED_SHARE: f64 = 0.8;
@@ -65,10 +71,21 @@ fn size(rows: u32) -> u32 {
 impl StepTimes {
     /// A step took so long.
     pub fn record(&mut self, kind: StepKind, rows: u32, took: Duration) {
+        if kind == StepKind::Prompt
+            && let Some(foretold) = self.step_us(kind, rows)
+        {
+            let off = took.as_secs_f64() * 1e6 / foretold.max(1.0);
+            let shift = 1.0 + (off.clamp(1.0 / OUTLIER, OUTLIER) - 1.0) * SHIFT_WEIGHT;
+            let curve = self.measured.range_mut((kind, 0)..=(kind, u32::MAX));
+            curve.for_each(|(_, measured)| measured.recent_us *= shift);
+        }
         let measured = self.measured.entry((kind, size(rows))).or_default();
         let us = took.as_secs_f64() * 1e6;
-        let weight = if measured.count == 0 { 1.0 } else { RECENT_WEIGHT };
-        measured.recent_us += (us - measured.recent_us) * weight;
+        let (weight, most) = match measured.count {
+            0 => (1.0, f64::INFINITY),
+            _ => (RECENT_WEIGHT, OUTLIER * measured.recent_us),
+        };
+        measured.recent_us += (us.min(most) - measured.recent_us) * weight;
         measured.count += 1;
         measured.total += took;
     }

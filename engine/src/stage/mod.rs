@@ -181,6 +181,40 @@ impl Stage {
         self.sequences.remove(&sequence);
     }
 
+    /// A sequence begins with the first `tokens` tokens of another's cache, which it takes over or
+    /// copies. Says whether they were there; if not, it begins with nothing.
+    ///
+    /// # Errors
+    /// What MLX says.
+    pub fn reuse(
+        &mut self,
+        sequence: u64,
+        attempt: u32,
+        from: (u64, u32),
+        take: bool,
+    ) -> Result<bool, StageError> {
+        let (source, tokens) = (from.0, from.1 as i32);
+        self.sequences.remove(&sequence);
+        let mut layers = Vec::new();
+        if take {
+            let Some(cache) = self.sequences.remove(&source) else { return Ok(false) };
+            layers = cache.layers;
+            if !layers.iter_mut().all(|layer| layer.truncate(tokens)) {
+                return Ok(false);
+            }
+        } else {
+            let Some(cache) = self.sequences.get(&source) else { return Ok(false) };
+            for layer in &cache.layers {
+                let Some(copy) = layer.beginning(tokens)? else { return Ok(false) };
+                layers.push(copy);
+            }
+            // At once: a copy yet to be made would hold on to the other's memory.
+            mlx_rs::transforms::eval(layers.iter().flat_map(KvCache::arrays))?;
+        }
+        self.sequences.insert(sequence, SequenceCache { attempt, layers });
+        Ok(true)
+    }
+
     /// Computes one step in one evaluation.
     ///
     /// # Errors

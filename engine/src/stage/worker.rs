@@ -15,7 +15,7 @@ use crossbeam::{
     channel::{Receiver, Sender},
     select,
 };
-use mlx_rs::{Array, ops::indexing::TryIndexOp};
+use mlx_rs::{Array, error::Exception, ops::indexing::TryIndexOp};
 
 use super::{Rows, Stage, StageError, StageInput, StageOutput};
 use crate::{
@@ -27,10 +27,10 @@ use crate::{
     },
     layers::LayerRange,
     mlx::ArrayRegion,
-    request::TokenLogprobs,
+    request::{RequestId, TokenLogprobs},
     sampler::{Sampler, Scratch},
     scheduler::{
-        Step,
+        Order, Source, Step, StepRows,
         times::{StepCount, StepKind, StepTimes},
     },
     weights::{ModelFolder, Precision},
@@ -76,8 +76,13 @@ pub enum Job {
     Unload,
     /// Stage 0: a sequence begins.
     Open(OpenSequence),
-    /// Stage 0: a sequence is over.
-    Close(u64),
+    /// Stage 0: what every stage has to do with its caches.
+    Order {
+        /// The placement it belongs to.
+        epoch: u64,
+        /// What.
+        order: Order,
+    },
     /// Stage 0: compute this.
     Step {
         /// The placement it belongs to.
@@ -124,6 +129,13 @@ pub enum WorkerEvent {
         entry: NodeId,
         /// What to tell it and stage 0.
         message: TokenMessage,
+    },
+    /// The last stage is through with a step: its tokens were reported before.
+    Round {
+        /// The placement.
+        epoch: u64,
+        /// Its number.
+        step: u64,
     },
     /// How long steps take on this stage.
     StepTimes {
@@ -220,12 +232,13 @@ impl Worker {
             }
             Job::Unload => self.unload(),
             Job::Open(open) => self.handle_open(open),
-            Job::Close(sequence) => self.handle_close(sequence),
+            Job::Order { epoch, order } => self.handle_order(epoch, order),
             Job::Step { epoch, step } => {
+                let open: Vec<&StepRows> =
+                    step.rows.iter().filter(|own| self.is_open(own.sequence.0)).collect();
                 let tokens: Vec<u32> =
-                    step.rows.iter().flat_map(|rows| rows.tokens.iter().copied()).collect();
-                let rows: Vec<Rows> = step
-                    .rows
+                    open.iter().flat_map(|rows| rows.tokens.iter().copied()).collect();
+                let rows: Vec<Rows> = open
                     .iter()
                     .map(|rows| Rows {
                         sequence: rows.sequence.0,
@@ -318,13 +331,60 @@ impl Worker {
         }
     }
 
-    fn handle_close(&mut self, sequence: u64) {
-        let Some(loaded) = &mut self.loaded else { return };
-        loaded.stage.close(sequence);
-        loaded.open.remove(&sequence);
+    /// Does what stage 0 says of caches, and tells the next stage.
+    fn handle_order(&mut self, epoch: u64, order: Order) {
+        let Some(loaded) = self.loaded.as_mut().filter(|loaded| loaded.epoch == epoch) else {
+            return;
+        };
+        let placement_epoch = epoch;
+        let message = match order {
+            Order::Close { sequence, keep } => {
+                loaded.open.remove(&sequence.0);
+                if !keep {
+                    loaded.stage.close(sequence.0);
+                }
+                StageMessage::Close { placement_epoch, sequence: sequence.0, keep }
+            }
+            Order::Forget(sequence) => {
+                loaded.stage.close(sequence.0);
+                StageMessage::Forget { placement_epoch, sequence: sequence.0 }
+            }
+            Order::Reuse {
+                sequence,
+                attempt,
+                source: Source { sequence: source, tokens, take },
+            } => {
+                let (sequence, source, tokens) = (sequence.0, source.0, tokens as u32);
+                match loaded.stage.reuse(sequence, attempt, (source, tokens), take) {
+                    Ok(true) => {}
+                    // Its rows will not fit what is here, and it fails by name.
+                    Ok(false) => tracing::error!(sequence, source, "no cache to begin with"),
+                    Err(error) => tracing::error!(sequence, %error, "cache not copied"),
+                }
+                StageMessage::Reuse { placement_epoch, sequence, attempt, source, tokens, take }
+            }
+        };
         if let Some(after) = loaded.route.after.clone() {
-            let placement_epoch = loaded.epoch;
-            self.send_stage_message(&after, &StageMessage::Close { placement_epoch, sequence });
+            self.send_stage_message(&after, &message);
+        }
+    }
+
+    fn handle_stage_message(&mut self, message: StageMessage) {
+        let id = RequestId;
+        match message {
+            StageMessage::Open(open) => self.handle_open(open),
+            StageMessage::Close { placement_epoch, sequence, keep } => {
+                self.handle_order(placement_epoch, Order::Close { sequence: id(sequence), keep });
+            }
+            StageMessage::Forget { placement_epoch, sequence } => {
+                self.handle_order(placement_epoch, Order::Forget(id(sequence)));
+            }
+            StageMessage::Reuse { placement_epoch, sequence, attempt, source, tokens, take } => {
+                let tokens = tokens as usize;
+                let source = Source { sequence: id(source), tokens, take };
+                let order = Order::Reuse { sequence: id(sequence), attempt, source };
+                self.handle_order(placement_epoch, order);
+            }
         }
     }
 
@@ -387,14 +447,8 @@ impl Worker {
             // Of a placement that was: the stage before this one is another now.
             _ if !is_before => Ok(()),
             Some(messages::STAGE) => match messages::decode::<StageMessage>(message) {
-                Ok(StageMessage::Open(open)) => {
-                    self.handle_open(open);
-                    Ok(())
-                }
-                Ok(StageMessage::Close { placement_epoch, sequence }) => {
-                    if self.loaded.as_ref().is_some_and(|l| l.epoch == placement_epoch) {
-                        self.handle_close(sequence);
-                    }
+                Ok(message) => {
+                    self.handle_stage_message(message);
                     Ok(())
                 }
                 Err(error) => Err(error.to_string()),
@@ -444,29 +498,66 @@ impl Worker {
         let view = memory.array().view_dtype(dtype);
         let view = view.and_then(|view| view.try_index(..tokens * hidden));
         let view = view.and_then(|view| view.reshape(&[tokens, hidden]));
+        let view = view.and_then(|view| self.open_rows(view, &rows));
         let view = view.map_err(|error| error.to_string())?;
-        self.step(StageInput::Hidden(view), &rows, message.step());
+        let number = message.step();
+        let open: Vec<Rows> = rows.into_iter().filter(|own| self.is_open(own.sequence)).collect();
+        self.step(StageInput::Hidden(view), &open, number);
         Ok(())
     }
 
-    fn step(&mut self, input: StageInput<'_>, rows: &[Rows], number: u64) {
-        let Some(loaded) = &mut self.loaded else { return };
-        // A sequence that was closed meanwhile: its rows came late.
-        if rows.iter().all(|own| !loaded.open.contains_key(&own.sequence)) {
-            return;
+    /// Of `hidden` the rows of sequences that are open.
+    fn open_rows(&self, hidden: Array, rows: &[Rows]) -> Result<Array, Exception> {
+        if rows.iter().all(|own| self.is_open(own.sequence)) {
+            return Ok(hidden);
         }
+        let (mut numbers, mut next) = (Vec::new(), 0);
+        for own in rows {
+            let end = next + own.count as i32;
+            if self.is_open(own.sequence) {
+                numbers.extend(next..end);
+            }
+            next = end;
+        }
+        let count = numbers.len() as i32;
+        hidden.take_axis(Array::from_slice(&numbers, &[count]), 0)
+    }
+
+    /// Whether a sequence was opened here and not closed: rows of others come late, and must not
+    /// take others along.
+    fn is_open(&self, sequence: u64) -> bool {
+        self.loaded.as_ref().is_some_and(|loaded| loaded.open.contains_key(&sequence))
+    }
+
+    fn step(&mut self, input: StageInput<'_>, rows: &[Rows], number: u64) {
+        let Some(loaded) = self.loaded.as_mut().filter(|_| !rows.is_empty()) else {
+            return self.round(number);
+        };
         let begun = Instant::now();
         match loaded.stage.step(input, rows) {
             Ok(StageOutput::Hidden(hidden)) => {
                 self.took(rows, begun.elapsed());
                 self.send_activation(hidden, rows, number);
             }
-            Ok(StageOutput::Logits(Some(logits))) => {
-                self.sample(&logits, rows);
+            Ok(StageOutput::Logits(logits)) => {
+                if let Some(logits) = logits {
+                    self.sample(&logits, rows);
+                }
                 self.took(rows, begun.elapsed());
+                self.round(number);
             }
-            Ok(StageOutput::Logits(None)) => self.took(rows, begun.elapsed()),
-            Err(error) => self.give_up(rows, &error),
+            Err(error) => {
+                self.give_up(rows, &error);
+                self.round(number);
+            }
+        }
+    }
+
+    /// The last stage tells stage 0 that it is through with a step.
+    fn round(&self, step: u64) {
+        let Some(loaded) = &self.loaded else { return };
+        if loaded.route.after.is_none() {
+            self.report(WorkerEvent::Round { epoch: loaded.epoch, step });
         }
     }
 

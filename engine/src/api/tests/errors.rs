@@ -123,14 +123,40 @@ fn a_node_that_takes_no_more_says_when_to_come_back() {
     assert!(reply.head.contains("retry-after: 1"), "{reply:?}");
     // The node took it, but the one that holds layer 0 did not.
     let busy = World::new(|_, events| {
-        let _ = events.blocking_send(GenerateEvent::Failed(GenerateError::Busy));
+        let _ =
+            events.blocking_send(GenerateEvent::Failed(GenerateError::Busy { retry_after_s: 1 }));
     });
     let reply = busy.post(TEXT, &text(json!({})));
     assert_eq!(reply.error(), (429, "rate_limit_exceeded".into(), Value::Null));
     assert!(reply.head.contains("retry-after: 1"), "{reply:?}");
+    let reply = busy.post(CHAT, &chat(json!({ "stream": true })));
+    assert_eq!(reply.error(), (429, "rate_limit_exceeded".into(), Value::Null), "{reply:?}");
     drop(port);
     let reply = world.post(TEXT, &text(json!({})));
     assert_eq!(reply.error(), (503, "shutting_down".into(), Value::Null));
+}
+
+#[test]
+fn a_request_has_the_priority_and_the_time_it_asks_for() {
+    let (gone, seen) = std::sync::mpsc::channel();
+    let world = World::new(move |_, events| {
+        let _ = events.blocking_send(GenerateEvent::Token { id: 97, logprobs: None });
+        while !events.is_closed() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        let _ = gone.send(());
+    });
+    let reply = world.post(TEXT, &text(json!({ "timeout": 0.3, "service_tier": "flex" })));
+    assert_eq!(reply.error(), (504, "deadline_exceeded".into(), Value::Null), "{reply:?}");
+    seen.recv_timeout(std::time::Duration::from_secs(60)).expect("it is cancelled");
+    let reply = world.post(TEXT, &text(json!({ "timeout": 0.3, "stream": true })));
+    let error: Value = serde_json::from_str(reply.events().last().unwrap()).unwrap();
+    assert_eq!(error["error"]["code"], "deadline_exceeded");
+    assert_eq!(world.requests.lock().unwrap()[0].priority, crate::request::Priority::Low);
+    for (name, value) in [("timeout", json!(0)), ("service_tier", json!("gold"))] {
+        let reply = world.post(TEXT, &text(json!({ name: value })));
+        assert_eq!(reply.error(), (400, "invalid_value".into(), json!(name)), "{reply:?}");
+    }
 }
 
 #[test]

@@ -127,6 +127,14 @@ pub fn needed_bytes(range: LayerRange, model: &ModelShape) -> u64 {
     weight_bytes(range, model) + cache + HEADROOM_BYTES
 }
 
+/// Tokens whose keys and values a node of that memory has room for, beside its weights.
+#[must_use]
+pub fn cache_tokens(range: LayerRange, model: &ModelShape, memory: u64) -> u64 {
+    let room = memory.saturating_sub(weight_bytes(range, model) + HEADROOM_BYTES);
+    let token = model.kv_token_layer_bytes * u64::from(range.count());
+    room / token.max(1)
+}
+
 /// The costs of one model over some nodes, looked up in constant time.
 pub(super) struct Costs<'a> {
     pub(super) offers: &'a [&'a Offer],

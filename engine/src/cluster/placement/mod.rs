@@ -19,7 +19,7 @@ mod wish;
 mod words;
 
 pub use chips::Chip;
-pub use cost::{LinkSpeed, Links, NodeSpeed, needed_bytes};
+pub use cost::{LinkSpeed, Links, NodeSpeed, cache_tokens, needed_bytes};
 pub use plan::{Estimate, Plan, StagePlan, place, plan};
 pub use wish::{ByHand, Goal, NodesWanted, ParseLayersError, Wish};
 pub use words::millis;
