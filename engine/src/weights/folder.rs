@@ -17,6 +17,11 @@ use sha2::{Digest, Sha256};
 
 use super::{WeightsError, header};
 
+mod whole;
+
+pub use whole::Described;
+pub(super) use whole::Whole;
+
 /// The largest index in use (DeepSeek V3's) has 9 MB.
 const JSON_BYTES_MAX: u64 = 64 << 20;
 const SINGLE: &str = "model.safetensors";
@@ -79,6 +84,11 @@ impl ModelFolder {
     /// # Errors
     /// [`WeightsError`] names the file and the tensor that are missing or say what cannot be true.
     pub fn open(dir: &Path) -> Result<Self, WeightsError> {
+        Self::open_alone(dir)?.with_whole()
+    }
+
+    /// Whatever whole it may be a part of.
+    fn open_alone(dir: &Path) -> Result<Self, WeightsError> {
         let config_file = dir.join("config.json");
         let config_bytes = read_json(&config_file)?
             .ok_or(WeightsError::NoModel { dir: dir.to_owned(), missing: "config.json" })?;
@@ -97,7 +107,8 @@ impl ModelFolder {
                 tensors
             }
         };
-        let fingerprint = fingerprint(&config_bytes, &tensors)?;
+        let described = tensors.values().map(|t| (t.name.as_str(), t.dtype, t.shape.as_slice()));
+        let fingerprint = fingerprint(&config_bytes, described, &samples(&tensors)?);
         Ok(Self { dir: dir.to_owned(), config, tensors, fingerprint })
     }
 
@@ -242,10 +253,31 @@ fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8], file: &Path) -> Result<T,
     })
 }
 
-fn fingerprint(
+/// Of `count` tensors so many are passed over between two whose bytes the fingerprint covers.
+fn sampled_every(count: usize) -> usize {
+    count.div_ceil(SAMPLES).max(1)
+}
+
+fn samples(tensors: &BTreeMap<String, TensorInfo>) -> Result<Vec<Vec<u8>>, WeightsError> {
+    let sample = |tensor: &TensorInfo| {
+        let mut sample = vec![0; SAMPLE_BYTES.min(tensor.bytes())];
+        let middle = (tensor.bytes() - sample.len()) / 2;
+        tensor
+            .handle
+            .read_exact_at(&mut sample, tensor.range.start + middle as u64)
+            .map_err(|source| WeightsError::Io { file: tensor.file.to_path_buf(), source })?;
+        Ok(sample)
+    };
+    tensors.values().step_by(sampled_every(tensors.len())).map(sample).collect()
+}
+
+/// Of a model with this configuration, these tensors (in order of their names) and these samples of
+/// their bytes.
+pub(super) fn fingerprint<'a>(
     config: &[u8],
-    tensors: &BTreeMap<String, TensorInfo>,
-) -> Result<[u8; 32], WeightsError> {
+    tensors: impl ExactSizeIterator<Item = (&'a str, Dtype, &'a [usize])>,
+    samples: &[Vec<u8>],
+) -> [u8; 32] {
     let mut hash = Sha256::new();
     let mut add = |bytes: &[u8]| {
         hash.update((bytes.len() as u64).to_le_bytes());
@@ -253,23 +285,17 @@ fn fingerprint(
     };
     add(b"exo model folder 1");
     add(config);
-    let every = tensors.len().div_ceil(SAMPLES).max(1);
-    for (number, tensor) in tensors.values().enumerate() {
-        add(tensor.name.as_bytes());
-        add(tensor.dtype.to_string().as_bytes());
-        add(format!("{:?}", tensor.shape).as_bytes());
+    let every = sampled_every(tensors.len());
+    let mut samples = samples.iter();
+    for (number, (name, dtype, shape)) in tensors.enumerate() {
+        add(name.as_bytes());
+        add(dtype.to_string().as_bytes());
+        add(format!("{shape:?}").as_bytes());
         if number % every == 0 {
-            let mut sample = [0; SAMPLE_BYTES];
-            let sample = &mut sample[..SAMPLE_BYTES.min(tensor.bytes())];
-            let middle = (tensor.bytes() - sample.len()) / 2;
-            tensor
-                .handle
-                .read_exact_at(sample, tensor.range.start + middle as u64)
-                .map_err(|source| WeightsError::Io { file: tensor.file.to_path_buf(), source })?;
-            add(sample);
+            add(samples.next().map_or(&[], Vec::as_slice));
         }
     }
-    Ok(hash.finalize().into())
+    hash.finalize().into()
 }
 
 #[cfg(test)]
