@@ -229,30 +229,31 @@ impl Pair {
 
     /// A turn of a thread that waits for completions itself: reads what there is and does what has
     /// been posted. Gives whether anything came. If somebody else is at it, there is nothing to do.
-    pub(super) fn progress(&self) -> bool {
+    /// `look` is whether to look at the timers too.
+    pub(super) fn progress(&self, look: bool) -> bool {
         let Some(mut io) = self.try_lock() else { return false };
         self.readable.store(false, Ordering::Relaxed);
         if io.failed.is_some() || io.ended.is_some() {
             self.busy.store(false, Ordering::Relaxed);
             return false;
         }
-        let now = self.shared.clock.now();
+        let clock = self.shared.clock;
         let before = io.reads;
-        match io.read(now, false) {
+        match io.read(clock, false) {
             Ok(more) => io.unread = more,
             Err(cause) => {
                 self.fail(&mut io, cause);
                 return false;
             }
         }
-        if io.reads > before || io.unwritten || io.connection.poll_timeout() <= now {
+        let came = io.reads > before;
+        if came || io.unwritten || (look && io.connection.poll_timeout() <= clock.now()) {
             self.turn(&mut io, Hand::Poster);
             if io.sort_notices() {
                 self.call_driver(Call::Work);
             }
             self.leave(&io);
         }
-        let came = io.reads > before;
         drop(io);
         self.drive_late_posts();
         came

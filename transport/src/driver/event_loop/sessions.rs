@@ -74,7 +74,7 @@ impl EventLoop {
         }
         let mut failed = io.failed.take();
         if failed.is_none() && (ready.readable || ready.closed || tracked.more) {
-            match io.read(now, ready.closed) {
+            match io.read(self.shared.clock, ready.closed) {
                 Ok(more) => tracked.more = more,
                 Err(cause) => failed = Some(cause),
             }
