@@ -118,7 +118,9 @@ impl Inline {
             // What is only now and then does not hold up the look at the sockets.
             let look = turn.is_multiple_of(LOOK_EVERY);
             if look {
-                now = clock.now();
+                if turn > 0 {
+                    now = clock.now();
+                }
                 if now >= spin_until {
                     break;
                 }

@@ -81,7 +81,7 @@ impl EventLoop {
         }
         let over = io.connection.handle_timeout(now).err();
         if failed.is_none() {
-            pair.turn(&mut io, Hand::Driver);
+            pair.turn(&mut io, Hand::Driver, self.shared.clock.now());
             failed = io.failed.take();
         } else {
             pair.hand_out(&mut io);
