@@ -4,7 +4,6 @@
 //! `skipped: needs …` where it is not there.
 
 pub mod http;
-pub mod hub;
 pub mod namespaces;
 mod node;
 

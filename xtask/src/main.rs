@@ -11,7 +11,7 @@
 //! | `tokenizers` | how do the tokenizers that tests compare with come here? |
 //! | `test` | how does the whole suite run? |
 //! | `soak` | does the transport hold out? |
-//! | `mac`, `mac_toolchain` | how is the macOS code checked from Linux? |
+//! | `mac`, `mac_toolchain`, `mac_sdk` | how is the macOS code checked and linked from Linux? |
 //! | `guard` | has a hot path become more expensive? |
 //! | `ci` | is this checkout fit to be merged? |
 
@@ -23,6 +23,7 @@ mod guard;
 mod layout;
 mod lock;
 mod mac;
+mod mac_sdk;
 mod mac_toolchain;
 mod mlx_linux;
 mod model;
@@ -133,11 +134,13 @@ enum Task {
         what: Vec<soak::What>,
     },
 
-    /// Check and lint the whole workspace for macOS, from Linux.
+    /// Check and lint the whole workspace for macOS, and link tbnet, from Linux.
     ///
     /// Unpacks Debian's newest Rust compiler into ~/.cache/exo-mac-rust (once, 141 MB, installed
     /// nowhere, no root) and builds Rust's standard library for macOS with it; then clippy, which
-    /// includes cargo's check, goes over all crates and tests, warnings being errors. Needs apt.
+    /// includes cargo's check, goes over all crates and tests, warnings being errors. tbnet is
+    /// checked for the other kind of Mac too, and linked for both, with a C compiler and the list
+    /// of macOS' symbols from PyPI (once, 94 MB, 380 MB in ~/.cache/exo-mac-sdk). Needs apt and pip.
     MacCheck {
         /// For which Macs.
         #[arg(long, value_enum, default_value = "aarch64-apple-darwin")]

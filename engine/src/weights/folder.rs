@@ -127,9 +127,12 @@ impl ModelFolder {
     /// A tensor by name.
     ///
     /// # Errors
-    /// [`WeightsError::MissingTensor`], [`WeightsError::NotInPart`].
+    /// [`WeightsError::MissingTensor`].
     pub fn tensor(&self, name: &str) -> Result<&TensorInfo, WeightsError> {
-        self.tensors.get(name).ok_or_else(|| self.missing(name))
+        self.tensors.get(name).ok_or_else(|| WeightsError::MissingTensor {
+            dir: self.dir.clone(),
+            tensor: name.to_owned(),
+        })
     }
 
     /// Whether there is a tensor of that name.
