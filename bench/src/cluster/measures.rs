@@ -29,7 +29,7 @@ pub(super) struct Question {
     /// Whether the ring takes one sequence in each step.
     pub(super) one_per_step: bool,
     /// Requests at once on the one node and on the ring; 1: one after the other.
-    requests: [usize; 2],
+    pub(super) requests: [usize; 2],
     tokens: usize,
     /// The gain that is aimed at.
     pub(super) wanted: f64,
@@ -38,7 +38,7 @@ pub(super) struct Question {
 pub(super) fn known(ids: &[String]) -> anyhow::Result<()> {
     let all = all(Load { batch: 2, tokens: 8, stages: 2 });
     for id in ids {
-        let ids = all.iter().map(|question| question.id).chain(["turn", "prompt"]);
+        let ids = all.iter().map(|question| question.id).chain(["turn", "concurrent", "prompt"]);
         let ids: Vec<_> = ids.collect();
         ensure!(ids.contains(&id.as_str()), "--only {id}: there are {}", ids.join(", "));
     }
@@ -79,6 +79,19 @@ pub(super) fn all(load: Load) -> Vec<Question> {
     ]
 }
 
+/// The same requests on either, so many at once.
+pub(super) fn concurrent(requests: &[usize], tokens: usize) -> Vec<Question> {
+    let question = |&requests: &usize| Question {
+        id: "concurrent",
+        what: format!("{requests} at once"),
+        one_per_step: false,
+        requests: [requests; 2],
+        tokens,
+        wanted: 1.0,
+    };
+    requests.iter().map(question).collect()
+}
+
 /// One side of one question.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Side {
@@ -103,6 +116,11 @@ impl Measured {
         Self { load, alone: Side::default(), ring: Side::default() }
     }
 
+    /// Whether both sides were measured once at least.
+    pub(super) fn is_something(&self) -> bool {
+        !self.alone.rates.is_empty() && !self.ring.rates.is_empty()
+    }
+
     /// Both sides, one after the other; round 0 is not kept.
     pub(super) fn measure(
         &mut self,
@@ -113,7 +131,8 @@ impl Measured {
         let sides = [(alone, self.load.requests[0], 0), (ring, self.load.requests[1], 1)];
         for (cluster, requests, number) in sides {
             let side = if number == 0 { &mut self.alone } else { &mut self.ring };
-            let salt = (round * 1000 + number) as u32 + self.load.id.len() as u32 * 100_000;
+            let question = self.load.id.len() * 100_000 + requests * 2_000_000;
+            let salt = (round * 1000 + number) as u32 + question as u32;
             let count = if requests == 1 { IN_TURN } else { requests };
             let asks: Vec<Ask> = (0..count as u32)
                 .map(|n| cluster.ask(prompt(salt, n, 8 + n as usize % 16), self.load.tokens))
@@ -130,7 +149,7 @@ impl Measured {
 
 impl Side {
     fn run(&mut self, cluster: &Cluster, asks: &[Ask], in_turn: bool) -> anyhow::Result<()> {
-        let counts = Counts::now(cluster)?;
+        let counts = cluster.counts()?;
         let met = cluster.met();
         let heard = if in_turn { cluster.in_turn(asks)? } else { cluster.together(asks)? };
         let now = cluster.met();
@@ -140,7 +159,9 @@ impl Side {
         self.gaps_ms.extend(heard.iter().flat_map(Heard::gaps_ms));
         let shares = now.into_iter().zip(met).map(|(now, met)| Met::since(now, met).share());
         self.throttled.push(shares.fold(f64::INFINITY, f64::min));
-        self.profiles.push(Counts::now(cluster)?.since(&counts, rate));
+        let after = Counts::now(cluster)?;
+        self.profiles.push(after.since(&counts, rate));
+        cluster.keep_counts(after);
         Ok(())
     }
 

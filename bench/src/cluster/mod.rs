@@ -11,10 +11,12 @@
 //! | `measures` | what is asked of one node and of the ring? |
 //! | `long_prompt` | who waits for whom when a long prompt comes? |
 //! | `turn` | what does the second turn of a chat cost? |
+//! | `concurrent` | how do requests fare together, over which link? |
 //! | `report` | what is shown? |
 
 mod child;
 mod client;
+mod concurrent;
 mod lab;
 mod long_prompt;
 mod measures;
@@ -30,11 +32,14 @@ use std::path::PathBuf;
 use anyhow::{Context as _, ensure};
 
 use self::{
+    concurrent::Concurrent,
     lab::Lab,
-    measures::{Load, Measured, Question},
+    long_prompt::LongPrompt,
+    measures::{Load, Measured},
     nodes::{Cluster, Setup},
     quota::{PERIOD_US_MAX, Quota},
     report::{Control, Report},
+    turn::Turn,
 };
 
 /// What `tbbench cluster` is told.
@@ -49,8 +54,8 @@ pub(crate) struct Args {
     /// How often each side is measured, in turns.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=100))]
     repeats: u64,
-    /// Only these questions: single, one-per-step, same, saturation, turn, prompt. Without it all but
-    /// prompt, which takes longest.
+    /// Only these questions: single, one-per-step, same, saturation, turn, concurrent, prompt. Without
+    /// it all but the last two, which take longest.
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     only: Vec<String>,
     /// Layers of each node of the ring, in order. (The default is for SmolLM2: its head weighs as much
@@ -69,6 +74,14 @@ pub(crate) struct Args {
     /// Tokens of each request.
     #[arg(long, default_value_t = 48)]
     tokens: usize,
+    /// Links over which the question concurrent is asked: `cable` for this kernel's own, names from
+    /// `tbbench lab profiles` for emulated ones, `all` for all of them.
+    #[arg(long, value_name = "LINK,…", value_delimiter = ',', default_value = "cable")]
+    links: Vec<String>,
+    /// How many requests at once the question concurrent is asked with.
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1,2,4,8,16",
+          value_parser = clap::value_parser!(u64).range(1..=64))]
+    concurrent: Vec<u64>,
     /// What `--token-delay` the question prompt is asked with.
     #[arg(long, value_name = "TIMES,…", value_delimiter = ',', default_value = "2,3,5")]
     delays: Vec<f64>,
@@ -98,6 +111,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     );
     ensure!(args.batch >= 2 && args.tokens >= 8, "nothing to measure");
     measures::known(&args.only)?;
+    concurrent::known(&args.links)?;
     crate::job::catch_interrupts()?;
     let kept = tempfile::tempdir()?;
     let folder = args.logs.clone().unwrap_or_else(|| kept.path().to_owned());
@@ -115,41 +129,58 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         share: args.share,
         period_us: args.period_us,
         folder: std::path::absolute(&folder)?,
+        link: None,
     };
-    let report = measure(args, &setup)?;
+    let mut found = Found::default();
+    let ended = ask_all(args, &setup, &mut found);
+    if found.control.is_empty() {
+        return ended; // nothing was measured
+    }
+    let report = Report::new(args.share, args.period_us, found);
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         report.print();
     }
+    ended.context("what was measured until then stands above")?;
     if let Some(why) = &report.void {
         anyhow::bail!("these figures are void: {why}");
     }
     Ok(())
 }
 
+/// What was measured, be it all or not.
+#[derive(Default)]
+struct Found {
+    control: Control,
+    measured: Vec<Measured>,
+    turn: Option<Turn>,
+    concurrent: Vec<Concurrent>,
+    prompt: Vec<LongPrompt>,
+}
+
 /// All questions in turns; then what only the ring is asked.
-fn measure(args: &Args, setup: &Setup) -> anyhow::Result<Report> {
+fn ask_all(args: &Args, setup: &Setup, found: &mut Found) -> anyhow::Result<()> {
     let asked = |id: &str| args.only.iter().any(|only| only == id);
-    let stages = args.layers.len();
     let controls = Controls::new(args, setup)?;
-    let mut control = Control::default();
-    let load = Load { batch: args.batch, tokens: args.tokens, stages };
+    let control = &mut found.control;
+    let load = Load { batch: args.batch, tokens: args.tokens, stages: args.layers.len() };
     let mut loads = measures::all(load);
     loads.retain(|load| args.only.is_empty() || asked(load.id));
-    let measured = match loads.is_empty() {
-        true => Vec::new(),
-        false => compare(args, setup, loads, &controls, &mut control)?,
-    };
-    let turn = match args.only.is_empty() || asked("turn") {
-        true => Some(turn::measure(args, setup, &controls, &mut control)?),
-        false => None,
-    };
-    let prompt = match asked("prompt") {
-        true => long_prompt::measure(args, setup, &controls, &mut control)?,
-        false => Vec::new(),
-    };
-    Ok(Report::new(args.share, args.period_us, control, measured, turn, prompt))
+    if !loads.is_empty() {
+        found.measured = loads.into_iter().map(Measured::new).collect();
+        compare(args, setup, &mut found.measured, &controls, control)?;
+    }
+    if args.only.is_empty() || asked("turn") {
+        found.turn = Some(turn::measure(args, setup, &controls, control)?);
+    }
+    if asked("concurrent") {
+        concurrent::measure(args, setup, &controls, control, &mut found.concurrent)?;
+    }
+    if asked("prompt") {
+        found.prompt = long_prompt::measure(args, setup, &controls, control)?;
+    }
+    Ok(())
 }
 
 /// The synthetic ring: machines, quotas, and how much is computed.
@@ -166,7 +197,7 @@ impl<'a> Controls<'a> {
         let quotas = (0..stages)
             .map(|stage| Quota::new(&format!("control-{stage}"), args.share, args.period_us));
         let quotas = quotas.collect::<anyhow::Result<_>>()?;
-        let lab = Lab::new("control", stages)?;
+        let lab = Lab::new("control", stages, None)?;
         Ok(Self { quotas, lab, work: synthetic::calibrate(), setup })
     }
 
@@ -186,24 +217,25 @@ impl<'a> Controls<'a> {
 fn compare(
     args: &Args,
     setup: &Setup,
-    loads: Vec<Question>,
+    measured: &mut [Measured],
     controls: &Controls<'_>,
     control: &mut Control,
-) -> anyhow::Result<Vec<Measured>> {
-    eprintln!("starting one node and a ring of {}", args.layers.len());
-    let mut alone = Cluster::start(setup, "alone", &[args.layers.iter().sum()], &args.with)?;
+) -> anyhow::Result<()> {
+    let link = setup.link.map_or("the kernel's own cable", |link| link.title);
+    eprintln!("starting one node and a ring of {} over {link}", args.layers.len());
+    let by_itself = Setup { link: None, ..setup.clone() };
+    let mut alone = Cluster::start(&by_itself, "alone", &[args.layers.iter().sum()], &args.with)?;
     let mut ring = Cluster::start(setup, "ring", &args.layers, &args.with)?;
     let mut one_per_step = None;
-    if loads.iter().any(|load| load.one_per_step) {
+    if measured.iter().any(|one| one.load.one_per_step) {
         let mut more = args.with.clone();
         more.extend(["--step-sequences".to_owned(), "1".to_owned()]);
         one_per_step = Some(Cluster::start(setup, "single", &args.layers, &more)?);
     }
-    let mut measured: Vec<Measured> = loads.into_iter().map(Measured::new).collect();
     // The first round warms up: page cache, allocator, what the scheduler knows of step times.
     for round in 0..=args.repeats {
         controls.round(round, args.repeats, control)?;
-        for one in &mut measured {
+        for one in measured.iter_mut() {
             ensure!(!crate::job::interrupted(), "interrupted in round {round}");
             let ring = if one.load.one_per_step { one_per_step.as_ref() } else { Some(&ring) };
             let ring = ring.context("no ring of one sequence per step")?;
@@ -212,5 +244,5 @@ fn compare(
         alone.must_live()?;
         ring.must_live()?;
     }
-    Ok(measured)
+    Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::Mutex,
     thread,
     time::{Duration, Instant},
 };
@@ -13,8 +14,10 @@ use super::{
     child::Running,
     client::{self, Ask, Heard},
     lab::{INTERFACE, Lab},
+    profile::Counts,
     quota::{Met, Quota},
 };
+use crate::emulator::Profile;
 
 const NODE_PORT: u16 = 52_416;
 const API_PORT: u16 = 52_415;
@@ -23,6 +26,7 @@ const MEMORY: &str = "2GiB";
 const READY_PATIENCE: Duration = Duration::from_secs(300);
 
 /// What every node of a run has in common.
+#[derive(Clone)]
 pub(super) struct Setup {
     /// The `exo-node` program.
     pub(super) node: PathBuf,
@@ -32,6 +36,8 @@ pub(super) struct Setup {
     pub(super) period_us: u64,
     /// Logs and data.
     pub(super) folder: PathBuf,
+    /// The link between them, if it is emulated.
+    pub(super) link: Option<&'static Profile>,
 }
 
 /// A model over some nodes. Fields in the order in which they have to go.
@@ -40,6 +46,8 @@ pub(super) struct Cluster {
     quotas: Vec<Quota>,
     lab: Lab,
     model: String,
+    /// What its stages had counted when they were last asked: nothing has run since.
+    counts: Mutex<Option<Counts>>,
 }
 
 impl Cluster {
@@ -50,12 +58,21 @@ impl Cluster {
         layers: &[u32],
         more: &[String],
     ) -> anyhow::Result<Self> {
-        let lab = Lab::new(tag, layers.len())?;
-        let folder = setup.folder.join(tag);
+        let lab = Lab::new(tag, layers.len(), setup.link)?;
+        let link = setup.link.map_or("cable", |link| link.name);
+        let folder = setup.folder.join(format!("{tag}-{link}"));
         std::fs::create_dir_all(&folder)?;
         let key = folder.join("key");
-        crate::engine::write_key(&key)?;
-        let mut cluster = Self { nodes: Vec::new(), quotas: Vec::new(), lab, model: String::new() };
+        if !key.exists() {
+            crate::engine::write_key(&key)?; // else it is that of the link before
+        }
+        let mut cluster = Self {
+            nodes: Vec::new(),
+            quotas: Vec::new(),
+            lab,
+            model: String::new(),
+            counts: Mutex::new(None),
+        };
         for machine in 0..layers.len() {
             let quota = Quota::new(&format!("{tag}-{machine}"), setup.share, setup.period_us)?;
             let mut words = cluster.lab.within(machine);
@@ -142,6 +159,19 @@ impl Cluster {
         what: impl FnOnce() -> anyhow::Result<T> + Send,
     ) -> anyhow::Result<T> {
         self.lab.on(0, what)
+    }
+
+    /// What its stages count from now on: how that went on, it says when it is asked again.
+    pub(super) fn counts(&self) -> anyhow::Result<Counts> {
+        let kept = self.counts.lock().ok().and_then(|mut counts| counts.take());
+        kept.map_or_else(|| Counts::now(self), Ok)
+    }
+
+    /// Keeps counts that hold until something runs.
+    pub(super) fn keep_counts(&self, of: Counts) {
+        if let Ok(mut counts) = self.counts.lock() {
+            *counts = Some(of);
+        }
     }
 
     /// How often each node's quota was met.

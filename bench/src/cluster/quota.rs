@@ -16,6 +16,10 @@ use anyhow::{Context as _, ensure};
 /// Longest period that lends nothing worth speaking of.
 pub(super) const PERIOD_US_MAX: u64 = 2_000;
 
+/// How much more often than others' a node gets its turn: what else runs on this machine must not
+/// take from the little that it may have.
+const TURNS: u32 = 20;
+
 /// One group with its limit.
 pub(super) struct Quota {
     dir: PathBuf,
@@ -60,8 +64,10 @@ impl Quota {
         if is_first {
             quota.write("cpu.cfs_period_us", &period_us.to_string())?;
             quota.write("cpu.cfs_quota_us", &quota_us.to_string())?;
+            quota.write("cpu.shares", &(1024 * TURNS).to_string())?;
         } else {
             quota.write("cpu.max", &format!("{quota_us} {period_us}"))?;
+            quota.write("cpu.weight", &(100 * TURNS).to_string())?;
         }
         Ok(quota)
     }

@@ -3,6 +3,8 @@
 use serde::Serialize;
 
 use super::{
+    Found,
+    concurrent::{self, Concurrent},
     long_prompt::{self, LongPrompt},
     measures::{Measured, Side},
     profile::{StageProfile, ceiling},
@@ -30,6 +32,11 @@ impl Control {
         self.full.push(one.full);
         self.throttled.push(one.met.share());
     }
+
+    /// Whether no round was kept.
+    pub(super) fn is_empty(&self) -> bool {
+        self.alone.is_empty()
+    }
 }
 
 #[derive(Serialize)]
@@ -45,13 +52,17 @@ pub(super) struct Report {
     pub(super) void: Option<String>,
     answers: Vec<Answer>,
     turn: Option<Turn>,
+    concurrent: Vec<Concurrent>,
     prompt: Vec<LongPrompt>,
 }
 
+/// One node against the ring, asked one thing.
 #[derive(Serialize)]
-struct Answer {
+pub(super) struct Answer {
     id: &'static str,
     what: String,
+    /// At once, on one node and on the ring.
+    requests: [usize; 2],
     alone: SideFigures,
     ring: SideFigures,
     /// Median of the rounds' ratios, ring over one node.
@@ -95,14 +106,8 @@ pub(super) fn percentiles(mut values: Vec<f64>) -> [f64; 3] {
 }
 
 impl Report {
-    pub(super) fn new(
-        share: f64,
-        period_us: u64,
-        control: Control,
-        measured: Vec<Measured>,
-        turn: Option<Turn>,
-        prompt: Vec<LongPrompt>,
-    ) -> Self {
+    pub(super) fn new(share: f64, period_us: u64, found: Found) -> Self {
+        let Found { control, measured, turn, concurrent, prompt } = found;
         let control_one = paired_ratio(&control.one, &control.alone);
         let control_full = paired_ratio(&control.full, &control.alone);
         let throttled = 100.0 * Figure::of(control.throttled).median;
@@ -116,7 +121,7 @@ impl Report {
         } else {
             None
         };
-        let answers = measured.iter().map(Answer::of).collect();
+        let answers = measured.iter().filter(|one| one.is_something()).map(Answer::of).collect();
         let control_throttled_percent = throttled;
         Self {
             share,
@@ -127,6 +132,7 @@ impl Report {
             void,
             answers,
             turn,
+            concurrent,
             prompt,
         }
     }
@@ -147,12 +153,13 @@ impl Report {
         if let Some(turn) = &self.turn {
             turn.print();
         }
+        concurrent::print(&self.concurrent);
         long_prompt::print(&self.prompt);
     }
 }
 
 impl Answer {
-    fn of(measured: &Measured) -> Self {
+    pub(super) fn of(measured: &Measured) -> Self {
         let (alone, ring) = (&measured.alone, &measured.ring);
         let ceilings: Vec<f64> = ring.profiles.iter().map(|stages| ceiling(stages)).collect();
         let sum =
@@ -161,6 +168,7 @@ impl Answer {
         let alones: Vec<f64> = alone.profiles.iter().map(sum).collect();
         Self {
             id: measured.load.id,
+            requests: measured.load.requests,
             what: measured.load.what.clone(),
             gain: paired_ratio(&ring.rates, &alone.rates),
             wanted: measured.load.wanted,
@@ -169,6 +177,27 @@ impl Answer {
             profile: average(&ring.profiles),
             alone: SideFigures::of(alone),
             ring: SideFigures::of(ring),
+        }
+    }
+
+    /// Two lines of a table: on one node, and on the ring.
+    pub(super) fn print_as_row(&self) {
+        for (number, (name, side)) in
+            [("one node", &self.alone), ("ring", &self.ring)].into_iter().enumerate()
+        {
+            let [p50, p90, p99] = side.gap_ms.map(|ms| format!("{ms:.0}"));
+            let (mut gain, mut hops) = (String::new(), String::new());
+            if number == 1 {
+                let all: f64 = self.profile.iter().filter_map(|stage| stage.hop_ms).sum();
+                (gain, hops) = (format!("{:.2} ×", self.gain), format!("{all:.1}"));
+            }
+            println!(
+                "  {:<10}{name:<10}{:>10.1}{:>14.2}{:>26}{gain:>10}{hops:>10}",
+                self.requests[number],
+                side.tokens_per_s.median,
+                side.first_token_s.median,
+                format!("{p50}/{p90}/{p99}"),
+            );
         }
     }
 
@@ -245,8 +274,11 @@ mod tests {
             full: vec![3.0; 3],
             throttled: vec![0.9; 3],
         };
-        assert!(Report::new(0.5, 2000, control(1.06), Vec::new(), None, Vec::new()).void.is_none());
-        let void = Report::new(0.5, 2000, control(2.2), Vec::new(), None, Vec::new()).void;
+        let report = |gain| {
+            Report::new(0.5, 2000, Found { control: control(gain), ..Found::default() }).void
+        };
+        assert!(report(1.06).is_none());
+        let void = report(2.2);
         assert!(void.is_some_and(|why| why.contains("2.20")));
     }
 }
