@@ -158,6 +158,25 @@ pub enum ClusterMessage {
         /// Which.
         sequence: u64,
     },
+    /// I lack layers of a model: who has all of it?
+    WantShards {
+        /// Its fingerprint.
+        fingerprint: [u8; 32],
+    },
+    /// I have: this region of mine, which you may read, says which bytes it has and where.
+    Shards {
+        /// Its fingerprint.
+        fingerprint: [u8; 32],
+        /// Of the region with the offer.
+        key: u64,
+        /// Its length.
+        len: u64,
+    },
+    /// I have not.
+    NoShards {
+        /// Its fingerprint.
+        fingerprint: [u8; 32],
+    },
     /// Hop times and bytes of my connections, for whoever asks me for the cluster's state.
     Report(Vec<LinkReport>),
     /// How long my steps of that placement take: stage 0 plans by it.

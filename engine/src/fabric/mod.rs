@@ -5,6 +5,7 @@
 
 pub mod discovery;
 pub mod messages;
+pub mod shards;
 
 use std::{
     collections::BTreeMap,
@@ -18,8 +19,8 @@ use crossbeam::channel::{self, Receiver};
 pub use exo_netconfig::{InterfaceChoice, Link, LinkError, LinkKind};
 pub use exo_transport::{
     Backing, ClusterKey, Completion, CompletionQueue, Encrypt, Endpoint, EndpointConfig, Event,
-    Identity, Lane, NodeId, Payload, QueuePair, Region, RegionPool, Send as SendRequest, Trust,
-    wire::activation,
+    Identity, Lane, NodeId, Payload, QueuePair, Region, RegionPool, RegionSlice, RemoteRegion,
+    Send as SendRequest, Trust, wire::activation,
 };
 use rkyv::{Archive, Serialize, api::high, rancor, util::AlignedVec};
 

@@ -1,4 +1,5 @@
-//! What `mlx-rs` does not wrap: the memory of arrays. The only unsafe code of this crate.
+//! What `mlx-rs` does not wrap: the memory of arrays; and files mapped to be sent. The only unsafe
+//! code of this crate.
 //!
 //! Three facts hold everything here up (measured on MLX 0.32 and read in its source):
 //!
@@ -7,10 +8,12 @@
 //!   else's;
 //! - a lazy array belongs to the thread that built it, an evaluated one may go anywhere.
 
+mod files;
 mod memory;
 pub(crate) mod mxfp4;
 mod unwritten;
 
+pub(crate) use files::mapped;
 pub(crate) use memory::{ArrayRegion, filled};
 
 use mlx_rs::{Array, error::Exception};

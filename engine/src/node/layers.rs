@@ -9,6 +9,7 @@ use std::{
 use super::{models::Model, run::Node, stage0::Stage0};
 use crate::{
     cluster::{Action, PlacedModel, cache_tokens},
+    layers::LayerRange,
     prompt::PromptModel,
     request::GenerateError,
     scheduler::{Ring, Scheduler},
@@ -21,7 +22,7 @@ const NEIGHBOUR_WAIT: Duration = Duration::from_secs(10);
 impl Node {
     /// Has a model placed.
     pub(super) fn want(&mut self, model: Model) {
-        let known = model.known.clone();
+        let Some(known) = model.known.clone() else { return };
         self.models.insert(model);
         let actions = self.cluster.handle_want(known);
         self.act(actions);
@@ -53,6 +54,7 @@ impl Node {
         self.first = Some(placed.placement.first());
         self.loading_bytes = 0;
         self.steps.clear();
+        self.shards.forget();
         let placement = &placed.placement;
         let Some(position) = placement.position(self.node) else {
             return self.job(Job::Unload);
@@ -65,7 +67,7 @@ impl Node {
         }
         let range = placement.assignments()[position].range;
         let policy = self.models.policy();
-        let found = self.models.find(placed).cloned().map(|model| {
+        let found = self.models.find(placed, range).cloned().map(|model| {
             let Model { folder, config, .. } = &model;
             let sizes = (config.vocabulary, config.context);
             let ring = self.ring(placed, &model);
@@ -91,23 +93,21 @@ impl Node {
                 }
                 self.job(Job::Load { epoch: placed.epoch, folder, range, precision, route });
             }
-            Err(cause) => {
-                tracing::error!(cause, "cannot load");
-                let actions = self.cluster.handle_own_load(placed.epoch, Err(cause));
-                self.act(actions);
-            }
+            Err(why) => self.ask_for(placed, range, &why),
         }
     }
 
-    /// The ring as stage 0 schedules for it: with the memory of the node that has least.
+    /// The ring as stage 0 schedules for it: with the memory of the node that has least, as far as
+    /// this one knows what the layers of each take.
     fn ring(&self, placed: &PlacedModel, model: &Model) -> Ring {
         let assignments = placed.placement.assignments();
-        let room = assignments.iter().map(|part| {
+        let known = assignments.iter().filter(|part| model.holds(part.range));
+        let room = known.map(|part| {
             let memory = match self.cluster.member(part.node) {
                 Some(record) => record.memory,
                 None => self.cluster.record().memory,
             };
-            cache_tokens(part.range, &model.known.shape, memory)
+            cache_tokens(part.range, model.shape(), memory)
         });
         Ring {
             stages: assignments.len(),
@@ -115,6 +115,13 @@ impl Node {
             cache_tokens: room.min().unwrap_or(0),
             reuse: model.reuse(),
         }
+    }
+
+    /// This node cannot load its layers.
+    pub(super) fn not_loaded(&mut self, epoch: u64, cause: String) {
+        tracing::error!(cause, "cannot load");
+        let actions = self.cluster.handle_own_load(epoch, Err(cause));
+        self.act(actions);
     }
 
     /// Loads what waited for a neighbour to connect, or gives up waiting.
@@ -131,8 +138,7 @@ impl Node {
                 self.pending = None;
                 let name = self.cluster.member(node).map_or("?", |record| &record.name);
                 let cause = format!("no connection to {name}, its neighbour on the ring");
-                let actions = self.cluster.handle_own_load(placed.epoch, Err(cause));
-                self.act(actions);
+                self.not_loaded(placed.epoch, cause);
             }
             Some(_) => {}
         }
@@ -142,7 +148,12 @@ impl Node {
         let Some(placed) = self.cluster.placed().cloned() else { return };
         tracing::info!(model = placed.name, epoch = placed.epoch, "ready");
         // A node without the model's files is a stage of the ring, but no entry.
-        let Ok(model) = self.models.find(&placed) else { return };
+        let placement = &placed.placement;
+        let own = placement.position(self.node).map(|at| placement.assignments()[at].range);
+        let Some(range) = own.or_else(|| LayerRange::checked(0, placement.layers()).ok()) else {
+            return;
+        };
+        let Ok(model) = self.models.find(&placed, range) else { return };
         match PromptModel::open(&model.choice.dir, &placed.name) {
             Ok(model) => self.shared.publish_model(Some(Arc::new(model))),
             Err(error) => tracing::error!(%error, "no tokenizer: this node takes no requests"),

@@ -1,24 +1,35 @@
 //! The models on this node's disk that it has looked at.
+//!
+//! A model is known by its fingerprint; a part of one by the fingerprint of the whole, as the node
+//! checked when the part came.
 
 use std::{path::Path, sync::Arc};
 
-use super::{ModelChoice, StartError};
+use super::{
+    ModelChoice, StartError,
+    parts::{Part, Parts},
+};
 use crate::{
     cluster::{KnownModel, PlacedModel, needed_bytes},
     layers::LayerRange,
-    model::{ModelConfig, ModelShape},
+    model::{ConfigError, ModelConfig, ModelShape},
     scheduler::Reuse,
     weights::{ModelFolder, ModelLibrary, Precision, WeightsChoice},
 };
 
-/// A model on this disk.
+/// A model on this disk, or layers of it.
 #[derive(Clone)]
 pub(super) struct Model {
-    pub(super) known: KnownModel,
+    /// What the cluster must know to place it, if all of it is here.
+    pub(super) known: Option<KnownModel>,
+    fingerprint: [u8; 32],
+    /// The layers that are here.
+    range: LayerRange,
     pub(super) choice: ModelChoice,
     pub(super) folder: Arc<ModelFolder>,
     pub(super) config: ModelConfig,
-    /// Its sizes with dense weights.
+    /// Sizes of what is here, as it would be held, and with dense weights.
+    shape: ModelShape,
     dense: ModelShape,
 }
 
@@ -32,18 +43,53 @@ pub(super) struct WeightsPolicy {
 impl Model {
     pub(super) fn open(choice: &ModelChoice, policy: WeightsPolicy) -> Result<Self, StartError> {
         let folder = ModelFolder::open(&choice.dir)?;
+        let layers = ModelConfig::from_json(folder.config())?.layers;
+        let range = LayerRange::checked(0, layers)
+            .map_err(|_| ConfigError::Contradiction("a model without layers".to_owned()))?;
+        let (name, fingerprint) = (choice.name.clone(), folder.fingerprint());
+        let mut model = Self::of(folder, fingerprint, range, choice.clone(), policy)?;
+        model.known = Some(KnownModel { name, fingerprint, shape: model.shape.clone() });
+        Ok(model)
+    }
+
+    /// Layers that came from other nodes, of the model with this fingerprint.
+    fn open_part(
+        name: &str,
+        fingerprint: [u8; 32],
+        part: Part,
+        policy: WeightsPolicy,
+    ) -> Result<Self, StartError> {
+        let folder = ModelFolder::open(&part.dir)?;
+        let choice = ModelChoice { name: name.to_owned(), dir: part.dir };
+        Self::of(folder, fingerprint, part.range, choice, policy)
+    }
+
+    fn of(
+        folder: ModelFolder,
+        fingerprint: [u8; 32],
+        range: LayerRange,
+        choice: ModelChoice,
+        policy: WeightsPolicy,
+    ) -> Result<Self, StartError> {
         let config = ModelConfig::from_json(folder.config())?;
         let precision = Precision::of(folder.config(), WeightsChoice::Dense, true);
         let dense = ModelShape::of(&folder, &config, precision)?;
-        let (name, fingerprint) = (choice.name.clone(), folder.fingerprint());
-        let known = KnownModel { name, fingerprint, shape: dense.clone() };
-        let folder = Arc::new(folder);
-        let mut model = Self { known, choice: choice.clone(), folder, config, dense };
-        if let Ok(all) = LayerRange::checked(0, model.config.layers) {
-            let precision = model.precision(all, policy);
-            model.known.shape = ModelShape::of(&model.folder, &model.config, precision)?;
-        }
+        let (folder, shape) = (Arc::new(folder), dense.clone());
+        let mut model =
+            Self { known: None, fingerprint, range, choice, folder, config, shape, dense };
+        let precision = model.precision(range, policy);
+        model.shape = ModelShape::of(&model.folder, &model.config, precision)?;
         Ok(model)
+    }
+
+    /// Whether these layers are here.
+    pub(super) fn holds(&self, range: LayerRange) -> bool {
+        self.range.start() <= range.start() && range.end() <= self.range.end()
+    }
+
+    /// Sizes of the layers that are here.
+    pub(super) fn shape(&self) -> &ModelShape {
+        &self.shape
     }
 
     /// What of a sequence's cache another may use: of layers with a sliding window, whose caches let
@@ -66,13 +112,15 @@ impl Model {
 /// See the module.
 pub(super) struct Models {
     library: ModelLibrary,
+    parts: Parts,
     policy: WeightsPolicy,
     open: Vec<Model>,
 }
 
 impl Models {
     pub(super) fn new(data: &Path, policy: WeightsPolicy) -> Self {
-        Self { library: ModelLibrary::new(data), policy, open: Vec::new() }
+        let (library, parts) = (ModelLibrary::new(data), Parts::new(data));
+        Self { library, parts, policy, open: Vec::new() }
     }
 
     /// How this node holds weights.
@@ -82,28 +130,67 @@ impl Models {
 
     /// Remembers a model instead of another of the same files.
     pub(super) fn insert(&mut self, model: Model) {
-        self.open.retain(|other| other.known.fingerprint != model.known.fingerprint);
+        self.open.retain(|other| other.fingerprint != model.fingerprint);
         self.open.push(model);
     }
 
-    /// The placed model on this disk: by its name, and the same files.
-    pub(super) fn find(&mut self, placed: &PlacedModel) -> Result<&Model, String> {
-        let same = |model: &Model| {
-            model.known.fingerprint == placed.fingerprint
-                && model.known.shape.layer_count() == placed.placement.layers()
+    /// These layers of the placed model on this disk: in the folder of its name, if that holds the
+    /// same files, or as a part that came from other nodes.
+    pub(super) fn find(
+        &mut self,
+        placed: &PlacedModel,
+        range: LayerRange,
+    ) -> Result<&Model, String> {
+        let fits = |model: &Model| {
+            model.fingerprint == placed.fingerprint
+                && model.config.layers == placed.placement.layers()
+                && model.holds(range)
+                && model.folder.dir().is_dir()
         };
-        if let Some(index) = self.open.iter().position(same) {
+        if let Some(index) = self.open.iter().position(fits) {
             return Ok(&self.open[index]);
         }
-        // By name alone: a peer has no say over which folder is opened.
-        let dir = self.library.dir_for(&placed.name).map_err(|error| error.to_string())?;
-        let choice = ModelChoice { name: placed.name.clone(), dir };
-        let model = Model::open(&choice, self.policy).map_err(|error| error.to_string())?;
-        if !same(&model) {
-            let dir = choice.dir.display();
-            return Err(format!("{dir} holds other files than the node that placed the model"));
+        let why = match self.named(&placed.name) {
+            Ok(model) if fits(&model) => return Ok(self.opened(model)),
+            Ok(model) => {
+                let dir = model.choice.dir.display();
+                format!("{dir} holds other files than the node that placed the model")
+            }
+            Err(why) => why,
+        };
+        let fingerprint = placed.fingerprint;
+        if let Some(part) = self.parts.find(fingerprint, range) {
+            match Model::open_part(&placed.name, fingerprint, part, self.policy) {
+                Ok(model) if fits(&model) => return Ok(self.opened(model)),
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "layers that came before cannot be used"),
+            }
         }
-        self.open.push(model);
-        Ok(&self.open[self.open.len() - 1])
+        Err(why)
+    }
+
+    /// By name alone: a peer has no say over which folder is opened.
+    fn named(&self, name: &str) -> Result<Model, String> {
+        let dir = self.library.dir_for(name).map_err(|error| error.to_string())?;
+        let choice = ModelChoice { name: name.to_owned(), dir };
+        Model::open(&choice, self.policy).map_err(|error| error.to_string())
+    }
+
+    fn opened(&mut self, model: Model) -> &Model {
+        self.insert(model);
+        &self.open[self.open.len() - 1]
+    }
+
+    /// The folder of a model of which all is here, for a peer that lacks layers of it.
+    pub(super) fn whole(&mut self, fingerprint: [u8; 32]) -> Option<Arc<ModelFolder>> {
+        let same = |model: &&Model| model.known.is_some() && model.fingerprint == fingerprint;
+        if let Some(model) = self.open.iter().find(same) {
+            return Some(model.folder.clone());
+        }
+        let entries = self.library.list().unwrap_or_default();
+        entries.into_iter().find_map(|entry| {
+            let folder = ModelFolder::open(&entry.dir).ok()?;
+            (folder.fingerprint() == fingerprint).then(|| Arc::new(folder))
+        })
     }
 }

@@ -56,6 +56,15 @@ impl Node {
             ClusterMessage::Abandon { placement_epoch, node, cause } => {
                 self.cluster.handle_abandon(from, placement_epoch, &node, &cause)
             }
+            ClusterMessage::WantShards { fingerprint } => {
+                return self.handle_want_shards(from, fingerprint);
+            }
+            ClusterMessage::Shards { fingerprint, key, len } => {
+                return self.handle_shards_answer(from, fingerprint, Some((key, len)));
+            }
+            ClusterMessage::NoShards { fingerprint } => {
+                return self.handle_shards_answer(from, fingerprint, None);
+            }
             ClusterMessage::Submit(submit) => return self.handle_submit(from, submit),
             ClusterMessage::Cancel { sequence } => {
                 let id = RequestId(sequence);
@@ -106,6 +115,7 @@ impl Node {
                 tracing::warn!(peer = peer.name, %cause, "lost");
                 self.fabric.handle_disconnected(peer.node);
                 self.reports.remove(&peer.node);
+                self.shards.handle_lost(peer.node);
                 self.end_sequences_of(peer.node);
                 let actions = self.cluster.handle_lost(peer.node, &cause.to_string());
                 self.act(actions);

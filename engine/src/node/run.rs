@@ -16,7 +16,9 @@ use crossbeam::{
     select,
 };
 
-use super::{Command, NodePort, Shared, entry::Entry, models::Models, stage0::Stage0, view};
+use super::{
+    Command, NodePort, Shared, entry::Entry, models::Models, shards::Shards, stage0::Stage0, view,
+};
 use crate::{
     cluster::{Cluster, PlacedModel},
     fabric::{
@@ -53,6 +55,7 @@ pub(super) struct Node {
     pub(super) own_links: Vec<messages::LinkReport>,
     pub(super) reports: HashMap<NodeId, Vec<messages::LinkReport>>,
     pub(super) reported: Instant,
+    pub(super) shards: Shards,
     /// How long steps take on the stages of the placement, as far as they have said so.
     pub(super) steps: HashMap<NodeId, Vec<StepCount>>,
 }
@@ -67,6 +70,7 @@ impl Node {
         let transport = self.fabric.events();
         let (received, sent) = (self.fabric.received(), self.fabric.sent());
         let found = self.fabric.found();
+        let shards = self.shards.events();
         let ticks = channel::tick(TICK);
         loop {
             select! {
@@ -99,6 +103,10 @@ impl Node {
                 recv(sent) -> completion => if let Ok(completion) = completion {
                     self.fabric.handle_sent(&completion);
                 },
+                recv(shards) -> event => if let Ok(event) = event {
+                    self.handle_shards(event);
+                    self.publish();
+                },
                 recv(found) -> found => if let Ok(found) = found {
                     self.fabric.handle_found(&found);
                 },
@@ -122,6 +130,7 @@ impl Node {
             self.cancel(gone);
         }
         self.load_pending();
+        self.go_on_asking();
         let listening: Vec<&str> =
             self.cluster.members().map(|(_, record)| record.listen.as_str()).collect();
         self.fabric.redial(&listening);

@@ -8,12 +8,15 @@ use super::{
     EncryptChoice, NodeConfig, NodeHandle, StartError, TrustChoice,
     entry::Entry,
     models::{Model, Models, WeightsPolicy},
+    parts::Parts,
     run::Node,
+    shards::Shards,
 };
 use crate::{
     cluster::{Cluster, NodesWanted, Wish},
     fabric::{Encrypt, Fabric, FabricConfig, TrustWithoutKey, messages::Record},
     stage::worker,
+    weights::manifest::Manifests,
 };
 
 /// Jobs that may wait for the worker: opens and closes of all sequences, and one step.
@@ -100,6 +103,7 @@ pub fn start(config: NodeConfig) -> Result<(NodeHandle, thread::JoinHandle<()>),
         pending: None,
         own_links: Vec::new(),
         reports: HashMap::new(),
+        shards: Shards::new(Parts::new(data), Manifests::new(data)),
         reported: Instant::now(),
         steps: HashMap::new(),
     };

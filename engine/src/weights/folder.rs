@@ -17,11 +17,6 @@ use sha2::{Digest, Sha256};
 
 use super::{WeightsError, header};
 
-mod whole;
-
-pub use whole::Described;
-pub(super) use whole::Whole;
-
 /// The largest index in use (DeepSeek V3's) has 9 MB.
 const JSON_BYTES_MAX: u64 = 64 << 20;
 const SINGLE: &str = "model.safetensors";
@@ -84,11 +79,6 @@ impl ModelFolder {
     /// # Errors
     /// [`WeightsError`] names the file and the tensor that are missing or say what cannot be true.
     pub fn open(dir: &Path) -> Result<Self, WeightsError> {
-        Self::open_alone(dir)?.with_whole()
-    }
-
-    /// Whatever whole it may be a part of.
-    fn open_alone(dir: &Path) -> Result<Self, WeightsError> {
         let config_file = dir.join("config.json");
         let config_bytes = read_json(&config_file)?
             .ok_or(WeightsError::NoModel { dir: dir.to_owned(), missing: "config.json" })?;
@@ -155,6 +145,21 @@ impl ModelFolder {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.tensors.values().map(|tensor| tensor.range.end - tensor.range.start).sum()
+    }
+
+    /// `config.json`, to the byte.
+    ///
+    /// # Errors
+    /// [`WeightsError::Io`] if it is not there any more.
+    pub fn config_bytes(&self) -> Result<Vec<u8>, WeightsError> {
+        let file = self.dir.join("config.json");
+        read_json(&file)?
+            .ok_or_else(|| WeightsError::Io { file, source: io::ErrorKind::NotFound.into() })
+    }
+
+    /// Those bytes of tensors that the fingerprint covers.
+    pub(super) fn samples(&self) -> Result<Vec<Vec<u8>>, WeightsError> {
+        samples(&self.tensors)
     }
 
     /// The same for two folders with the same content, wherever they are and however their tensors

@@ -36,11 +36,11 @@ mod precision;
 mod quantisation;
 mod read;
 mod shard;
-mod staging;
+pub(crate) mod staging;
 mod write;
 
 pub use error::WeightsError;
-pub use folder::{Described, ModelFolder, TensorInfo};
+pub use folder::{ModelFolder, TensorInfo};
 pub use gguf::import::{
     ImportDtype, ImportError, ImportOptions, ImportProgress, ImportReport, import_gguf,
 };

@@ -42,7 +42,7 @@ pub enum StagingError {
 
 /// What becomes of a hidden folder whose making was interrupted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Leftovers {
+pub(crate) enum Leftovers {
     /// It is cleared away.
     Clear,
     /// The next one goes on with it.
@@ -50,8 +50,8 @@ pub(super) enum Leftovers {
 }
 
 /// The hidden folder, locked as long as this lives.
-pub(super) struct Staging {
-    pub(super) dir: PathBuf,
+pub(crate) struct Staging {
+    pub(crate) dir: PathBuf,
     target: PathBuf,
     parent: PathBuf,
     replace: bool,
@@ -62,7 +62,7 @@ pub(super) struct Staging {
 
 impl Staging {
     /// `.NAME.SUFFIX` beside `target`, which must not be there, or be a model that may be replaced.
-    pub(super) fn begin(
+    pub(crate) fn begin(
         target: &Path,
         suffix: &str,
         replace: bool,
@@ -101,7 +101,7 @@ impl Staging {
     }
 
     /// Removes all files in it.
-    pub(super) fn clear(&self) -> Result<(), StagingError> {
+    pub(crate) fn clear(&self) -> Result<(), StagingError> {
         let failed = |file: &Path, source| StagingError::Write { file: file.to_owned(), source };
         let entries = fs::read_dir(&self.dir).map_err(|error| failed(&self.dir, error))?;
         for entry in entries.filter_map(Result::ok) {
@@ -111,7 +111,7 @@ impl Staging {
     }
 
     /// Writes a file, to the disk itself.
-    pub(super) fn write(&self, name: &str, content: &[u8]) -> Result<(), StagingError> {
+    pub(crate) fn write(&self, name: &str, content: &[u8]) -> Result<(), StagingError> {
         let path = self.dir.join(name);
         let write = || {
             let mut file = File::create(&path)?;
@@ -122,7 +122,7 @@ impl Staging {
     }
 
     /// Puts the folder where it is wanted.
-    pub(super) fn commit(mut self) -> Result<(), StagingError> {
+    pub(crate) fn commit(mut self) -> Result<(), StagingError> {
         check_target(&self.target, self.replace)?;
         let failed = |source| StagingError::Write { file: self.target.clone(), source };
         self.lock.sync_all().map_err(failed)?;

@@ -73,7 +73,7 @@ impl QueuePair {
             Ok(admitted) => admitted,
             Err(error) => return Err((error, send)),
         };
-        let work = OutWork {
+        self.0.enqueue(Post::Out(OutWork {
             id,
             lane: send.lane,
             verb: Verb::Send,
@@ -82,8 +82,7 @@ impl QueuePair {
             posted,
             deadline: send.deadline.map(|deadline| posted.after(deadline)),
             queue: Some(queue.clone()),
-        };
-        self.0.enqueue(Post::Out(work), posted);
+        }));
         Ok(id)
     }
 
@@ -104,8 +103,7 @@ impl QueuePair {
             Ok(admitted) => admitted,
             Err(error) => return Err((error, region)),
         };
-        let work = RecvWork { id, lane, region, posted, queue: queue.clone() };
-        self.0.enqueue(Post::Recv(work), posted);
+        self.0.enqueue(Post::Recv(RecvWork { id, lane, region, posted, queue: queue.clone() }));
         Ok(id)
     }
 
@@ -127,7 +125,7 @@ impl QueuePair {
             Ok(admitted) => admitted,
             Err(error) => return Err((error, write)),
         };
-        let work = OutWork {
+        self.0.enqueue(Post::Out(OutWork {
             id,
             lane: write.lane,
             verb: Verb::Write { key: write.to.key(), offset: write.offset },
@@ -136,8 +134,7 @@ impl QueuePair {
             posted,
             deadline: write.deadline.map(|deadline| posted.after(deadline)),
             queue: Some(queue.clone()),
-        };
-        self.0.enqueue(Post::Out(work), posted);
+        }));
         Ok(id)
     }
 
@@ -162,7 +159,7 @@ impl QueuePair {
             Err(error) => return Err((error, read)),
         };
         let (key, offset, into) = (read.from.key(), read.offset, Some(read.into));
-        let work = OutWork {
+        self.0.enqueue(Post::Out(OutWork {
             id,
             lane: read.lane,
             verb: Verb::ReadRequest { key, offset, len: len as u32, into },
@@ -171,8 +168,7 @@ impl QueuePair {
             posted,
             deadline: read.deadline.map(|deadline| posted.after(deadline)),
             queue: Some(queue.clone()),
-        };
-        self.0.enqueue(Post::Out(work), posted);
+        }));
         Ok(id)
     }
 
@@ -219,7 +215,7 @@ impl QueuePair {
     /// Moves the bytes of this session as far as that goes without waiting, if the endpoint is
     /// driven [inline](crate::Drive::Inline). Gives whether any came.
     pub fn progress(&self) -> bool {
-        self.0.progress(true)
+        self.0.progress()
     }
 
     /// Whether the session stands, be its peer silent or not.

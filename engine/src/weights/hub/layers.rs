@@ -89,7 +89,7 @@ pub(super) fn index(tensors: &BTreeMap<String, String>) -> Value {
 
 /// What a model's configuration says about its layers: how many, and whether the embeddings are
 /// the output head as well.
-pub(super) fn shape(config: &Value) -> Option<(u32, bool)> {
+pub(crate) fn shape(config: &Value) -> Option<(u32, bool)> {
     let text = config.get("text_config").unwrap_or(config);
     let layers = u32::try_from(text.get("num_hidden_layers")?.as_u64()?).ok()?;
     let tied = text.get("tie_word_embeddings").or_else(|| config.get("tie_word_embeddings"));

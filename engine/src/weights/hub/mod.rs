@@ -32,6 +32,7 @@ mod tests;
 pub use client::{HubClient, HubOptions};
 pub use error::HubError;
 pub use layers::holds;
+pub(crate) use layers::shape as layer_shape;
 pub(super) use listing::is_repo;
 pub use listing::{FileHash, Listing, RepoFile};
 pub use pull::{PullOptions, PullProgress, PullReport, pull};

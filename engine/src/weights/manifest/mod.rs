@@ -7,15 +7,21 @@
 //! | file | question |
 //! |---|---|
 //! | `source` | who has tensors, and how near is it? |
+//! | `offer` | what does a node with all of a model tell one that lacks layers of it? |
+//! | `known` | which manifests were made here before? |
 //! | `fetch` | how do tensors come from several sources, none of which is believed? |
 
 mod fetch;
+mod known;
+mod offer;
 mod source;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use fetch::{FetchError, FetchReport, fetch};
+pub use known::Manifests;
+pub use offer::{Key, Offer, OfferError, Offered, SmallFile};
 pub use source::{FolderSource, HubSource, Place, ShardSource, SourceError};
 
 use super::{Dtype, ModelFolder, TensorInfo, TensorReader, WeightsError};
@@ -119,12 +125,18 @@ impl Manifest {
             return Err(ManifestError::TooLarge { bytes, tensors: 0 });
         }
         let manifest: Self = serde_json::from_slice(json)?;
-        let tensors = manifest.tensors.len();
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// Whether it can be one.
+    pub(super) fn check(&self) -> Result<(), ManifestError> {
+        let tensors = self.tensors.len();
         if tensors > TENSORS_MAX {
-            return Err(ManifestError::TooLarge { bytes, tensors });
+            return Err(ManifestError::TooLarge { bytes: 0, tensors });
         }
         let mut before: Option<&str> = None;
-        for tensor in &manifest.tensors {
+        for tensor in &self.tensors {
             let in_order = before.replace(&tensor.name).is_none_or(|before| *before < *tensor.name);
             let checked =
                 if in_order { tensor.check() } else { Err("out of order, or there twice") };
@@ -133,7 +145,7 @@ impl Manifest {
                 problem,
             })?;
         }
-        Ok(manifest)
+        Ok(())
     }
 
     /// The bytes that [`parse`](Self::parse) reads.
@@ -152,8 +164,11 @@ impl Manifest {
     /// A tensor by name.
     #[must_use]
     pub fn tensor(&self, name: &str) -> Option<&ManifestTensor> {
-        let found = self.tensors.binary_search_by(|tensor| tensor.name.as_str().cmp(name));
-        found.ok().map(|at| &self.tensors[at])
+        self.position(name).map(|at| &self.tensors[at])
+    }
+
+    fn position(&self, name: &str) -> Option<usize> {
+        self.tensors.binary_search_by(|tensor| tensor.name.as_str().cmp(name)).ok()
     }
 
     /// The same for two models with the same tensors, to the bit; SHA-256.
