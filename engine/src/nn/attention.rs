@@ -1,6 +1,6 @@
 //! Grouped-query attention over the cache of each sequence.
 
-use mlx_rs::{Array, error::Exception, ops, ops::indexing::TryIndexOp};
+use mlx_rs::{Array, Dtype, error::Exception, ops, ops::indexing::TryIndexOp};
 
 use super::{Kernels, KvCache, Linear, RmsNorm, Step, kernels, kernels::Scores};
 
@@ -64,7 +64,16 @@ impl GroupedAttention {
         caches: &mut [&mut KvCache],
     ) -> Result<Array, Exception> {
         let AttentionArgs { heads, kv_heads, head_dim, .. } = self.args;
-        let qkv = self.qkv.forward(x)?.reshape(&[x.dim(0), heads + 2 * kv_heads, head_dim])?;
+        let qkv = self.qkv.forward(x)?;
+        if self.norms.is_none()
+            && step.sequences().iter().all(|sequence| sequence.rows == 1)
+            && qkv.dtype() == Dtype::Float32
+            && let Some(turns) =
+                step.tiled_turns(self.args.rope, [heads, kv_heads], self.args.scale)
+        {
+            return self.decode(&qkv, &turns, caches);
+        }
+        let qkv = qkv.reshape(&[x.dim(0), heads + 2 * kv_heads, head_dim])?;
         let values = qkv.try_index((.., heads + kv_heads.., ..))?;
         let turns = step.turns(self.args.rope);
         let (queries, keys) = if let Some([query_norm, key_norm]) = &self.norms {
@@ -94,6 +103,38 @@ impl GroupedAttention {
         ops::concatenate(&parts, 0)
     }
 
+    /// A row of each sequence, in few operations: for the CPU device, where each costs about as much
+    /// as a small product. `qkv`: `[rows, (heads + 2 kv_heads) × head_dim]`.
+    fn decode(
+        &self,
+        qkv: &Array,
+        turns: &Array,
+        caches: &mut [&mut KvCache],
+    ) -> Result<Array, Exception> {
+        let AttentionArgs { heads, kv_heads, head_dim, .. } = self.args;
+        let rows = qkv.dim(0);
+        let [turned, values] = two(qkv.split_at_indices(&[(heads + kv_heads) * head_dim], -1)?)?;
+        let turned = turned.view_dtype(Dtype::Complex64)?.multiply(turns)?;
+        let turned = turned.view_dtype(Dtype::Float32)?;
+        let [queries, keys] = two(turned.split_at_indices(&[heads * head_dim], -1)?)?;
+        let of_rows = |array: &Array, of_key: i32| {
+            let array = array.reshape(&[rows, kv_heads, of_key, head_dim])?;
+            if rows == 1 { Ok(vec![array]) } else { array.split_equal(rows, 0) }
+        };
+        let queries = of_rows(&queries, heads / kv_heads)?;
+        let (keys, values) = (of_rows(&keys, 1)?, of_rows(&values, 1)?);
+        let mut parts = Vec::with_capacity(caches.len());
+        for (((queries, key), value), cache) in queries.iter().zip(&keys).zip(&values).zip(caches) {
+            let [keys, values] = cache.update([key, value])?;
+            parts.push(kernels::attention_of_row([queries, &keys, &values], self.sinks.as_ref())?);
+        }
+        let out = match parts.as_slice() {
+            [out] => out.clone(),
+            parts => ops::concatenate(parts, 0)?,
+        };
+        out.reshape(&[rows, heads * head_dim])
+    }
+
     /// One sequence: `[rows, …heads, head_dim]` each → `[rows, heads × head_dim]`.
     fn attend(
         &self,
@@ -120,4 +161,8 @@ impl GroupedAttention {
         }
         out.transpose_axes(&[0, 2, 1, 3])?.reshape(&[rows, heads * head_dim])
     }
+}
+
+fn two(parts: Vec<Array>) -> Result<[Array; 2], Exception> {
+    parts.try_into().map_err(|_| Exception::custom("a split in two gave other parts"))
 }

@@ -67,6 +67,12 @@ impl RmsNorm {
             return fast::rms_norm(x, Some(&self.weight), self.eps);
         }
         let (rows, width) = ((x.size() / self.weight.size()) as i32, self.weight.dim(0));
+        if rows == 1 && x.ndim() == 2 {
+            // The same, without the reshapes: half of a decode step's time between products goes
+            // into asking for operations.
+            let squares = ops::addmm(&self.eps_sum, x, x.transpose()?, 1.0, 1.0)?;
+            return x.multiply(squares.rsqrt()?)?.multiply(&self.weight);
+        }
         let row = x.reshape(&[rows, 1, width])?;
         let column = x.reshape(&[rows, width, 1])?;
         // Each row times itself: its sum of squares, without a pass of its own for the squares.
@@ -119,18 +125,10 @@ pub fn attention(
         return fused(queries, keys, values, mask.as_ref());
     }
     if rows == 1 {
-        // The queries that share keys are rows of one product, which reads the keys once.
         let grouped = queries.reshape(&[1, kv_heads, heads / kv_heads, queries.dim(3)])?;
-        let scores = grouped.multiply(Array::from_f32(scale))?.matmul(keys.swap_axes(2, 3)?)?;
-        let scores = match sinks {
-            None => ops::softmax_axis(&scores, -1, true)?,
-            Some(sinks) => {
-                let sinks = sinks.reshape(&[1, kv_heads, heads / kv_heads, 1])?;
-                let all = ops::concatenate(&[scores, sinks], -1)?;
-                ops::softmax_axis(&all, -1, true)?.try_index((.., .., .., ..tokens))?
-            }
-        };
-        return scores.matmul(values)?.reshape(&[1, heads, 1, values.dim(3)]);
+        let scaled = grouped.multiply(Array::from_f32(scale))?;
+        let out = attention_of_row([&scaled, keys, values], sinks)?;
+        return out.reshape(&[1, heads, 1, values.dim(3)]);
     }
     let mut parts = Vec::with_capacity((rows / QUERY_ROWS + 1) as usize);
     for start in (0..rows).step_by(QUERY_ROWS as usize) {
@@ -144,6 +142,29 @@ pub fn attention(
         parts.push(fused(&queries, &keys, &values, Some(&mask))?);
     }
     if parts.len() == 1 { Ok(parts.remove(0)) } else { ops::concatenate(&parts, 2) }
+}
+
+/// Attention of one row, composed of few operations for the CPU device. `queries`: `[1, kv_heads,
+/// queries of one key, width]`, scaled; `keys`, `values`: `[1, kv_heads, tokens, …]`, all of which the
+/// row sees; `sinks`: see [`Scores`]. → the shape of `queries`, with the values' width.
+///
+/// # Errors
+/// What MLX says.
+pub fn attention_of_row(
+    [queries, keys, values]: [&Array; 3],
+    sinks: Option<&Array>,
+) -> Result<Array, Exception> {
+    // The queries that share keys are rows of one product, which reads the keys once.
+    let scores = queries.matmul(keys.swap_axes(2, 3)?)?;
+    let shares = match sinks {
+        None => ops::softmax_axis(&scores, -1, true)?,
+        Some(sinks) => {
+            let sinks = sinks.reshape(&[1, scores.dim(1), scores.dim(2), 1])?;
+            let all = ops::concatenate(&[&scores, &sinks], -1)?;
+            ops::softmax_axis(&all, -1, true)?.try_index((.., .., .., ..scores.dim(3)))?
+        }
+    };
+    shares.matmul(values)
 }
 
 /// What a gate is passed through.

@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, collections::HashMap};
 
-use mlx_rs::Array;
+use mlx_rs::{Array, complex64};
 
 use super::{Kernels, Rope, Turns};
 
@@ -20,7 +20,11 @@ pub struct Step {
     sequences: Vec<Sequence>,
     turns: Vec<Turns>,
     masks: RefCell<HashMap<(i32, i32, i32), Array>>,
+    tiled: RefCell<HashMap<TileKey, Array>>,
 }
+
+/// Rope, heads of queries and of keys, and the bits of the scale.
+type TileKey = (usize, i32, i32, u32);
 
 impl Step {
     /// A step of these rows, for layers that turn by one of `ropes` (with the width of their heads).
@@ -28,7 +32,7 @@ impl Step {
     pub fn new(sequences: Vec<Sequence>, ropes: &[(Rope, i32)], kernels: Kernels) -> Self {
         let turns = ropes.iter().map(|(rope, width)| rope.turns(*width, &sequences, kernels));
         let turns = turns.collect();
-        Self { sequences, turns, masks: RefCell::default() }
+        Self { sequences, turns, masks: RefCell::default(), tiled: RefCell::default() }
     }
 
     /// Whose rows: in order, in a row.
@@ -41,6 +45,33 @@ impl Step {
     #[must_use]
     pub fn turns(&self, rope: usize) -> &Turns {
         &self.turns[rope]
+    }
+
+    /// What turns a row's queries and keys, behind each other, in one product, and scales the queries
+    /// too: `[rows, (heads + kv_heads) × pairs]`. None on a GPU, whose kernel does it.
+    #[must_use]
+    pub fn tiled_turns(
+        &self,
+        rope: usize,
+        [heads, kv_heads]: [i32; 2],
+        scale: f32,
+    ) -> Option<Array> {
+        let Turns::Complex(turns) = &self.turns[rope] else { return None };
+        let (rows, pairs) = (turns.dim(0), turns.dim(2));
+        let made = || {
+            let turns = turns.as_slice::<complex64>();
+            let mut tiled = Vec::with_capacity(turns.len() * (heads + kv_heads) as usize);
+            for own in turns.chunks_exact(pairs as usize) {
+                let scaled =
+                    own.iter().map(|turn| complex64::new(turn.re * scale, turn.im * scale));
+                let scaled: Vec<complex64> = scaled.collect();
+                (0..heads).for_each(|_| tiled.extend_from_slice(&scaled));
+                (0..kv_heads).for_each(|_| tiled.extend_from_slice(own));
+            }
+            Array::from_slice(&tiled, &[rows, (heads + kv_heads) * pairs])
+        };
+        let key = (rope, heads, kv_heads, scale.to_bits());
+        Some(self.tiled.borrow_mut().entry(key).or_insert_with(made).clone())
     }
 
     /// `[rows, tokens]`, true where a row sees a token: the last row all but those more than
