@@ -82,7 +82,7 @@ struct Report {
     batch_ratio: f64,
     /// The share of a decode step in which MLX has nothing to do yet.
     host_percent: f64,
-    /// The most memory either process held.
+    /// The most memory either process held, loading and all single runs.
     peak_bytes: PeakBytes,
     /// Runs in which both sides generated the same last token.
     same_last_token: usize,
@@ -137,12 +137,19 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         let our_run = ours.measure(&prompt, args.decode)?;
         let their_run =
             theirs.as_mut().map(|side| side.measure(&prompt, args.decode)).transpose()?;
+        if round > 0 {
+            our_runs.push(our_run);
+            their_runs.extend(their_run);
+        }
+    }
+    // Of the same work on both sides: the batch is ours alone, and has caches of its own.
+    let peak_bytes =
+        PeakBytes { exo_node: own_peak(), mlx_lm: theirs.as_mut().map(Theirs::peak).transpose()? };
+    for round in 0..=args.repeats {
         let one = ours.together(1, args.decode)?;
         let batch = ours.together(args.batch, args.decode)?;
         if round > 0 {
             batches.push((one, batch));
-            our_runs.push(our_run);
-            their_runs.extend(their_run);
         }
     }
     let sides = |figure: fn(&Run) -> f64| {
@@ -150,7 +157,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         let theirs: Vec<f64> = their_runs.iter().map(figure).collect();
         Sides::of(ours, theirs)
     };
-    let their_peak = theirs.as_mut().map(Theirs::peak).transpose()?;
     let (one, batch): (Vec<f64>, Vec<f64>) = batches.into_iter().unzip();
     let report = Report {
         model: args.model.display().to_string(),
@@ -166,7 +172,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         batch_ratio: paired_ratio(&batch, &one),
         batch_tokens_per_s: Figure::of(batch),
         host_percent,
-        peak_bytes: PeakBytes { exo_node: own_peak(), mlx_lm: their_peak },
+        peak_bytes,
         same_last_token: our_runs
             .iter()
             .zip(&their_runs)
