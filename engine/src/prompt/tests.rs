@@ -89,6 +89,34 @@ fn real_tokenizers_make_the_ids_that_python_makes() {
             assert_eq!(json!(ids), expected["ids"], "{family} {key}");
         }
         added_tokens_are_found_and_written(&model, family);
+        stop_strings_are_found_across_tokens(&model, family);
+    }
+}
+
+/// Any few characters of a text, as a stop string: wherever its tokens are cut, what is emitted ends
+/// where they first begin.
+fn stop_strings_are_found_across_tokens(model: &Arc<PromptModel>, family: &str) {
+    let text = "Naïve 你好—😀 a\n\nUser: fn main() {}  🇰🇷 User:\n";
+    let ids = model.encode(text, AddSpecial::No).unwrap();
+    let starts: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+    for (n, &start) in starts.iter().enumerate() {
+        for &end in starts[n..].iter().skip(1).take(6) {
+            let stop = &text[start..end];
+            let (mut stops, mut decoder) =
+                (StopStrings::new(vec![stop.to_owned()]), model.decoder());
+            let (mut emitted, mut stopped) = (String::new(), false);
+            for piece in ids.iter().filter_map(|&id| decoder.push(id)) {
+                match stops.push(&piece) {
+                    Stopped::No { emit } => emitted += &emit,
+                    Stopped::Yes { emit, .. } => {
+                        emitted += &emit;
+                        stopped = true;
+                    }
+                }
+            }
+            let before = &text[..text.find(stop).unwrap()];
+            assert!(stopped && emitted == before, "{family}: {stop:?} after {emitted:?}");
+        }
     }
 }
 
