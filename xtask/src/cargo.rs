@@ -55,8 +55,8 @@ pub(crate) fn package_dir(layout: &Layout, name: &str) -> Result<PathBuf> {
     Ok(Path::new(manifest).parent().context("a manifest lies in a folder")?.to_owned())
 }
 
-/// Runs a building `command` of cargo and returns the executable of the binary `name`, if it was
-/// among what was built.
+/// Runs a building `command` of cargo and returns the executable of the binary or example `name`,
+/// if it was among what was built.
 pub(crate) fn build_for_binary(command: &mut Command, name: &str) -> Result<Option<PathBuf>> {
     command.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
     let output = command
@@ -72,7 +72,7 @@ fn executable(messages: &str, name: &str) -> Option<PathBuf> {
     let mut found = messages.filter(|message| {
         message["reason"] == "compiler-artifact"
             && message["target"]["name"] == name
-            && message["target"]["kind"][0] == "bin"
+            && (message["target"]["kind"][0] == "bin" || message["target"]["kind"][0] == "example")
             && message["profile"]["test"] == false
     });
     found.find_map(|message| message["executable"].as_str().map(PathBuf::from))

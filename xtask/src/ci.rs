@@ -9,6 +9,7 @@ use anyhow::{Result, bail, ensure};
 
 use crate::{
     cargo::cargo,
+    guard,
     layout::Layout,
     mac, mlx_linux,
     progress::{human, say},
@@ -37,6 +38,9 @@ pub(crate) fn run_all(layout: &Layout, with_mac: bool) -> Result<()> {
     });
     if with_mac {
         report.check("macOS", || mac::check(layout, mac::Target::AppleSilicon));
+    }
+    if cfg!(target_os = "linux") {
+        report.check("counts of the hot paths", || guard::run(layout, false));
     }
     report.check("tests", || {
         test::test(layout, &test::Options { strict: true, ..test::Options::default() })

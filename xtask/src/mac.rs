@@ -1,16 +1,18 @@
 //! How is the macOS code checked on a Linux machine?
 //!
-//! By a compiler that knows macOS (`mac_toolchain`). Nothing is linked, so neither Apple's SDK nor
-//! a C compiler for macOS is needed: `assets/mac/no-compiler.sh` answers the build scripts that ask
-//! for one. mlx-sys's own build script would start cmake; what [`crate::mlx_linux`] made stands in
-//! for it here too, since mlx-c's headers are the same on both systems.
+//! By a compiler that knows macOS (`mac_toolchain`). Checking and linting link nothing, so neither
+//! Apple's SDK nor a C compiler for macOS is needed: `assets/mac/no-compiler.sh` answers the build
+//! scripts that ask for one. mlx-sys's own build script would start cmake; what
+//! [`crate::mlx_linux`] made stands in for it here too, since mlx-c's headers are the same on both
+//! systems. `tbnet`, which needs no MLX, is linked as well, for both kinds of Mac (`mac_sdk`).
 
-use std::{env, path::PathBuf};
+use std::{env, fs, path::PathBuf, process::Command};
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 
 use crate::{
     layout::{Layout, make_dir, write},
+    mac_sdk::Sdk,
     mac_toolchain::Toolchain,
     mlx_linux,
     progress::{say, step},
@@ -29,6 +31,25 @@ pub(crate) enum Target {
 }
 
 impl Target {
+    pub(crate) const ALL: [Self; 2] = [Self::AppleSilicon, Self::Intel];
+
+    /// The processor, as compilers name it.
+    pub(crate) fn arch(self) -> &'static str {
+        match self {
+            Self::AppleSilicon => "aarch64",
+            Self::Intel => "x86_64",
+        }
+    }
+
+    /// The processor, as an executable names it (`CPU_TYPE_ARM64`, `CPU_TYPE_X86_64` of Apple's
+    /// `mach/machine.h`).
+    fn cpu_type(self) -> u32 {
+        match self {
+            Self::AppleSilicon => 0x0100_000c,
+            Self::Intel => 0x0100_0007,
+        }
+    }
+
     pub(crate) fn triple(self) -> &'static str {
         match self {
             Self::AppleSilicon => "aarch64-apple-darwin",
@@ -37,7 +58,10 @@ impl Target {
     }
 }
 
-/// Checks and lints the whole workspace for `target`.
+/// The packages that need no MLX: they are linted and linked for every Mac.
+const LINKED: [&str; 2] = ["exo-netconfig", "tbnet"];
+
+/// Checks and lints the whole workspace for `target`; `tbnet` for the other Macs too, and links it.
 pub(crate) fn check(layout: &Layout, target: Target) -> Result<()> {
     if cfg!(target_os = "macos") {
         say("this is a Mac: `cargo clippy` checks the macOS code already");
@@ -46,16 +70,29 @@ pub(crate) fn check(layout: &Layout, target: Target) -> Result<()> {
     mlx_linux::ensure(layout)?;
     let toolchain = Toolchain::ensure(target)?;
     let what = format!("check and clippy for {}", target.triple());
-    step(&what, || clippy(layout, &toolchain, target))
+    step(&what, || clippy(layout, &toolchain, target, &["--workspace"]))?;
+    for other in Target::ALL.into_iter().filter(|other| *other != target) {
+        let toolchain = Toolchain::ensure(other)?;
+        let packages: Vec<&str> = LINKED.iter().flat_map(|package| ["-p", package]).collect();
+        let what = format!("check and clippy of tbnet for {}", other.triple());
+        step(&what, || clippy(layout, &toolchain, other, &packages))?;
+    }
+    let sdk = Sdk::ensure()?;
+    step("linking tbnet for both kinds of Mac", || link(layout, &toolchain, &sdk))
 }
 
-/// Clippy over all of the workspace. It runs the whole of `cargo check` (clippy is the compiler
-/// with more lints), so checking first would only do the same work twice.
-fn clippy(layout: &Layout, toolchain: &Toolchain, target: Target) -> Result<()> {
-    let triple = target.triple();
+fn target_dir(layout: &Layout) -> PathBuf {
     let target_dir = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    let target_dir = target_dir.unwrap_or_else(|| layout.root().join("target")).join("mac");
-    let (config, no_sdk) = (target_dir.join("mlx.toml"), target_dir.join("no-sdk"));
+    target_dir.unwrap_or_else(|| layout.root().join("target")).join("mac")
+}
+
+/// Clippy over `packages`. It runs the whole of `cargo check` (clippy is the compiler with more
+/// lints), so checking first would only do the same work twice.
+fn clippy(layout: &Layout, toolchain: &Toolchain, target: Target, packages: &[&str]) -> Result<()> {
+    let triple = target.triple();
+    let target_dir = target_dir(layout);
+    let (config, no_sdk) =
+        (target_dir.join(format!("mlx-{}.toml", target.arch())), target_dir.join("no-sdk"));
     write(&config, mlx_config(layout, triple))?;
     make_dir(&no_sdk)?;
 
@@ -66,7 +103,7 @@ fn clippy(layout: &Layout, toolchain: &Toolchain, target: Target) -> Result<()> 
         clippy.env(variable, toolchain.no_compiler());
     }
     clippy.env("SDKROOT", no_sdk); // without it build scripts ask Xcode for one
-    clippy.args(["clippy", "--workspace", "--all-targets", "--locked", "--target", triple]);
+    clippy.arg("clippy").args(packages).args(["--all-targets", "--locked", "--target", triple]);
     clippy.arg("--config").arg(&config).args(["--", "-D", "warnings"]);
     run(&mut clippy).map_err(|error| {
         failure(
@@ -74,6 +111,41 @@ fn clippy(layout: &Layout, toolchain: &Toolchain, target: Target) -> Result<()> 
             format!("once mended, try `cargo xtask mac-check --target {triple}` again"),
         )
     })
+}
+
+/// Links `tbnet` for every Mac, unoptimised: what counts is that nothing is missing.
+fn link(layout: &Layout, toolchain: &Toolchain, sdk: &Sdk) -> Result<()> {
+    // Not where clippy was: there the C code of dependencies is empty.
+    let target_dir = target_dir(layout).join("link");
+    let mut build: Command = toolchain.cargo();
+    build.current_dir(layout.root()).env("CARGO_TARGET_DIR", &target_dir);
+    build.env("CARGO_PROFILE_DEV_OPT_LEVEL", "0").env("CARGO_PROFILE_DEV_DEBUG", "0");
+    sdk.link(&mut build, &Target::ALL)?;
+    build.args(["build", "-p", "tbnet", "--locked"]);
+    build.args(Target::ALL.iter().flat_map(|target| ["--target", target.triple()]));
+    run(&mut build)?;
+    for target in Target::ALL {
+        let program = target_dir.join(target.triple()).join("debug/tbnet");
+        let bytes = fs::read(&program).with_context(|| program.display().to_string())?;
+        ensure!(
+            is_program_for(&bytes, target),
+            "{} is no program for {}",
+            program.display(),
+            target.triple()
+        );
+    }
+    Ok(())
+}
+
+/// Whether it begins as a Mach-O executable for that processor does (Apple's `mach-o/loader.h`).
+fn is_program_for(bytes: &[u8], target: Target) -> bool {
+    const MAGIC_64: u32 = 0xfeed_facf;
+    const EXECUTE: u32 = 2;
+    let word = |index: usize| -> Option<u32> {
+        let bytes = bytes.get(4 * index..4 * index + 4)?;
+        Some(u32::from_le_bytes(bytes.try_into().ok()?))
+    };
+    (word(0), word(1), word(3)) == (Some(MAGIC_64), Some(target.cpu_type()), Some(EXECUTE))
 }
 
 /// What stands in for the build script of mlx-sys.
@@ -91,7 +163,7 @@ mod tests {
     use super::*;
     use crate::layout::tests::Scratch;
     use crate::shell::run_quietly;
-    use std::{fs, process::Command};
+    use std::fs;
 
     #[test]
     fn the_override_is_for_the_mac_alone() {
@@ -99,6 +171,16 @@ mod tests {
         let config = mlx_config(&layout, "aarch64-apple-darwin");
         assert!(config.starts_with("[target.aarch64-apple-darwin.mlx]\n"), "{config}");
         assert!(config.contains("/.mlx\""), "{config}");
+    }
+
+    #[test]
+    fn a_program_is_known_by_its_first_words() {
+        let words: [u32; 4] = [0xfeed_facf, 0x0100_000c, 0, 2];
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        assert!(is_program_for(&bytes, Target::AppleSilicon));
+        assert!(!is_program_for(&bytes, Target::Intel));
+        assert!(!is_program_for(&bytes[..15], Target::AppleSilicon));
+        assert!(!is_program_for(b"\x7fELF", Target::AppleSilicon));
     }
 
     #[test]

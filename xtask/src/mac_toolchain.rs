@@ -77,6 +77,11 @@ impl Toolchain {
         self.with_compiler(Command::new(self.bin("cargo-clippy")))
     }
 
+    /// `cargo` with this compiler.
+    pub(crate) fn cargo(&self) -> Command {
+        self.with_compiler(Command::new(env::var_os("CARGO").unwrap_or("cargo".into())))
+    }
+
     fn std_dir(&self, target: Target) -> PathBuf {
         self.dir.join("root/usr/lib/rustlib").join(target.triple()).join("lib")
     }
@@ -191,8 +196,7 @@ impl Toolchain {
                         [workspace]\n[profile.release]\ndebug = false\n";
         write(&work.join("Cargo.toml"), manifest)?;
         executable(&work.join("wrapper"), BUILD_WRAPPER)?;
-        let mut build =
-            self.with_compiler(Command::new(env::var_os("CARGO").unwrap_or("cargo".into())));
+        let mut build = self.cargo();
         build.current_dir(&work).env("RUSTC_WRAPPER", work.join("wrapper"));
         build.env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", "-Cembed-bitcode=yes");
         build.env("CARGO_TARGET_DIR", work.join("target"));
@@ -285,14 +289,14 @@ fn dependency(record: &str, prefix: &str) -> Option<String> {
 }
 
 /// Where programs keep what they can make again.
-fn cache_dir() -> Result<PathBuf> {
+pub(crate) fn cache_dir() -> Result<PathBuf> {
     let set = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let home = || env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
     set.or_else(home).context("neither HOME nor XDG_CACHE_HOME is set")
 }
 
 /// Writes the script `text`, unless it is there already, so that others may be running it.
-fn executable(path: &Path, text: &str) -> Result<()> {
+pub(crate) fn executable(path: &Path, text: &str) -> Result<()> {
     if fs::read_to_string(path).is_ok_and(|old| old == text) {
         return Ok(());
     }

@@ -11,16 +11,19 @@
 //! | `tokenizers` | how do the tokenizers that tests compare with come here? |
 //! | `test` | how does the whole suite run? |
 //! | `soak` | does the transport hold out? |
-//! | `mac`, `mac_toolchain` | how is the macOS code checked from Linux? |
+//! | `mac`, `mac_toolchain`, `mac_sdk` | how is the macOS code checked and linked from Linux? |
+//! | `guard` | has a hot path become more expensive? |
 //! | `ci` | is this checkout fit to be merged? |
 
 mod api;
 mod cargo;
 mod ci;
 mod demo;
+mod guard;
 mod layout;
 mod lock;
 mod mac;
+mod mac_sdk;
 mod mac_toolchain;
 mod mlx_linux;
 mod model;
@@ -131,21 +134,34 @@ enum Task {
         what: Vec<soak::What>,
     },
 
-    /// Check and lint the whole workspace for macOS, from Linux.
+    /// Check and lint the whole workspace for macOS, and link tbnet, from Linux.
     ///
     /// Unpacks Debian's newest Rust compiler into ~/.cache/exo-mac-rust (once, 141 MB, installed
     /// nowhere, no root) and builds Rust's standard library for macOS with it; then clippy, which
-    /// includes cargo's check, goes over all crates and tests, warnings being errors. Needs apt.
+    /// includes cargo's check, goes over all crates and tests, warnings being errors. tbnet is
+    /// checked for the other kind of Mac too, and linked for both, with a C compiler and the list
+    /// of macOS' symbols from PyPI (once, 94 MB, 380 MB in ~/.cache/exo-mac-sdk). Needs apt and pip.
     MacCheck {
         /// For which Macs.
         #[arg(long, value_enum, default_value = "aarch64-apple-darwin")]
         target: mac::Target,
     },
 
+    /// Count what the hot paths cost, and fail if one costs more than was agreed.
+    ///
+    /// Instructions of the header codec, the activation's archive, regions and queues, under
+    /// callgrind; system calls and copied bytes of messages. Counts do not depend on what else the
+    /// machine does, as times do. Needs Linux and valgrind.
+    Guard {
+        /// Agree on what they cost now: writes xtask/baselines, to be committed with the reason.
+        #[arg(long)]
+        update: bool,
+    },
+
     /// Run every check that a change must pass.
     ///
-    /// Formatting, clippy and documentation without warnings, the macOS check, all tests with
-    /// nothing skipped, and that git sees no file changed by it.
+    /// Formatting, clippy and documentation without warnings, the macOS check, the counts of the hot
+    /// paths, all tests with nothing skipped, and that git sees no file changed by it.
     Ci {
         /// Leave the macOS check out (where there is no apt).
         #[arg(long)]
@@ -184,6 +200,10 @@ fn run(task: Task) -> Result<()> {
         }
         Task::Soak { minutes, what } => soak::run(&layout, &what, minutes),
         Task::MacCheck { target } => mac::check(&layout, target),
+        Task::Guard { update } => {
+            mlx_linux::ensure(&layout)?;
+            guard::run(&layout, update)
+        }
         Task::Ci { no_mac } => ci::run_all(&layout, !no_mac),
         Task::Bindgen { mlx_c, compat, out } => mlx_linux::write_bindings(&mlx_c, &compat, &out),
     }

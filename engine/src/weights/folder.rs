@@ -17,6 +17,11 @@ use sha2::{Digest, Sha256};
 
 use super::{WeightsError, header};
 
+mod whole;
+
+pub use whole::Described;
+pub(super) use whole::Whole;
+
 /// The largest index in use (DeepSeek V3's) has 9 MB.
 const JSON_BYTES_MAX: u64 = 64 << 20;
 const SINGLE: &str = "model.safetensors";
@@ -79,6 +84,11 @@ impl ModelFolder {
     /// # Errors
     /// [`WeightsError`] names the file and the tensor that are missing or say what cannot be true.
     pub fn open(dir: &Path) -> Result<Self, WeightsError> {
+        Self::open_alone(dir)?.with_whole()
+    }
+
+    /// Whatever whole it may be a part of.
+    fn open_alone(dir: &Path) -> Result<Self, WeightsError> {
         let config_file = dir.join("config.json");
         let config_bytes = read_json(&config_file)?
             .ok_or(WeightsError::NoModel { dir: dir.to_owned(), missing: "config.json" })?;

@@ -40,7 +40,7 @@ pub(crate) mod staging;
 mod write;
 
 pub use error::WeightsError;
-pub use folder::{ModelFolder, TensorInfo};
+pub use folder::{Described, ModelFolder, TensorInfo};
 pub use gguf::import::{
     ImportDtype, ImportError, ImportOptions, ImportProgress, ImportReport, import_gguf,
 };

@@ -8,11 +8,14 @@ use crate::{
     plan::{
         Action, CommandLine, Keeper, State,
         action::{networkd_file, profile_name},
-        state::{FileState, ProfileState, RouteState},
+        state::{FileState, ProfileState},
     },
     snapshot::{Snapshot, Unknown},
     text::{Lang, Text, apply as say},
 };
+
+#[cfg(target_os = "linux")]
+use {crate::plan::state::RouteState, serde_json::Value};
 
 /// Bound on a command that changes something. A password may be asked for in between.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -102,8 +105,7 @@ pub fn state(interfaces: &[String], actions: &[Action]) -> Result<State, ChangeE
 
 /// The IPv4 addresses and routes of an interface, as iproute2 prints them.
 #[cfg(target_os = "linux")]
-fn rows(name: &str) -> Result<(Vec<serde_json::Value>, Vec<RouteState>), ChangeError> {
-    use serde_json::Value;
+fn rows(name: &str) -> Result<(Vec<Value>, Vec<RouteState>), ChangeError> {
     let ask = |args: &[&str]| -> Result<Vec<Value>, ChangeError> {
         let error = |why| ChangeError { command: format!("ip {}", args.join(" ")), why };
         let bytes = command::run("ip", args, ASK_LIMIT).map_err(error)?;

@@ -21,6 +21,10 @@ const WAKER: Token = Token(usize::MAX);
 /// How long a second thread sleeps at most while a first one moves the bytes for both.
 const TURN: Duration = Duration::from_millis(1);
 
+/// A thread that spins looks at the clock, and at what else may have happened, once in so many looks
+/// at the sockets.
+const LOOK_EVERY: u32 = 8;
+
 struct Sleeper {
     poll: Poll,
     events: Events,
@@ -80,7 +84,20 @@ impl Inline {
 
     /// A turn of every session. Gives whether any bytes came.
     pub(super) fn progress(&self) -> bool {
-        self.pairs().iter().fold(false, |came, (_, pair)| pair.progress() | came)
+        self.turn_all(true)
+    }
+
+    fn turn_all(&self, look: bool) -> bool {
+        self.pairs().iter().fold(false, |came, (_, pair)| pair.progress(look) | came)
+    }
+
+    /// Only the event queue says that a full socket has room again.
+    fn look_at_full(&self, queue: &CompletionQueue, now: Time) {
+        if self.pairs().iter().any(|(_, pair)| pair.is_full())
+            && let Ok(mut sleeper) = self.sleeper.try_lock()
+        {
+            self.sleep(&mut sleeper, queue, Duration::ZERO, now);
+        }
     }
 
     /// The next completion of `queue`, moving the bytes meanwhile.
@@ -97,21 +114,24 @@ impl Inline {
         let begun = clock.now();
         let (end, spin_until) = (begun.after(timeout), begun.after(spin.min(timeout)));
         let mut now = begun;
-        while now < spin_until {
-            match self.sleeper.try_lock() {
-                // Only the event queue says that a full socket has room again.
-                Ok(mut sleeper) if self.pairs().iter().any(|(_, pair)| pair.is_full()) => {
-                    self.sleep(&mut sleeper, queue, Duration::ZERO, now);
+        for turn in 0_u32.. {
+            // What is only now and then does not hold up the look at the sockets.
+            let look = turn.is_multiple_of(LOOK_EVERY);
+            if look {
+                if turn > 0 {
+                    now = clock.now();
                 }
-                _ => {
-                    self.progress();
+                if now >= spin_until {
+                    break;
                 }
+                self.look_at_full(queue, now);
             }
-            if let Some(completion) = queue.poll() {
+            let came = self.turn_all(look);
+            if (came || look)
+                && let Some(completion) = queue.poll()
+            {
                 return Ok(completion);
             }
-            std::hint::spin_loop();
-            now = clock.now();
         }
         loop {
             if now >= end {

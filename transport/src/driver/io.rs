@@ -5,6 +5,7 @@ use std::io::{self, Read as _, Write as _};
 
 use mio::net::TcpStream;
 
+use super::clock::Clock;
 use super::stats::Durations;
 use crate::limits::READ_TURN_BYTES;
 use crate::proto::{CloseCode, Connection, LossCause, Notice, Time};
@@ -106,7 +107,7 @@ impl Io {
 
     /// Reads until the socket is dry or others should get their turn. Gives whether there may be
     /// more. `to_the_end` reads on after a short read, to find the end of the stream.
-    pub(super) fn read(&mut self, now: Time, to_the_end: bool) -> Result<bool, LossCause> {
+    pub(super) fn read(&mut self, clock: Clock, to_the_end: bool) -> Result<bool, LossCause> {
         let Some(socket) = &mut self.socket else { return Ok(false) };
         let mut taken = 0;
         while taken < READ_TURN_BYTES {
@@ -118,7 +119,7 @@ impl Io {
                 Ok(len) => {
                     self.reads += 1;
                     taken += len;
-                    self.connection.handle_read(len, now)?;
+                    self.connection.handle_read(len, clock.now())?;
                     if len < room && !to_the_end {
                         // Less than was asked for: that was all, and the next byte is an event.
                         self.connection.handle_dry();

@@ -122,10 +122,10 @@ impl Pair {
     }
 
     /// Does what has been posted, as a poster.
-    fn drive(&self) {
+    fn drive(&self, mut now: Time) {
         loop {
             let Some(mut io) = self.try_lock() else { return };
-            self.turn(&mut io, Hand::Poster);
+            self.turn(&mut io, Hand::Poster, now);
             self.leave(&io);
             drop(io);
             // Pairs with the fence in `enqueue`: either we see the post or its poster the lock.
@@ -133,6 +133,7 @@ impl Pair {
             if self.posts.is_empty() {
                 return;
             }
+            now = self.shared.clock.now();
         }
     }
 
@@ -140,13 +141,12 @@ impl Pair {
     pub(super) fn drive_late_posts(&self) {
         fence(Ordering::SeqCst);
         if !self.posts.is_empty() {
-            self.drive();
+            self.drive(self.shared.clock.now());
         }
     }
 
     /// Takes posts, writes, and hands out completions, until nothing is left or the budget is spent.
-    pub(super) fn turn(&self, io: &mut Io, hand: Hand) {
-        let now = self.shared.clock.now();
+    pub(super) fn turn(&self, io: &mut Io, hand: Hand, now: Time) {
         let mut spent = 0;
         io.unwritten = false;
         loop {
@@ -217,7 +217,7 @@ impl Pair {
 
     pub(super) fn handle_writable(&self) {
         self.lock().handle_writable();
-        self.drive();
+        self.drive(self.shared.clock.now());
     }
 
     /// Leaves the end of the socket, or of the session, to the driver.
@@ -229,30 +229,31 @@ impl Pair {
 
     /// A turn of a thread that waits for completions itself: reads what there is and does what has
     /// been posted. Gives whether anything came. If somebody else is at it, there is nothing to do.
-    pub(super) fn progress(&self) -> bool {
+    /// `look` is whether to look at the timers too.
+    pub(super) fn progress(&self, look: bool) -> bool {
         let Some(mut io) = self.try_lock() else { return false };
         self.readable.store(false, Ordering::Relaxed);
         if io.failed.is_some() || io.ended.is_some() {
             self.busy.store(false, Ordering::Relaxed);
             return false;
         }
-        let now = self.shared.clock.now();
+        let clock = self.shared.clock;
         let before = io.reads;
-        match io.read(now, false) {
+        match io.read(clock, false) {
             Ok(more) => io.unread = more,
             Err(cause) => {
                 self.fail(&mut io, cause);
                 return false;
             }
         }
-        if io.reads > before || io.unwritten || io.connection.poll_timeout() <= now {
-            self.turn(&mut io, Hand::Poster);
+        let came = io.reads > before;
+        if came || io.unwritten || (look && io.connection.poll_timeout() <= clock.now()) {
+            self.turn(&mut io, Hand::Poster, clock.now());
             if io.sort_notices() {
                 self.call_driver(Call::Work);
             }
             self.leave(&io);
         }
-        let came = io.reads > before;
         drop(io);
         self.drive_late_posts();
         came
@@ -303,8 +304,9 @@ impl Pair {
     pub(super) fn end(&self, io: &mut Io, error: &WorkError) -> Option<TcpStream> {
         self.open.store(false, Ordering::SeqCst);
         io.ended = Some(error.clone());
-        io.connection.lose(error, self.shared.clock.now());
-        self.turn(io, Hand::Driver);
+        let now = self.shared.clock.now();
+        io.connection.lose(error, now);
+        self.turn(io, Hand::Driver, now);
         io.socket.take()
     }
 
@@ -323,13 +325,14 @@ impl Pair {
         Ok((WorkId::next(), self.shared.clock.now()))
     }
 
-    pub(super) fn enqueue(&self, post: Post) {
+    /// Puts work into the queue and does it if nobody else is at it. `now` is when it was admitted.
+    pub(super) fn enqueue(&self, post: Post, now: Time) {
         // There are as many places as work requests were admitted, and some for cancellations.
         let full = self.posts.push(post);
         debug_assert!(full.is_ok(), "more posts than were admitted");
         fence(Ordering::SeqCst);
         if self.batches.load(Ordering::SeqCst) == 0 {
-            self.drive();
+            self.drive(now);
         }
     }
 
@@ -341,7 +344,7 @@ impl Pair {
     pub(super) fn end_batch(&self) {
         self.batches.fetch_sub(1, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        self.drive();
+        self.drive(self.shared.clock.now());
     }
 
     /// A cancellation that finds no room comes too late anyway: so many others are to be done first.
@@ -350,7 +353,7 @@ impl Pair {
             let _ = self.posts.push(Post::Cancel(id));
         }
         fence(Ordering::SeqCst);
-        self.drive();
+        self.drive(self.shared.clock.now());
     }
 
     /// Whether the peer is silent for longer than it may be.

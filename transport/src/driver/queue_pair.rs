@@ -73,7 +73,7 @@ impl QueuePair {
             Ok(admitted) => admitted,
             Err(error) => return Err((error, send)),
         };
-        self.0.enqueue(Post::Out(OutWork {
+        let work = OutWork {
             id,
             lane: send.lane,
             verb: Verb::Send,
@@ -82,7 +82,8 @@ impl QueuePair {
             posted,
             deadline: send.deadline.map(|deadline| posted.after(deadline)),
             queue: Some(queue.clone()),
-        }));
+        };
+        self.0.enqueue(Post::Out(work), posted);
         Ok(id)
     }
 
@@ -103,7 +104,8 @@ impl QueuePair {
             Ok(admitted) => admitted,
             Err(error) => return Err((error, region)),
         };
-        self.0.enqueue(Post::Recv(RecvWork { id, lane, region, posted, queue: queue.clone() }));
+        let work = RecvWork { id, lane, region, posted, queue: queue.clone() };
+        self.0.enqueue(Post::Recv(work), posted);
         Ok(id)
     }
 
@@ -125,7 +127,7 @@ impl QueuePair {
             Ok(admitted) => admitted,
             Err(error) => return Err((error, write)),
         };
-        self.0.enqueue(Post::Out(OutWork {
+        let work = OutWork {
             id,
             lane: write.lane,
             verb: Verb::Write { key: write.to.key(), offset: write.offset },
@@ -134,7 +136,8 @@ impl QueuePair {
             posted,
             deadline: write.deadline.map(|deadline| posted.after(deadline)),
             queue: Some(queue.clone()),
-        }));
+        };
+        self.0.enqueue(Post::Out(work), posted);
         Ok(id)
     }
 
@@ -159,7 +162,7 @@ impl QueuePair {
             Err(error) => return Err((error, read)),
         };
         let (key, offset, into) = (read.from.key(), read.offset, Some(read.into));
-        self.0.enqueue(Post::Out(OutWork {
+        let work = OutWork {
             id,
             lane: read.lane,
             verb: Verb::ReadRequest { key, offset, len: len as u32, into },
@@ -168,7 +171,8 @@ impl QueuePair {
             posted,
             deadline: read.deadline.map(|deadline| posted.after(deadline)),
             queue: Some(queue.clone()),
-        }));
+        };
+        self.0.enqueue(Post::Out(work), posted);
         Ok(id)
     }
 
@@ -215,7 +219,7 @@ impl QueuePair {
     /// Moves the bytes of this session as far as that goes without waiting, if the endpoint is
     /// driven [inline](crate::Drive::Inline). Gives whether any came.
     pub fn progress(&self) -> bool {
-        self.0.progress()
+        self.0.progress(true)
     }
 
     /// Whether the session stands, be its peer silent or not.

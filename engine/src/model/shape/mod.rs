@@ -8,6 +8,8 @@
 
 mod known;
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::ModelConfig;
@@ -105,10 +107,13 @@ impl ModelShape {
         let number = precision.number_bytes();
         let mut layers = vec![PartShape::default(); config.layers as usize];
         let (mut embedding, mut head) = (PartShape::default(), PartShape::default());
-        for tensor in folder.tensors() {
+        let described = folder.described()?;
+        let scaled: HashSet<&str> =
+            described.iter().filter_map(|tensor| tensor.name.strip_suffix(".scales")).collect();
+        for tensor in &described {
             let stored = tensor.elements() as u64;
             let (module, kind) = tensor.name.rsplit_once('.').unwrap_or((&tensor.name, ""));
-            let quantised = folder.has(&format!("{module}.scales"));
+            let quantised = scaled.contains(module);
             let (bytes, elements) = match (kind, quantisation.of(module).filter(|_| quantised)) {
                 // gpt-oss's codes, two a byte, and their scales.
                 _ if tensor.dtype == Dtype::U8 && kind.ends_with("_blocks") => {

@@ -15,12 +15,20 @@ use super::quant_k;
 pub(super) const GROUP: usize = 32;
 
 /// How MLX holds the numbers of a type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Form {
     /// Of a code.
     pub(super) bits: usize,
-    /// The type that scales and biases have without being rounded.
+    /// The type that scales have without being rounded, and biases; but MXFP4 has none of these, and
+    /// its scales are exponents.
     pub(super) scales: Dtype,
+}
+
+impl Form {
+    /// Whether codes are floats of 4 bits.
+    pub(super) fn is_mxfp4(self) -> bool {
+        self.scales == Dtype::U8
+    }
 }
 
 /// A group's numbers.
@@ -43,6 +51,7 @@ impl GgmlType {
             Self::Q4_K => (4, Dtype::F32),
             Self::Q5_K => (5, Dtype::F32),
             Self::Q6_K => (8, Dtype::F32),
+            Self::MXFP4 => (4, Dtype::U8),
         };
         Some(Form { bits, scales })
     }
@@ -87,6 +96,12 @@ impl GgmlType {
                 let (codes, scale, least) = quant_k::q5_k_group(block, number);
                 Group { codes, scale, bias: -least }
             }
+            // The exponent as it is.
+            Self::MXFP4 => Group {
+                codes: filled(&mut nibbles(&block[1..])),
+                scale: block[0].into(),
+                bias: 0.0,
+            },
             _ => {
                 let mut numbers = vec![0.0; self.block_elements()];
                 self.dequantise(block, &mut numbers);
@@ -117,12 +132,16 @@ pub(super) fn pack(codes: &[u8; GROUP], bits: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends a scale or bias; `false` if it is too large for the type.
+/// Appends a scale, exponent or bias; `false` if it is too large for the type.
 pub(super) fn append(number: f32, dtype: Dtype, out: &mut Vec<u8>) -> bool {
     if dtype == Dtype::F16 {
         let half = f16::from_f32(number);
         out.extend_from_slice(&half.to_le_bytes());
         return half.is_finite();
+    }
+    if dtype == Dtype::U8 {
+        out.push(number as u8);
+        return true;
     }
     out.extend_from_slice(&number.to_le_bytes());
     true
@@ -145,7 +164,7 @@ mod tests {
         for case in cases {
             let name = case["type"].as_str().unwrap();
             let kind = GgmlType::ALL.into_iter().find(|kind| kind.name() == name).unwrap();
-            let Some(form) = kind.form() else { continue };
+            let Some(form) = kind.form().filter(|form| !form.is_mxfp4()) else { continue };
             let blocks = hex::decode(case["blocks"].as_str().unwrap()).unwrap();
             let mut expected = vec![0.0; blocks.len() / kind.block_bytes() * kind.block_elements()];
             kind.dequantise(&blocks, &mut expected);
@@ -179,6 +198,29 @@ mod tests {
             }
         }
         assert!(compared >= 8, "{compared} groups");
+    }
+
+    #[test]
+    fn floats_of_4_bits_stay_what_they_are() {
+        let cases: Vec<Value> = serde_json::from_str(BLOCKS).unwrap();
+        let case = cases.iter().find(|case| case["type"] == "MXFP4").unwrap();
+        let blocks = hex::decode(case["blocks"].as_str().unwrap()).unwrap();
+        let mut expected = vec![0.0; blocks.len() / 17 * 32];
+        GgmlType::MXFP4.dequantise(&blocks, &mut expected);
+        let (mut words, mut exponents) = (Vec::new(), Vec::new());
+        for group in GgmlType::MXFP4.groups(&blocks) {
+            pack(&group.codes, 4, &mut words);
+            assert!(append(group.scale, Dtype::U8, &mut exponents));
+        }
+        let rows = exponents.len() as i32;
+        let (words, _) = words.as_chunks::<4>();
+        let words: Vec<u32> = words.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect();
+        let words = Array::from_slice(&words, &[rows, 4]);
+        let exponents = Array::from_slice(&exponents, &[rows, 1]);
+        let numbers =
+            crate::mlx::mxfp4::dequantise(&words, &exponents, mlx_rs::Dtype::Float32).unwrap();
+        numbers.eval().unwrap();
+        assert_eq!(numbers.as_slice::<f32>(), expected);
     }
 
     #[test]

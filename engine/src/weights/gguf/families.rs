@@ -17,6 +17,7 @@ use crate::{
 
 const BF16: u32 = 30;
 const F32: u32 = 0;
+const MXFP4: u32 = 39;
 
 fn fixture(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(format!("tiny-{name}"))
@@ -26,7 +27,9 @@ fn fixture(name: &str) -> PathBuf {
 fn in_layer(architecture: &str, name: &str) -> &'static str {
     match name {
         "input_layernorm" => "attn_norm",
-        "post_attention_layernorm" if architecture == "gemma3" => "post_attention_norm",
+        "post_attention_layernorm" if matches!(architecture, "gemma3" | "gpt-oss") => {
+            "post_attention_norm"
+        }
         "post_attention_layernorm" | "pre_feedforward_layernorm" => "ffn_norm",
         "post_feedforward_layernorm" => "post_ffw_norm",
         "self_attn.q_proj" => "attn_q",
@@ -39,7 +42,7 @@ fn in_layer(architecture: &str, name: &str) -> &'static str {
         "mlp.gate_proj" => "ffn_gate",
         "mlp.up_proj" | "mlp.gate_up_proj" => "ffn_up",
         "mlp.down_proj" => "ffn_down",
-        "mlp.gate" => "ffn_gate_inp",
+        "mlp.gate" | "mlp.router" => "ffn_gate_inp",
         "self_attn.q_a_proj" => "attn_q_a",
         "self_attn.q_a_layernorm" => "attn_q_a_norm",
         "self_attn.q_b_proj" => "attn_q_b",
@@ -58,6 +61,10 @@ fn in_layer(architecture: &str, name: &str) -> &'static str {
 
 /// A tensor's name in the file, and which of the stacked experts it is.
 fn ggml_name(architecture: &str, name: &str) -> (String, Option<usize>) {
+    if let Some(sinks) = name.strip_suffix(".self_attn.sinks") {
+        let layer = sinks.strip_prefix("model.layers.").unwrap();
+        return (format!("blk.{layer}.attn_sinks.weight"), None);
+    }
     if let Some(gate) = name.strip_suffix(".mlp.gate.e_score_correction_bias") {
         let layer = gate.strip_prefix("model.layers.").unwrap();
         return (format!("blk.{layer}.exp_probs_b.bias"), None);
@@ -124,6 +131,14 @@ fn settings(file: &mut Builder, architecture: &str, config: &Value) {
     }
     if architecture == "deepseek2" {
         deepseek_settings(file, config);
+    }
+    if architecture == "gpt-oss" {
+        file.set_u32("gpt-oss.expert_count", 8);
+        file.set_u32("gpt-oss.expert_feed_forward_length", 64);
+        file.set_u32("gpt-oss.attention.sliding_window", 16);
+        file.set_text("gpt-oss.rope.scaling.type", "yarn");
+        file.set("gpt-oss.rope.scaling.factor", 6, &32.0_f32.to_le_bytes());
+        file.set_u32("gpt-oss.rope.scaling.original_context_length", 256);
     }
     if architecture == "phi3" {
         file.set_u32("phi3.rope.dimension_count", 24);
@@ -195,6 +210,47 @@ fn split_up(file: &mut Builder, config: &Value) {
     }
 }
 
+/// One of the tensors of experts in MXFP4, of which gates and up come in turn: apart, and with the
+/// codes of a block's second half in the high nibbles.
+fn gpt_oss_expert(file: &mut Builder, folder: &ModelFolder, name: &str) {
+    let tensor = |name: &str| {
+        let tensor = folder.tensor(name).unwrap();
+        let mut bytes = vec![0; tensor.bytes()];
+        TensorReader::new().read_into(tensor, 0, &mut bytes).unwrap();
+        (bytes, tensor.shape.clone())
+    };
+    let (layer, rest) = name.strip_prefix("model.layers.").unwrap().split_once('.').unwrap();
+    let (module, kind) = rest.rsplit_once('_').unwrap();
+    let parts: &[(&str, usize)] = match module {
+        "mlp.experts.gate_up_proj" => &[("ffn_gate_exps", 0), ("ffn_up_exps", 1)],
+        _ => &[("ffn_down_exps", 0)],
+    };
+    let (bytes, shape) = tensor(name);
+    let each = parts.len();
+    for &(part, first) in parts {
+        let name = format!("blk.{layer}.{part}");
+        if kind == "bias" {
+            let rows = bytes.chunks(2).skip(first).step_by(each).flatten().copied().collect();
+            file.add(&format!("{name}.bias"), &[shape[1] / each, shape[0]], BF16, rows);
+        } else if kind == "blocks" {
+            let (scales, _) = tensor(&format!("model.layers.{layer}.{module}_scales"));
+            let row = 16 * shape[2];
+            let rows = bytes.chunks(row).zip(scales.chunks(shape[2])).skip(first).step_by(each);
+            let mut blocks = Vec::new();
+            for (codes, scales) in rows {
+                for (codes, scale) in codes.chunks(16).zip(scales) {
+                    let codes: Vec<u8> =
+                        codes.iter().flat_map(|byte| [byte & 15, byte >> 4]).collect();
+                    blocks.push(*scale);
+                    blocks.extend((0..16).map(|n| codes[n] | codes[n + 16] << 4));
+                }
+            }
+            let dims = [32 * shape[2], shape[1] / each, shape[0]];
+            file.add(&format!("{name}.weight"), &dims, MXFP4, blocks);
+        }
+    }
+}
+
 /// A matrix's dimensions, and its bytes for each expert.
 type Experts = (Vec<usize>, BTreeMap<usize, Vec<u8>>);
 
@@ -208,6 +264,10 @@ fn gguf(name: &str, architecture: &str) -> Builder {
     add_tokenizer(&mut file);
     let mut stacked: BTreeMap<String, Experts> = BTreeMap::new();
     for tensor in folder.tensors() {
+        if tensor.name.contains(".mlp.experts.") && architecture == "gpt-oss" {
+            gpt_oss_expert(&mut file, &folder, &tensor.name);
+            continue;
+        }
         let (name, expert) = ggml_name(architecture, &tensor.name);
         let mut bytes = vec![0; tensor.bytes()];
         reader.read_into(tensor, 0, &mut bytes).unwrap();
@@ -266,6 +326,8 @@ fn an_imported_model_answers_as_its_checkpoint_does() {
         ("deepseek_v2-groups", "deepseek2"),
         ("deepseek_v3", "deepseek2"),
         ("deepseek_v3, as older files have it", "deepseek2"),
+        ("gpt_oss", "gpt-oss"),
+        ("gpt_oss, as floats", "gpt-oss"),
     ] {
         let (name, older) = name.split_once(',').map_or((name, false), |(name, _)| (name, true));
         let dir = tempfile::tempdir().unwrap();
@@ -275,12 +337,22 @@ fn an_imported_model_answers_as_its_checkpoint_does() {
             split_up(&mut made, ModelFolder::open(&fixture(name)).unwrap().config());
         }
         std::fs::write(&file, made.bytes()).unwrap();
-        let report = import_gguf(&file, &out, &ImportOptions::default(), &mut |_| {})
+        // Experts as they are, or as the floats that they stand for.
+        let dtype = if older || architecture != "gpt-oss" { "f32" } else { "stored" };
+        let options = ImportOptions { dtype: dtype.parse().unwrap(), replace: false };
+        let report = import_gguf(&file, &out, &options, &mut |_| {})
             .unwrap_or_else(|error| panic!("{architecture}: {error}"));
         let text = std::fs::read(fixture(name).join("reference.json")).unwrap();
         let reference: Value = serde_json::from_slice(&text).unwrap();
         let model_type = ModelFolder::open(&fixture(name)).unwrap().config()["model_type"].clone();
         assert_eq!(report.architecture, model_type.as_str().unwrap());
+        if architecture == "gpt-oss" {
+            // The reference has it that the ramp of yarn begins at whole pairs.
+            let config = std::fs::read_to_string(out.join("config.json")).unwrap();
+            assert!(config.contains("\"truncate\": false"), "{config}");
+            let config = config.replace("\"truncate\": false", "\"truncate\": true");
+            std::fs::write(out.join("config.json"), config).unwrap();
+        }
         let pairs = logits(&out, &reference);
         assert!(pairs.len() == 320, "{architecture}");
         for [ours, theirs] in pairs {

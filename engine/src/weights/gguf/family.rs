@@ -8,6 +8,7 @@
 //! | `qwen3moe` | Qwen 3 with experts | the same, and experts, stacked |
 //! | `gemma3` | Gemma 3, text | norms after, too; norms' weights are stored plus one |
 //! | `phi3` | Phi-3, 3.5, 4 | q, k and v in one matrix, gate and up in one |
+//! | `gpt-oss` | gpt-oss | sinks, biases, experts with biases |
 //! | `deepseek2` | DeepSeek V2, V3, R1 | keys and values compressed, shared experts, first layers dense |
 
 /// What a tensor's shape is made of.
@@ -39,6 +40,14 @@ pub(super) enum Shape {
     Down,
     /// A score for each expert.
     Router,
+    /// A bias for each expert.
+    RouterBias,
+    /// A number for each head.
+    Sinks,
+    /// Biases into all experts.
+    ExpertsUpBias,
+    /// Biases out of them.
+    ExpertsDownBias,
     /// Into all experts, stacked.
     ExpertsUp,
     /// Out of them.
@@ -167,6 +176,24 @@ const EXPERTS: &[Named] = &[
     ("ffn_down_exps.weight", "mlp.switch_mlp.down_proj.weight", Shape::ExpertsDown),
 ];
 
+const GPT_OSS_NORMS: &[Named] = &[
+    ("attn_norm.weight", "input_layernorm.weight", Shape::Hidden),
+    ("post_attention_norm.weight", "post_attention_layernorm.weight", Shape::Hidden),
+];
+const SINKS: &[Named] = &[
+    ("attn_sinks.weight", "self_attn.sinks", Shape::Sinks),
+    ("attn_output.bias", "self_attn.o_proj.bias", Shape::Hidden),
+];
+const GPT_OSS_EXPERTS: &[Named] = &[
+    ("ffn_gate_inp.weight", "mlp.router.weight", Shape::Router),
+    ("ffn_gate_inp.bias", "mlp.router.bias", Shape::RouterBias),
+    ("ffn_gate_exps.weight", "mlp.experts.gate_proj.weight", Shape::ExpertsUp),
+    ("ffn_up_exps.weight", "mlp.experts.up_proj.weight", Shape::ExpertsUp),
+    ("ffn_down_exps.weight", "mlp.experts.down_proj.weight", Shape::ExpertsDown),
+    ("ffn_gate_exps.bias", "mlp.experts.gate_proj.bias", Shape::ExpertsUpBias),
+    ("ffn_up_exps.bias", "mlp.experts.up_proj.bias", Shape::ExpertsUpBias),
+    ("ffn_down_exps.bias", "mlp.experts.down_proj.bias", Shape::ExpertsDownBias),
+];
 const SHARED: &[Named] = &[
     ("ffn_gate_shexp.weight", "mlp.shared_experts.gate_proj.weight", Shape::SharedUp),
     ("ffn_up_shexp.weight", "mlp.shared_experts.up_proj.weight", Shape::SharedUp),
@@ -229,7 +256,7 @@ const DEEPSEEK: Family = Family {
 };
 
 /// All of them.
-pub(super) const FAMILIES: [Family; 8] = [
+pub(super) const FAMILIES: [Family; 9] = [
     Family { permuted: true, ..PLAIN },
     Family {
         name: "qwen2",
@@ -279,6 +306,19 @@ pub(super) const FAMILIES: [Family; 8] = [
         ],
         ..PLAIN
     },
+    Family {
+        name: "gpt-oss",
+        model_type: "gpt_oss",
+        class: "GptOssForCausalLM",
+        tensors: &[GPT_OSS_NORMS, QKV, QKV_BIASES, OUTPUT, SINKS, GPT_OSS_EXPERTS],
+        keys: &[
+            "attention.sliding_window",
+            "expert_feed_forward_length",
+            "rope.scaling.factor",
+            "rope.scaling.original_context_length",
+        ],
+        ..PLAIN
+    },
     DEEPSEEK,
     Family { model_type: "deepseek_v3", class: "DeepseekV3ForCausalLM", ..DEEPSEEK },
 ];
@@ -291,7 +331,8 @@ impl Family {
 
     /// Whether it has experts.
     pub(super) fn has_experts(&self) -> bool {
-        self.latent || self.tensors.contains(&EXPERTS)
+        let routes = |named: &Named| named.2 == Shape::Router;
+        self.latent || self.tensors.iter().copied().flatten().any(routes)
     }
 
     /// The tensors of a layer of that form.

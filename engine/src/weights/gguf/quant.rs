@@ -23,6 +23,7 @@ pub enum GgmlType {
     Q4_K,
     Q5_K,
     Q6_K,
+    MXFP4,
 }
 
 /// Names of all types that the format knows, at their codes (empty: withdrawn).
@@ -35,7 +36,7 @@ const NAMES: [&str; 40] = [
 
 impl GgmlType {
     /// All that are read.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::F32,
         Self::F16,
         Self::BF16,
@@ -47,6 +48,7 @@ impl GgmlType {
         Self::Q4_K,
         Self::Q5_K,
         Self::Q6_K,
+        Self::MXFP4,
     ];
 
     /// The type with that code in a file, if it is read.
@@ -80,6 +82,7 @@ impl GgmlType {
             Self::Q4_K => "Q4_K",
             Self::Q5_K => "Q5_K",
             Self::Q6_K => "Q6_K",
+            Self::MXFP4 => "MXFP4",
         }
     }
 
@@ -88,7 +91,7 @@ impl GgmlType {
     pub fn block_elements(self) -> usize {
         match self {
             Self::F32 | Self::F16 | Self::BF16 => 1,
-            Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 => 32,
+            Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 | Self::MXFP4 => 32,
             Self::Q4_K | Self::Q5_K | Self::Q6_K => 256,
         }
     }
@@ -107,6 +110,7 @@ impl GgmlType {
             Self::Q4_K => 144,
             Self::Q5_K => 176,
             Self::Q6_K => 210,
+            Self::MXFP4 => 17,
         }
     }
 
@@ -141,6 +145,7 @@ impl GgmlType {
             Self::Q4_K => each(blocks, out, quant_k::q4_k),
             Self::Q5_K => each(blocks, out, quant_k::q5_k),
             Self::Q6_K => each(blocks, out, quant_k::q6_k),
+            Self::MXFP4 => each(blocks, out, mxfp4),
         }
     }
 }
@@ -207,5 +212,21 @@ fn q8_0(block: &[u8; 34], out: &mut [f32; 32]) {
     let scale = half_at(block, 0);
     for (x, &code) in out.iter_mut().zip(&block[2..]) {
         *x = scale * f32::from(code.cast_signed());
+    }
+}
+
+/// What a float of 4 bits stands for (OCP Microscaling Formats 1.0); ggml has one zero.
+const FP4: [f32; 16] =
+    [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0];
+
+/// The power of two that a byte stands for; the last byte is NaN.
+fn power_of_two(exponent: u8) -> f32 {
+    if exponent == u8::MAX { f32::NAN } else { (f32::from(exponent) - 127.0).exp2() }
+}
+
+fn mxfp4(block: &[u8; 17], out: &mut [f32; 32]) {
+    let scale = power_of_two(block[0]);
+    for (x, code) in out.iter_mut().zip(nibbles(&block[1..])) {
+        *x = scale * FP4[usize::from(code)];
     }
 }

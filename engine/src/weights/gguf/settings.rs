@@ -57,6 +57,20 @@ pub(super) fn of(
             set("original_max_position_embeddings", json!(original));
             set("rope_scaling", keys.longrope(sizes, sources)?);
         }
+        "gpt-oss" => {
+            set("rope_theta", json!(theta.unwrap_or(150_000.0)));
+            set("rope_scaling", keys.gpt_oss_yarn()?);
+            set("hidden_act", json!("silu"));
+            set("swiglu_limit", json!(7.0));
+            set("attention_bias", json!(true));
+            set("sliding_window", json!(keys.size("attention.sliding_window")?.unwrap_or(128)));
+            set("intermediate_size", json!(sizes.expert_width));
+            set("num_local_experts", json!(sizes.experts));
+            set("num_experts_per_tok", json!(keys.needed_size("expert_used_count")?));
+            let types = ["sliding_attention", "full_attention"];
+            let types: Vec<&str> = (0..sizes.layers).map(|layer| types[layer % 2]).collect();
+            set("layer_types", json!(types));
+        }
         "deepseek2" => {
             set("rope_theta", json!(theta.unwrap_or(10_000.0)));
             set("rope_scaling", keys.yarn()?);
@@ -128,6 +142,16 @@ impl Keys<'_> {
         }
     }
 
+    /// gpt-oss's: it begins between pairs, and nothing else differs.
+    fn gpt_oss_yarn(&self) -> Result<Value, GgufError> {
+        let mut yarn = self.yarn()?;
+        if let Some(fields) = yarn.as_object_mut() {
+            fields.retain(|name, _| !name.starts_with("mscale"));
+            fields.insert("truncate".to_owned(), json!(false));
+        }
+        Ok(yarn)
+    }
+
     /// DeepSeek's. The ramp between fast and slow pairs is where all its models have it.
     fn yarn(&self) -> Result<Value, GgufError> {
         if self.scaling_type()?.is_none() {
@@ -196,7 +220,7 @@ impl Keys<'_> {
     /// Refuses a scaling that nobody asked for.
     fn no_other_scaling(&self) -> Result<(), GgufError> {
         match self.scaling_type()? {
-            Some(kind) if !matches!(self.family.name, "gemma3" | "deepseek2") => {
+            Some(kind) if !matches!(self.family.name, "gemma3" | "deepseek2" | "gpt-oss") => {
                 let problem = format!("{kind} scaling is not supported");
                 Err(GgufError::key(&self.name("rope.scaling.type"), problem))
             }

@@ -188,7 +188,8 @@ fn blocks_may_stay_codes() {
     assert!(stored.bytes * 3 < floats.bytes, "{} of {}", stored.bytes, floats.bytes);
     let folder = ModelFolder::open(&dir.path().join("out")).unwrap();
     let quantisation = json!({
-        "group_size": 32, "bits": 4, "model.embed_tokens": {"group_size": 32, "bits": 8},
+        "group_size": 32, "bits": 4, "mode": "affine",
+        "model.embed_tokens": {"group_size": 32, "bits": 8, "mode": "affine"},
     });
     assert_eq!(folder.config()["quantization"], quantisation);
     let shape = |name: &str| folder.tensor(name).unwrap().shape.clone();

@@ -45,7 +45,7 @@ impl PlannedTensor {
 
     /// The tensors that it becomes.
     fn parts(&self, dtype: ImportDtype) -> Vec<(String, Part)> {
-        let Some(Form { bits, scales }) = self.form(dtype) else {
+        let Some(form @ Form { bits, scales }) = self.form(dtype) else {
             let dense = if self.source.shape.len() > 1 || dtype != ImportDtype::Stored {
                 dtype.dense(self.source.kind)
             } else {
@@ -54,11 +54,14 @@ impl PlannedTensor {
             return vec![(self.name.clone(), Part::Numbers(dense))];
         };
         let module = self.module();
-        vec![
+        let mut parts = vec![
             (self.name.clone(), Part::Codes(bits)),
             (format!("{module}.scales"), Part::Scales(scales)),
-            (format!("{module}.biases"), Part::Biases(scales)),
-        ]
+        ];
+        if !form.is_mxfp4() {
+            parts.push((format!("{module}.biases"), Part::Biases(scales)));
+        }
+        parts
     }
 
     fn module(&self) -> &str {
@@ -87,13 +90,19 @@ impl Part {
 
 /// `quantization` of config.json: as most modules have it, and the others by name.
 pub(super) fn quantisation(tensors: &[PlannedTensor], dtype: ImportDtype) -> Option<Value> {
-    let of = |tensor: &PlannedTensor| Some((tensor.module().to_owned(), tensor.form(dtype)?.bits));
-    let modules: Vec<(String, usize)> = tensors.iter().filter_map(of).collect();
-    let count = |bits: usize| modules.iter().filter(|(_, other)| *other == bits).count();
-    let common = modules.iter().map(|(_, bits)| *bits).max_by_key(|&bits| (count(bits), bits))?;
-    let setting = |bits: usize| json!({"group_size": GROUP, "bits": bits});
-    let own = modules.into_iter().filter(|(_, bits)| *bits != common);
-    let own: Map<String, Value> = own.map(|(module, bits)| (module, setting(bits))).collect();
+    let of = |tensor: &PlannedTensor| {
+        let form = tensor.form(dtype)?;
+        Some((tensor.module().to_owned(), (form.bits, form.is_mxfp4())))
+    };
+    let modules: Vec<(String, (usize, bool))> = tensors.iter().filter_map(of).collect();
+    let count = |how: (usize, bool)| modules.iter().filter(|(_, other)| *other == how).count();
+    let common = modules.iter().map(|(_, how)| *how).max_by_key(|&how| (count(how), how))?;
+    let setting = |(bits, mxfp4): (usize, bool)| {
+        let mode = if mxfp4 { "mxfp4" } else { "affine" };
+        json!({"group_size": GROUP, "bits": bits, "mode": mode})
+    };
+    let own = modules.into_iter().filter(|(_, how)| *how != common);
+    let own: Map<String, Value> = own.map(|(module, how)| (module, setting(how))).collect();
     let mut all = setting(common);
     if let Some(fields) = all.as_object_mut() {
         fields.extend(own);
@@ -176,7 +185,8 @@ impl Chunk {
             }
             Part::Scales(dtype) | Part::Biases(dtype) => {
                 for group in kind.groups(&self.blocks) {
-                    if !group.scale.is_finite() || !group.bias.is_finite() {
+                    let is_nan = dtype == Dtype::U8 && group.scale == f32::from(u8::MAX);
+                    if is_nan || !group.scale.is_finite() || !group.bias.is_finite() {
                         return Err(ImportError::NotFinite { tensor: name.clone() });
                     }
                     let scales = matches!(part, Part::Scales(_));

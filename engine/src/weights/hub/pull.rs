@@ -21,7 +21,9 @@ use super::{
 use crate::{
     layers::LayerRange,
     weights::{
-        ModelFolder,
+        Described, ModelFolder,
+        folder::Whole,
+        header,
         staging::{Leftovers, Staging},
     },
 };
@@ -102,11 +104,11 @@ pub fn pull(
         layers::shape(&config).ok_or_else(|| odd("config.json tells no number of layers"))?;
     let index = listing.file(INDEX).map(|_| read(INDEX)).transpose()?;
     let files = listing.weights(index.as_deref())?;
-    let (wanted, map): (Vec<Wanted>, _) = match options.layers {
+    let (wanted, part): (Vec<Wanted>, _) = match options.layers {
         None => (files.into_iter().map(|file| whole(client, listing, file)).collect(), None),
         Some(range) => {
-            let (wanted, map) = parts(client, listing, &files, range, shape)?;
-            (wanted, Some(map))
+            let part = parts(client, listing, &files, range, shape)?;
+            (part.wanted, Some((part.map, part.places)))
         }
     };
     let bytes = wanted.iter().map(Wanted::bytes).sum();
@@ -118,8 +120,10 @@ pub fn pull(
         return Err(HubError::NoRoom { dir, needed: missing, free });
     }
     fetch_all(client, &listing.repo, &wanted, &staging.dir, progress)?;
-    if let Some(map) = map {
+    if let Some((map, places)) = part {
         staging.write(INDEX, &pretty(&layers::index(&map)))?;
+        let (name, content) = described(client, listing, places)?.file();
+        staging.write(name, &content)?;
     }
     staging.write(ORIGIN, &pretty(&origin))?;
     ModelFolder::open(&staging.dir)?;
@@ -158,28 +162,71 @@ fn whole(client: &HubClient, listing: &Listing, file: &RepoFile) -> Wanted {
     }
 }
 
-/// The parts of these files that hold tensors of `range`, and which tensor is in which.
-fn parts(
+/// A part of a model, on the hub.
+#[derive(Default)]
+struct PartFiles<'a> {
+    /// The files that hold it.
+    wanted: Vec<Wanted>,
+    /// Which of its tensors is in which.
+    map: BTreeMap<String, String>,
+    /// Of all tensors of the model: what they are, and where.
+    places: BTreeMap<String, (Described, &'a RepoFile, u64)>,
+}
+
+/// What the whole has, of which the folder is a part: so that other nodes know it for the same.
+fn described(
     client: &HubClient,
     listing: &Listing,
-    files: &[&RepoFile],
+    places: BTreeMap<String, (Described, &RepoFile, u64)>,
+) -> Result<Whole, HubError> {
+    let tensors = places.iter().map(|(name, (tensor, ..))| (name.clone(), tensor.clone()));
+    Whole::of(tensors.collect(), |wanted| {
+        let (next, done) = (Mutex::new(wanted.iter().enumerate()), Mutex::new(Vec::new()));
+        let (next, done) = (&next, &done);
+        let work = move || {
+            loop {
+                let waiting = next.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some((number, (name, range))) = waiting else { return };
+                let (_, file, start) = &places[name];
+                let bytes = client.bytes(listing, file, start + range.start..start + range.end);
+                done.lock().unwrap_or_else(PoisonError::into_inner).push((number, bytes));
+            }
+        };
+        thread::scope(|scope| (0..PARALLEL).for_each(|_| drop(scope.spawn(&work))));
+        let mut done = std::mem::take(&mut *done.lock().unwrap_or_else(PoisonError::into_inner));
+        done.sort_by_key(|(number, _)| *number);
+        done.into_iter().map(|(_, bytes)| bytes).collect()
+    })
+}
+
+/// The parts of these files that hold tensors of `range`.
+fn parts<'a>(
+    client: &HubClient,
+    listing: &Listing,
+    files: &[&'a RepoFile],
     range: LayerRange,
     (layers, tied): (u32, bool),
-) -> Result<(Vec<Wanted>, BTreeMap<String, String>), HubError> {
+) -> Result<PartFiles<'a>, HubError> {
     if range.end() > layers {
         let (repo, asked) = (listing.repo.clone(), range);
         return Err(HubError::NoSuchLayers { repo, asked, layers });
     }
-    let (mut wanted, mut map) = (Vec::new(), BTreeMap::new());
-    for file in files {
+    let mut all = PartFiles::default();
+    for &file in files {
         let url = client.file_url(&listing.repo, &listing.commit, &file.name);
         let beginning = client.beginning(listing, file)?;
         let part = layers::part(&beginning, file.bytes, &file.name, |tensor| {
             layers::holds(range, layers, tied, tensor)
         })?;
+        for (name, entry) in
+            header::read_from(&beginning[..], file.bytes, Path::new(&file.name))?.entries
+        {
+            let tensor = Described { name: name.clone(), dtype: entry.dtype, shape: entry.shape };
+            all.places.insert(name, (tensor, file, entry.data_offsets.0 as u64));
+        }
         let Some(part) = part else { continue };
-        map.extend(part.tensors.into_iter().map(|tensor| (tensor, file.name.clone())));
-        wanted.push(Wanted {
+        all.map.extend(part.tensors.into_iter().map(|tensor| (tensor, file.name.clone())));
+        all.wanted.push(Wanted {
             name: file.name.clone(),
             prefix: part.prefix,
             pieces: part.pieces,
@@ -188,7 +235,7 @@ fn parts(
             hash: None,
         });
     }
-    Ok((wanted, map))
+    Ok(all)
 }
 
 /// Fetches all, a few at a time. The first error stops the others.

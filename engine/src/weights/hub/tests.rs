@@ -84,6 +84,13 @@ fn only_the_bytes_of_the_layers_are_asked_for() {
         .sum();
     assert!(came < 2 * 12_000 + 2_000, "{came} bytes of the shards were asked for");
 
+    // Still it is the same model as the whole, to other nodes and in its sizes.
+    let other = tempfile::tempdir().unwrap();
+    pull_to(&hub, other.path(), &PullOptions::default()).unwrap();
+    let whole = ModelFolder::open(&other.path().join("tiny")).unwrap();
+    assert_eq!(folder.fingerprint(), whole.fingerprint());
+    assert_eq!(folder.described().unwrap(), whole.described().unwrap());
+
     let mut numbers = vec![0.0; 3000];
     let tensor = folder.tensor("model.layers.1.mlp.up_proj.weight").unwrap();
     TensorReader::new().read_f32_into(tensor, &mut numbers).unwrap();

@@ -144,6 +144,19 @@ impl Machines {
         self.sys[machine] = Some(self.folder.path().join(sys));
     }
 
+    /// As [`Self::tbnet`], after a shell has done `first`; mounts are the command's own.
+    pub(crate) fn tbnet_after(&self, machine: usize, first: &str, args: &[&str]) -> Command {
+        let script = format!("{first} && exec \"$@\"");
+        let mut command = Command::new(ip_program());
+        command
+            .args(["netns", "exec", &self.names[machine], "sh", "-c", &script, "sh"])
+            .arg(env!("CARGO_BIN_EXE_tbnet"))
+            .args(args)
+            .env("LC_ALL", "C")
+            .env("EXO_DATA", self.folder.path().join(format!("data-{machine}")));
+        command
+    }
+
     /// What it printed, and the exit code; paths and figures are not touched.
     pub(crate) fn said(&self, machine: usize, args: &[&str]) -> String {
         let output = self.tbnet(machine, args).output().expect("tbnet runs");

@@ -74,14 +74,14 @@ impl EventLoop {
         }
         let mut failed = io.failed.take();
         if failed.is_none() && (ready.readable || ready.closed || tracked.more) {
-            match io.read(now, ready.closed) {
+            match io.read(self.shared.clock, ready.closed) {
                 Ok(more) => tracked.more = more,
                 Err(cause) => failed = Some(cause),
             }
         }
         let over = io.connection.handle_timeout(now).err();
         if failed.is_none() {
-            pair.turn(&mut io, Hand::Driver);
+            pair.turn(&mut io, Hand::Driver, self.shared.clock.now());
             failed = io.failed.take();
         } else {
             pair.hand_out(&mut io);

@@ -1,156 +1,21 @@
-//! `tbnet setup` on real networks: two namespaces stand for two bench. Each has a bridge whose member is
+//! `tbnet setup` on real networks: two namespaces stand for two machines. Each has a bridge with
 //! one end of a veth pair (the Thunderbolt bridge and its cable) and one end of another (Wi-Fi). What
 //! can be wrong is made so; `check` names it, `setup` mends it, `--undo` puts it back exactly, and a
 //! setup that is killed anywhere can be undone all the same.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test may end where it fails")]
 
+mod bench;
+mod keepers;
 #[allow(dead_code, reason = "other tests use the rest")]
+#[path = "../machines/mod.rs"]
 mod machines;
 
-use std::{
-    fs,
-    os::unix::{fs::PermissionsExt as _, process::ExitStatusExt as _},
-    path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
-    time::{Duration, Instant},
-};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
-use machines::{CABLE, Machines, PATIENCE, WIFI, ip_program};
+use bench::{BRIDGE, Bench, PEER};
+use machines::WIFI;
 use serde_json::Value;
-
-const BRIDGE: &str = "br0";
-const PEER: &str = "192.168.2.2";
-
-/// Two machines, the first of which is set up; and a folder for the old state and the shims.
-struct Bench {
-    machines: Machines,
-    dir: tempfile::TempDir,
-}
-
-impl Bench {
-    /// Each machine's end of the cable becomes the member of a bridge, which has the address: on the
-    /// second machine [`PEER`], on the first none yet. `None` where namespaces cannot be made.
-    fn new(test: &str) -> Option<Self> {
-        let machines = Machines::joined(&format!("setup-{test}"))?;
-        for machine in [0, 1] {
-            machines.ip(machine, &format!("address flush dev {CABLE}"));
-            machines.ip(machine, &format!("link add {BRIDGE} type bridge forward_delay 0"));
-            machines.ip(machine, &format!("link set {CABLE} master {BRIDGE}"));
-            machines.ip(machine, &format!("link set {BRIDGE} up"));
-        }
-        machines.ip(1, &format!("address add {PEER}/24 dev {BRIDGE}"));
-        let bench = Self { machines, dir: tempfile::tempdir().unwrap() };
-        fs::create_dir(bench.shims()).unwrap();
-        bench.write_shim("ip", &ip_program().display().to_string());
-        (0..2).for_each(|machine| bench.wait_carrier(machine));
-        Some(bench)
-    }
-
-    fn shims(&self) -> PathBuf {
-        self.dir.path().join("shim")
-    }
-
-    /// Runs `ip` on the first machine.
-    fn on_a(&self, words: &str) {
-        self.machines.ip(0, words);
-    }
-
-    fn command(&self, words: &[&str]) -> Command {
-        let mut command = self.machines.tbnet(0, words);
-        command.stdin(Stdio::null()).env("TBNET_STATE", self.dir.path().join("state"));
-        command
-    }
-
-    fn tbnet(&self, words: &[&str]) -> Output {
-        self.command(words).output().unwrap()
-    }
-
-    /// Waits until a machine's bridge has a carrier: the kernel looks at it now and then.
-    fn wait_carrier(&self, machine: usize) {
-        let end = Instant::now() + PATIENCE;
-        while Instant::now() < end {
-            let link = self.machines.ip(machine, &format!("-j link show dev {BRIDGE}"));
-            let link: Value = serde_json::from_slice(&link.stdout).unwrap();
-            if link[0]["operstate"] == "UP" {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        panic!("{BRIDGE} of machine {machine} never had a carrier");
-    }
-
-    /// Errors, by id.
-    fn check(&self, peer: Option<&str>) -> Vec<String> {
-        let mut words = vec!["check", "--json", "--interface", BRIDGE];
-        words.extend(peer.iter().flat_map(|peer| ["--peer", peer]));
-        let output = self.tbnet(&words);
-        let report: Value = serde_json::from_slice(&output.stdout)
-            .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&output.stderr)));
-        let findings = report["findings"].as_array().unwrap().iter();
-        let errors = findings.filter(|finding| finding["severity"] == "error");
-        errors.map(|finding| finding["id"].as_str().unwrap().to_owned()).collect()
-    }
-
-    fn setup(&self, peer: Option<&str>, more: &[&str]) -> Command {
-        let mut words = vec!["setup", "--yes", "--interface", BRIDGE];
-        words.extend(peer.iter().flat_map(|peer| ["--peer", peer]));
-        words.extend(more);
-        self.command(&words)
-    }
-
-    fn undo(&self) {
-        let output = self.tbnet(&["setup", "--undo"]);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    }
-
-    /// Everything that iproute2 says of the first machine's links, addresses and routes.
-    fn everything(&self) -> Value {
-        let say = |words: &str| -> Value {
-            let said = self.machines.ip(0, &format!("-j {words}"));
-            serde_json::from_slice(&said.stdout).unwrap()
-        };
-        serde_json::json!({
-            "address": say("address"),
-            "route": say("-d route show table all"),
-            "rule": say("rule"),
-        })
-    }
-
-    /// A program in front of `real` that counts the calls that change something, and kills whoever
-    /// called it at one.
-    fn write_shim(&self, name: &str, real: &str) {
-        let script = format!(
-            "#!/bin/sh\n\
-             case \"$1\" in -j) exec {real} \"$@\";; esac\n\
-             n=$(($(cat \"$SHIM_COUNT\" 2>/dev/null || echo 0) + 1)); echo $n > \"$SHIM_COUNT\"\n\
-             [ \"$n\" = \"$SHIM_KILL\" ] || exec {real} \"$@\"\n\
-             [ \"$SHIM_WHEN\" = before ] || {real} \"$@\"\n\
-             kill -9 $PPID\n",
-        );
-        self.write_program(name, &script);
-    }
-
-    fn write_program(&self, name: &str, script: &str) {
-        let path = self.shims().join(name);
-        fs::write(&path, script).unwrap();
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-    }
-
-    /// Has `command` find our programs first.
-    fn with_shims<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        let path = std::env::var("PATH").unwrap();
-        command.env("PATH", format!("{}:{path}", self.shims().display()));
-        command.env("SHIM_COUNT", self.dir.path().join("count"))
-    }
-
-    /// Runs `command` so that it is killed at its `n`th change; gives whether it was.
-    fn is_killed(&self, command: &mut Command, n: usize, when: &str) -> bool {
-        let _ = fs::remove_file(self.dir.path().join("count"));
-        self.with_shims(command).env("SHIM_KILL", n.to_string()).env("SHIM_WHEN", when);
-        command.output().unwrap().status.signal() == Some(9)
-    }
-}
 
 /// What is wrong, how it is made so (from a machine that has 192.168.2.1/24 and is up), whether the
 /// peer is named, the error that `check` names, and what is so after `setup`.
@@ -303,32 +168,9 @@ fn a_setup_that_is_killed_anywhere_can_be_undone() {
         let Some(bench) = situation.bench("kill") else { return };
         let (name, peer) = (situation.name, situation.peer);
         let before = bench.everything();
-        let mut killed = 0;
-        for n in 1.. {
-            for when in ["before", "after"] {
-                if !bench.is_killed(&mut bench.setup(peer, &[]), n, when) {
-                    continue;
-                }
-                killed += 1;
-                // It must not be built upon.
-                let again = bench.setup(peer, &[]).output().unwrap();
-                let said = String::from_utf8_lossy(&again.stderr);
-                assert!(said.contains("cut off") || bench.everything() == before, "{name}: {said}");
-                // The undoing is killed as well, at each of its own changes.
-                for m in 1.. {
-                    if !bench.is_killed(&mut bench.command(&["setup", "--undo"]), m, "after") {
-                        break;
-                    }
-                }
-                assert_eq!(bench.everything(), before, "{name}: killed {when} change {n}");
-            }
-            if killed < 2 * n {
-                // It ran to its end: there are fewer changes than that.
-                bench.undo();
-                assert_eq!(bench.everything(), before, "{name}");
-                break;
-            }
-        }
+        let setup = || bench.setup(peer, &[]);
+        let undo = || bench.command(&["setup", "--undo"]);
+        let killed = bench.kill_everywhere(name, &before, &setup, &undo, &|| bench.everything());
         assert!(killed >= 2, "{name}: killed {killed} times");
     }
 }
