@@ -67,7 +67,7 @@ pub(super) fn measure(
         controls.round(round, args.repeats, control)?;
         for (number, (_, ring, rounds)) in rings.iter_mut().enumerate() {
             let salt = 900_000 + 100 * number as u32 + round as u32;
-            let one = Round::run(ring, args.prompt_tokens, salt)?;
+            let one = Round::run(ring, args.prompt_tokens_in(round), salt)?;
             if round > 0 {
                 rounds.push(&one);
             }

@@ -99,6 +99,14 @@ pub(crate) struct Args {
     json: bool,
 }
 
+impl Args {
+    /// Of the long prompt in this round: enough of it to warm up, or all.
+    fn prompt_tokens_in(&self, round: u64) -> usize {
+        let share = if round == 0 { 4 } else { 1 };
+        self.prompt_tokens.div_ceil(share)
+    }
+}
+
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     ensure!(
         args.period_us <= PERIOD_US_MAX,

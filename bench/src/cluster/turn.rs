@@ -41,7 +41,7 @@ pub(super) fn measure(
     let mut second_tokens = 0;
     for round in 0..=args.repeats {
         controls.round(round, args.repeats, control)?;
-        let question = prompt(700_000 + round as u32, 0, args.prompt_tokens);
+        let question = prompt(700_000 + round as u32, 0, args.prompt_tokens_in(round));
         let first = one(&ring, question.clone(), ANSWER)?;
         let mut chat = question;
         chat.extend(&first.tokens);
