@@ -4,6 +4,7 @@
 //! `skipped: needs …` where it is not there.
 
 pub mod http;
+pub mod hub;
 pub mod namespaces;
 mod node;
 

@@ -123,6 +123,17 @@ pub enum WeightsError {
         /// The tensor.
         tensor: String,
     },
+    /// The folder has only some layers of its model, and the tensor is of another.
+    #[error(
+        "{} holds only some layers of its model, and tensor {tensor} is of another\nhint: `exo-node \
+         models pull --replace` fetches other layers (--layers), or all", .dir.display()
+    )]
+    NotInPart {
+        /// The folder.
+        dir: PathBuf,
+        /// The tensor.
+        tensor: String,
+    },
     /// A tensor's numbers are of a type that is not read as floats.
     #[error("tensor {tensor} holds {dtype}, not f32, f16 or bf16 numbers")]
     NotFloat {

@@ -127,12 +127,9 @@ impl ModelFolder {
     /// A tensor by name.
     ///
     /// # Errors
-    /// [`WeightsError::MissingTensor`].
+    /// [`WeightsError::MissingTensor`], [`WeightsError::NotInPart`].
     pub fn tensor(&self, name: &str) -> Result<&TensorInfo, WeightsError> {
-        self.tensors.get(name).ok_or_else(|| WeightsError::MissingTensor {
-            dir: self.dir.clone(),
-            tensor: name.to_owned(),
-        })
+        self.tensors.get(name).ok_or_else(|| self.missing(name))
     }
 
     /// Whether there is a tensor of that name.

@@ -125,6 +125,16 @@ impl ModelFolder {
         Ok(self)
     }
 
+    /// Why a tensor is not here.
+    pub(super) fn missing(&self, name: &str) -> WeightsError {
+        let (dir, tensor) = (self.dir.clone(), name.to_owned());
+        let of_whole = |whole: &Whole| whole.tensors.iter().any(|tensor| tensor.name == name);
+        match Whole::read(&dir) {
+            Ok(Some(whole)) if of_whole(&whole) => WeightsError::NotInPart { dir, tensor },
+            _ => WeightsError::MissingTensor { dir, tensor },
+        }
+    }
+
     /// All tensors of the model in order of their names, whether they are here or not.
     ///
     /// # Errors
@@ -186,6 +196,9 @@ mod tests {
         assert_eq!(apart.fingerprint(), all.0.fingerprint());
         assert_eq!(apart.described().unwrap(), tensors);
         assert_eq!(apart.names().collect::<Vec<_>>(), ["b"]);
+        let missing = |name: &str| apart.tensor(name).unwrap_err().to_string();
+        assert!(missing("c").contains("only some layers") && missing("c").contains("hint:"));
+        assert!(missing("d").contains("has no tensor d"));
 
         let mut other = long.clone();
         other[50] = 7.0;
