@@ -99,6 +99,15 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn open(args: &LinkArgs, listen: u16) -> anyhow::Result<Self> {
+        Self::open_as(args, listen, Identity::generate())
+    }
+
+    /// One of several endpoints of the same node.
+    pub(crate) fn open_as(
+        args: &LinkArgs,
+        listen: u16,
+        identity: Identity,
+    ) -> anyhow::Result<Self> {
         let link = Link::open(&args.interface)?;
         let store = tempfile::tempdir().context("a folder for the peer's key")?;
         let trust = match &args.cluster_key_file {
@@ -120,7 +129,7 @@ impl Node {
             software: concat!("tbbench/", env!("CARGO_PKG_VERSION")).into(),
             ..EndpointConfig::new("tbbench", trust)
         };
-        let endpoint = Endpoint::open(link, Identity::generate(), config)?;
+        let endpoint = Endpoint::open(link, identity, config)?;
         Ok(Self { endpoint, _store: store })
     }
 

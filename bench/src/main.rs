@@ -12,6 +12,7 @@
 //! | `emulator` | what would another link do? |
 //! | `cluster` | one node against a ring of them? |
 //! | `engine`, `step` | one node against mlx-lm, and one stage by itself? |
+//! | `rails` | what do two links give over one? |
 //! | `versus` | what does the cable give over Wi-Fi? |
 //! | `machine`, `interrupt` | on what machine, and does somebody want it to end? |
 //! | `figures`, `histogram`, `process` | how are values kept and told? |
@@ -37,6 +38,8 @@ mod namespace;
 #[cfg(target_os = "linux")]
 mod peers;
 mod process;
+#[cfg(target_os = "linux")]
+mod rails;
 #[cfg(feature = "engine")]
 mod step;
 mod versus;
@@ -86,6 +89,14 @@ enum Command {
     /// Links that are not there, emulated between network namespaces of this machine (Linux).
     #[cfg(target_os = "linux")]
     Lab(commands::lab::Args),
+    /// Two links as one against either of them alone, each limited by this machine's kernel, in network
+    /// namespaces (Linux, root).
+    #[cfg(target_os = "linux")]
+    Rails(rails::Args),
+    /// One end of `rails`.
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    RailsEnd(rails::end::Args),
     /// One node against Python's mlx-lm: load, memory, prefill, decode and a batch; same weights, same
     /// BLAS, same threads.
     #[cfg(feature = "engine")]
@@ -130,6 +141,10 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Peers(args) => peers::run(&args),
         #[cfg(target_os = "linux")]
         Command::Lab(args) => commands::lab::run(&args),
+        #[cfg(target_os = "linux")]
+        Command::Rails(args) => rails::run(&args),
+        #[cfg(target_os = "linux")]
+        Command::RailsEnd(args) => rails::end::run(&args),
         #[cfg(feature = "engine")]
         Command::Engine(args) => engine::run(&args),
         #[cfg(all(target_os = "linux", feature = "engine"))]

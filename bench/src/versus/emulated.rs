@@ -2,9 +2,7 @@
 //! program on either side.
 
 use std::{
-    io::Write as _,
-    os::unix::{fs::OpenOptionsExt as _, process::CommandExt as _},
-    path::Path,
+    os::unix::process::CommandExt as _,
     time::{Duration, Instant},
 };
 
@@ -14,7 +12,7 @@ use super::{Args, doors::EmulatedLink};
 use crate::{
     SaidAlready,
     emulator::{self, Machines, Plan, Profile, ceiling, profile::rate},
-    job::Server,
+    job::{self, Server},
     link::LISTEN_PORT,
 };
 
@@ -41,7 +39,7 @@ pub(super) fn run(args: &Args, names: &[String]) -> anyhow::Result<()> {
     let own = std::env::current_exe().context("the way to this program")?;
     let keys = tempfile::tempdir()?;
     let key = keys.path().join("key");
-    write_key(&key)?;
+    job::write_key(&key)?;
     let [(first, _), (second, _)] = LINKS;
     let mut server = machines.command(1, &own);
     server.args(["serve", "--interface", first, "--also", second, "--cluster-key-file"]).arg(&key);
@@ -95,16 +93,4 @@ fn emulated_link(profile: &Profile, interface: &str, carries: f64, seed: u64) ->
         rate_capped_mbps: capped.then_some(carries),
         seed,
     }
-}
-
-/// A key for two processes that live as long as this run.
-fn write_key(path: &Path) -> anyhow::Result<()> {
-    let mut options = std::fs::OpenOptions::new();
-    let mut file = options.write(true).create_new(true).mode(0o600).open(path)?;
-    let bytes: [u8; 32] = ring::rand::generate(&ring::rand::SystemRandom::new())
-        .map_err(|_| anyhow::anyhow!("the system gives no random numbers"))?
-        .expose();
-    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    writeln!(file, "{digits}")?;
-    Ok(())
 }
