@@ -12,6 +12,7 @@
 //! | `emulator` | what would another link do? |
 //! | `cluster` | one node against a ring of them? |
 //! | `engine`, `step` | one node against mlx-lm, and one stage by itself? |
+//! | `tokens` | how fast does a model over two nodes speak, over this link and that? |
 //! | `rails` | what do two links give over one? |
 //! | `versus` | what does the cable give over Wi-Fi? |
 //! | `machine`, `interrupt` | on what machine, and does somebody want it to end? |
@@ -42,6 +43,8 @@ mod process;
 mod rails;
 #[cfg(feature = "engine")]
 mod step;
+#[cfg(all(target_os = "linux", feature = "engine"))]
+mod tokens;
 mod versus;
 
 use std::process::ExitCode;
@@ -105,6 +108,10 @@ enum Command {
     /// network namespaces of this machine (Linux, root).
     #[cfg(all(target_os = "linux", feature = "engine"))]
     Cluster(cluster::Args),
+    /// A model over two nodes, over either of two emulated links: tokens per second, how late tokens
+    /// are, and the link's part of it, in network namespaces of this machine (Linux, root).
+    #[cfg(all(target_os = "linux", feature = "engine"))]
+    Tokens(tokens::Args),
     /// One process of `cluster`'s control.
     #[cfg(all(target_os = "linux", feature = "engine"))]
     #[command(hide = true)]
@@ -149,6 +156,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Engine(args) => engine::run(&args),
         #[cfg(all(target_os = "linux", feature = "engine"))]
         Command::Cluster(args) => cluster::run(&args),
+        #[cfg(all(target_os = "linux", feature = "engine"))]
+        Command::Tokens(args) => tokens::run(&args),
         #[cfg(all(target_os = "linux", feature = "engine"))]
         Command::Synthetic(args) => cluster::synthetic::run(&args),
     }

@@ -11,6 +11,11 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
+#[cfg(feature = "engine")]
+use {
+    nix::sched::{CloneFlags, setns},
+    std::{fs::File, thread},
+};
 
 /// The congestion control of both machines: macOS' as well.
 pub(crate) const CONGESTION_CONTROL: &str = "cubic";
@@ -105,6 +110,23 @@ impl Drop for Lab {
             let _ = Command::new("ip").args(["netns", "delete", name]).output();
         }
     }
+}
+
+/// Runs `what` on a thread whose sockets, and those of the threads it starts, are the namespace's.
+#[cfg(feature = "engine")] // for those who ask nodes
+pub(crate) fn on<T: Send>(
+    namespace: &str,
+    what: impl FnOnce() -> anyhow::Result<T> + Send,
+) -> anyhow::Result<T> {
+    let path = format!("/run/netns/{namespace}");
+    thread::scope(|scope| {
+        let thread = scope.spawn(move || {
+            let namespace = File::open(&path).context(path)?;
+            setns(namespace, CloneFlags::CLONE_NEWNET).context("entering a namespace")?;
+            what()
+        });
+        thread.join().unwrap_or_else(|_| bail!("a client's thread panicked"))
+    })
 }
 
 /// Runs `ip` with these words.

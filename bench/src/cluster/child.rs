@@ -17,14 +17,14 @@ use nix::{
 const END_PATIENCE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(20);
 
-pub(super) struct Running {
+pub(crate) struct Running {
     child: Child,
     log: PathBuf,
 }
 
 impl Running {
     /// Starts it; all it says goes to a file.
-    pub(super) fn start(mut command: Command, log: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn start(mut command: Command, log: &Path) -> anyhow::Result<Self> {
         let file = File::create(log).with_context(|| log.display().to_string())?;
         let errors = file.try_clone()?;
         let child = command.stdin(Stdio::null()).stdout(file).stderr(errors).spawn();
@@ -33,12 +33,12 @@ impl Running {
     }
 
     /// What it has said so far.
-    pub(super) fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// An error with its last words if it has ended.
-    pub(super) fn must_live(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn must_live(&mut self) -> anyhow::Result<()> {
         if let Some(status) = self.child.try_wait()? {
             let said = self.said();
             let last: Vec<&str> = said.lines().rev().take(10).collect();
@@ -49,7 +49,7 @@ impl Running {
     }
 
     /// Waits until it has ended in good order, and gives what it said.
-    pub(super) fn wait(mut self, patience: Duration) -> anyhow::Result<String> {
+    pub(crate) fn wait(mut self, patience: Duration) -> anyhow::Result<String> {
         let deadline = Instant::now() + patience;
         loop {
             if let Some(status) = self.child.try_wait()? {

@@ -15,29 +15,29 @@ const PATIENCE: Duration = Duration::from_secs(600);
 
 /// One request.
 #[derive(Clone)]
-pub(super) struct Ask {
-    pub(super) port: u16,
-    pub(super) model: String,
-    pub(super) prompt: Vec<u32>,
-    pub(super) tokens: usize,
+pub(crate) struct Ask {
+    pub(crate) port: u16,
+    pub(crate) model: String,
+    pub(crate) prompt: Vec<u32>,
+    pub(crate) tokens: usize,
 }
 
 /// What came of it.
-pub(super) struct Heard {
-    pub(super) begun: Instant,
+pub(crate) struct Heard {
+    pub(crate) begun: Instant,
     /// When each token came.
-    pub(super) at: Vec<Instant>,
-    pub(super) tokens: Vec<u32>,
+    pub(crate) at: Vec<Instant>,
+    pub(crate) tokens: Vec<u32>,
 }
 
 impl Heard {
     /// Seconds until the first token.
-    pub(super) fn first_s(&self) -> f64 {
+    pub(crate) fn first_s(&self) -> f64 {
         self.at.first().map_or(f64::NAN, |at| (*at - self.begun).as_secs_f64())
     }
 
     /// Milliseconds between one token and the next.
-    pub(super) fn gaps_ms(&self) -> impl Iterator<Item = f64> + '_ {
+    pub(crate) fn gaps_ms(&self) -> impl Iterator<Item = f64> + '_ {
         self.at.windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64() * 1e3)
     }
 }
@@ -50,7 +50,7 @@ fn connect(port: u16) -> anyhow::Result<TcpStream> {
 }
 
 /// `GET path`, parsed; to be called where the node is.
-pub(super) fn get(port: u16, path: &str) -> anyhow::Result<Value> {
+pub(crate) fn get(port: u16, path: &str) -> anyhow::Result<Value> {
     let mut socket = connect(port)?;
     write!(socket, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
     let mut answer = String::new();
@@ -60,14 +60,14 @@ pub(super) fn get(port: u16, path: &str) -> anyhow::Result<Value> {
 }
 
 /// Runs one request to its end; to be called where the node is.
-pub(super) fn stream(ask: &Ask) -> anyhow::Result<Heard> {
+pub(crate) fn stream(ask: &Ask) -> anyhow::Result<Heard> {
     let heard = stream_while(ask, |_| true)?;
     ensure!(heard.at.len() == ask.tokens, "{} of {} tokens", heard.at.len(), ask.tokens);
     Ok(heard)
 }
 
 /// Runs one request until it ends or, after a token, `goes_on` says no: then the client goes away.
-pub(super) fn stream_while(
+pub(crate) fn stream_while(
     ask: &Ask,
     mut goes_on: impl FnMut(&Heard) -> bool,
 ) -> anyhow::Result<Heard> {
@@ -113,7 +113,7 @@ pub(super) fn stream_while(
 }
 
 /// Runs requests at the same time.
-pub(super) fn together(asks: &[Ask]) -> anyhow::Result<Vec<Heard>> {
+pub(crate) fn together(asks: &[Ask]) -> anyhow::Result<Vec<Heard>> {
     thread::scope(|scope| {
         let threads: Vec<_> = asks.iter().map(|ask| scope.spawn(move || stream(ask))).collect();
         let ended = threads
@@ -124,7 +124,7 @@ pub(super) fn together(asks: &[Ask]) -> anyhow::Result<Vec<Heard>> {
 }
 
 /// Tokens per second of all, while all of them have begun and none has ended.
-pub(super) fn rate_together(heard: &[Heard]) -> anyhow::Result<f64> {
+pub(crate) fn rate_together(heard: &[Heard]) -> anyhow::Result<f64> {
     let begun = heard.iter().filter_map(|own| own.at.first()).max().context("no token came")?;
     let ended = heard.iter().filter_map(|own| own.at.last()).min().context("no token came")?;
     ensure!(begun < ended, "the requests did not run at the same time: ask for more tokens");
@@ -133,7 +133,7 @@ pub(super) fn rate_together(heard: &[Heard]) -> anyhow::Result<f64> {
 }
 
 /// Tokens per second of requests that ran one after the other, their prompts left out.
-pub(super) fn rate_in_turn(heard: &[Heard]) -> f64 {
+pub(crate) fn rate_in_turn(heard: &[Heard]) -> f64 {
     let tokens: usize = heard.iter().map(|own| own.at.len() - 1).sum();
     let seconds: f64 =
         heard.iter().map(|own| (own.at[own.at.len() - 1] - own.at[0]).as_secs_f64()).sum();

@@ -1,12 +1,14 @@
 //! Machines on one link: network namespaces that share a bridge, each with `thunderbolt0` plugged
 //! into it, or that the emulator joins. Made by the `ip` command as root, and gone when dropped.
 
-use std::{fs::File, net::Ipv4Addr, process::Command, thread};
+use std::{net::Ipv4Addr, process::Command};
 
-use anyhow::{Context as _, bail, ensure};
-use nix::sched::{CloneFlags, setns};
+use anyhow::ensure;
 
-use crate::emulator::{self, Plan, Profile};
+use crate::{
+    emulator::{self, Plan, Profile},
+    namespace::{ip, on},
+};
 
 /// The interface of every machine.
 pub(super) const INTERFACE: &str = "thunderbolt0";
@@ -92,15 +94,7 @@ impl Lab {
         machine: usize,
         what: impl FnOnce() -> anyhow::Result<T> + Send,
     ) -> anyhow::Result<T> {
-        let path = format!("/run/netns/{}", self.machines[machine]);
-        thread::scope(|scope| {
-            let thread = scope.spawn(move || {
-                let namespace = File::open(&path).context(path)?;
-                setns(namespace, CloneFlags::CLONE_NEWNET).context("entering a namespace")?;
-                what()
-            });
-            thread.join().unwrap_or_else(|_| bail!("a client's thread panicked"))
-        })
+        on(&self.machines[machine], what)
     }
 }
 
@@ -112,16 +106,4 @@ impl Drop for Lab {
             let _ = Command::new("ip").args(["netns", "delete", name]).output();
         }
     }
-}
-
-fn ip(words: &[&str]) -> anyhow::Result<()> {
-    let output = Command::new("ip")
-        .args(words)
-        .output()
-        .context("`ip` does not run; hint: it is in the package iproute2")?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("ip {}: {}", words.join(" "), said.trim());
-    }
-    Ok(())
 }

@@ -175,7 +175,7 @@ impl Side {
 }
 
 /// Token ids that no other request of the run begins with.
-pub(super) fn prompt(salt: u32, number: u32, tokens: usize) -> Vec<u32> {
+pub(crate) fn prompt(salt: u32, number: u32, tokens: usize) -> Vec<u32> {
     let mut state = u64::from(salt) << 32 | u64::from(number);
     let mut next = || {
         // Knuth's multiplier: spread is all that is asked of it.

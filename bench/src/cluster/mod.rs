@@ -14,12 +14,12 @@
 //! | `concurrent` | how do requests fare together, over which link? |
 //! | `report` | what is shown? |
 
-mod child;
-mod client;
+pub(crate) mod child;
+pub(crate) mod client;
 mod concurrent;
 mod lab;
 mod long_prompt;
-mod measures;
+pub(crate) mod measures;
 mod nodes;
 mod profile;
 mod quota;
