@@ -82,7 +82,8 @@ struct Report {
     batch_ratio: f64,
     /// The share of a decode step in which MLX has nothing to do yet.
     host_percent: f64,
-    /// The most memory either process held, loading and all single runs.
+    /// The most memory either process held, loading and in the first run: what a node keeps of
+    /// finished requests beyond that is bounded by the memory that it is given.
     peak_bytes: PeakBytes,
     /// Runs in which both sides generated the same last token.
     same_last_token: usize,
@@ -107,7 +108,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         args.repeats >= 1 && args.prefill >= 2 && args.decode >= 2 && args.batch >= 1,
         "nothing to measure"
     );
-    let prompt: Vec<u32> = (0..args.prefill).map(|i| 500 + (i as u32 * 7919) % 20_000).collect();
     let mut theirs = match &args.python {
         Some(python) => Some(Theirs::start(python, args)?),
         None => None,
@@ -126,7 +126,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     let ours = Ours::start(&args.model)?;
     let (mut our_runs, mut their_runs) = (Vec::new(), Vec::new());
-    let mut batches = Vec::new();
+    let (mut batches, mut peak_bytes) = (Vec::new(), None);
     // The first round warms up: page cache, allocator, MLX's buffers.
     for round in 0..=args.repeats {
         eprintln!(
@@ -134,17 +134,21 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             args.repeats,
             if round == 0 { " (warm-up)" } else { "" }
         );
+        // Begins like none before: what a node has kept of those would be neither read nor computed.
+        let first = 500 + round as u32;
+        let rest = (1..args.prefill).map(|i| 500 + (i as u32 * 7919) % 20_000);
+        let prompt: Vec<u32> = std::iter::once(first).chain(rest).collect();
         let our_run = ours.measure(&prompt, args.decode)?;
         let their_run =
             theirs.as_mut().map(|side| side.measure(&prompt, args.decode)).transpose()?;
         if round > 0 {
             our_runs.push(our_run);
             their_runs.extend(their_run);
+        } else {
+            let theirs = theirs.as_mut().map(Theirs::peak).transpose()?;
+            peak_bytes = Some(PeakBytes { exo_node: own_peak(), mlx_lm: theirs });
         }
     }
-    // Of the same work on both sides: the batch is ours alone, and has caches of its own.
-    let peak_bytes =
-        PeakBytes { exo_node: own_peak(), mlx_lm: theirs.as_mut().map(Theirs::peak).transpose()? };
     for round in 0..=args.repeats {
         let one = ours.together(1, args.decode)?;
         let batch = ours.together(args.batch, args.decode)?;
@@ -172,7 +176,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         batch_ratio: paired_ratio(&batch, &one),
         batch_tokens_per_s: Figure::of(batch),
         host_percent,
-        peak_bytes,
+        peak_bytes: peak_bytes.context("no run was made")?,
         same_last_token: our_runs
             .iter()
             .zip(&their_runs)
