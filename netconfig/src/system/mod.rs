@@ -11,7 +11,9 @@
 //! on every platform, so that what a Mac does is tested without one.
 
 pub mod change;
+mod clock;
 mod command;
+mod counters;
 pub mod icmp;
 // Compiled everywhere so that it is tested everywhere; each system runs only its own part.
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
@@ -20,9 +22,14 @@ pub mod linux;
 mod macos;
 pub mod notify;
 pub mod parse;
+mod power;
 pub mod recorded;
 
 use std::net::IpAddr;
+
+pub use clock::since_boot;
+pub use counters::{Counters, counters};
+pub use power::{Awake, Power, keep_awake, power};
 
 use crate::snapshot::{Interface, InterfaceType, Snapshot};
 
