@@ -174,8 +174,12 @@ fn write_secret(path: &Path, secret: &Secret) -> Result<(), KeyFileError> {
 }
 
 /// The key pair by which a node is known.
+///
+/// The secret is the seed of an Ed25519 key, which signs. The handshake's X25519 key is the same
+/// point in its other form, so a signature is by the node that the handshake proves.
 #[derive(Clone)]
 pub struct Identity {
+    seed: Secret,
     private: Secret,
     public: [u8; 32],
 }
@@ -183,9 +187,9 @@ pub struct Identity {
 impl Identity {
     /// A new one.
     pub fn generate() -> Self {
-        let mut private = Secret::default();
-        getrandom::fill(private.as_mut_slice()).expect("the system has random numbers");
-        Self::of_private(private)
+        let mut seed = Secret::default();
+        getrandom::fill(seed.as_mut_slice()).expect("the system has random numbers");
+        Self::of_seed(seed)
     }
 
     /// The one in `path`, which is made on first use with mode 0600.
@@ -195,23 +199,27 @@ impl Identity {
     /// [`KeyFileError`]; also if others than the owner may read the file.
     pub fn load_or_create(path: &Path) -> Result<Self, KeyFileError> {
         match read_secret(path) {
-            Ok(private) => Ok(Self::of_private(private)),
+            Ok(seed) => Ok(Self::of_seed(seed)),
             Err(KeyFileError::Missing { .. }) => {
                 let new = Self::generate();
-                write_secret(path, &new.private)?;
+                write_secret(path, &new.seed)?;
                 Ok(new)
             }
             Err(error) => Err(error),
         }
     }
 
-    fn of_private(private: Secret) -> Self {
+    fn of_seed(seed: Secret) -> Self {
+        // The scalar of an Ed25519 key (RFC 8032, 5.1.5), which X25519 clamps as Ed25519 does.
+        let hash = digest::digest(&digest::SHA512, seed.as_slice());
+        let mut private = Secret::default();
+        private.copy_from_slice(&hash.as_ref()[..32]);
         let mut pair =
             DefaultResolver.resolve_dh(&DHChoice::Curve25519).expect("built with X25519");
         pair.set(private.as_slice());
         let mut public = [0; 32];
         public.copy_from_slice(pair.pubkey());
-        Self { private, public }
+        Self { seed, private, public }
     }
 
     /// The name of the node.
@@ -222,6 +230,10 @@ impl Identity {
     /// The public half.
     pub fn public_key(&self) -> &[u8; 32] {
         &self.public
+    }
+
+    pub(crate) fn seed(&self) -> &[u8; 32] {
+        &self.seed
     }
 
     pub(crate) fn private_key(&self) -> &[u8; 32] {

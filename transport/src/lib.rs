@@ -29,6 +29,7 @@ mod config;
 mod driver;
 mod event;
 mod identity;
+mod proof;
 mod proto;
 mod queue;
 mod rails;
@@ -37,12 +38,13 @@ mod trust;
 
 pub use config::{Drive, Encrypt, EndpointConfig, Timing};
 pub use driver::{
-    Batch, ConnectionStats, Endpoint, EndpointStats, LaneStats, Percentiles, QueuePair,
+    Batch, ConnectionStats, Endpoint, EndpointStats, LaneStats, Measured, Percentiles, QueuePair,
     ReadableRegion, WritableRegion,
 };
 pub use event::{ConnectError, Event, OpenError, PeerInfo};
 pub use identity::{ClusterKey, Identity, KeyFileError, NodeId, ParseNodeIdError};
 pub use memory::{Backing, GrantError, Region, RegionPool, RegionSlice, RemoteRegion};
+pub use proof::Proof;
 pub use proto::{CloseCode, HandshakeError, LossCause, PeerLost, ProtocolError};
 pub use queue::{
     Completion, CompletionQueue, NextCompletion, Opcode, Payload, PostError, Read, ReadRefusal,

@@ -6,7 +6,7 @@ use std::io::{self, Read as _, Write as _};
 use mio::net::TcpStream;
 
 use super::clock::Clock;
-use super::stats::Durations;
+use super::stats::{Durations, Rates};
 use crate::limits::READ_TURN_BYTES;
 use crate::proto::{CloseCode, Connection, LossCause, Notice, Time};
 use crate::queue::WorkError;
@@ -34,6 +34,7 @@ pub(super) struct Io {
     pub(super) writes: u64,
     pub(super) dry_calls: u64,
     pub(super) rtt: Durations,
+    pub(super) rates: Rates,
     pub(super) hops: [Durations; Lane::ALL.len()],
 }
 
@@ -60,6 +61,7 @@ impl Io {
             writes: 0,
             dry_calls: 0,
             rtt: Durations::new(),
+            rates: Rates::new(),
             hops: Lane::ALL.map(|_| Durations::new()),
         }
     }
@@ -144,7 +146,10 @@ impl Io {
         while let Some(notice) = self.connection.poll_notice() {
             match notice {
                 Notice::RoundTrip { rtt } => self.rtt.record(rtt),
-                Notice::Hop { lane, elapsed } => self.hops[lane.index()].record(elapsed),
+                Notice::Hop { lane, bytes, elapsed } => {
+                    self.hops[lane.index()].record(elapsed);
+                    self.rates.record(bytes, elapsed, &self.rtt);
+                }
                 other => self.notices.push_back(other),
             }
         }

@@ -25,4 +25,4 @@ mod stats;
 pub(crate) use clock::Clock;
 pub use endpoint::Endpoint;
 pub use queue_pair::{Batch, QueuePair, ReadableRegion, WritableRegion};
-pub use stats::{ConnectionStats, EndpointStats, LaneStats, Percentiles};
+pub use stats::{ConnectionStats, EndpointStats, LaneStats, Measured, Percentiles};

@@ -14,7 +14,7 @@ use mio::net::TcpStream;
 
 use super::endpoint::Shared;
 use super::io::{Io, loss};
-use super::stats::{ConnectionStats, LaneStats};
+use super::stats::{ConnectionStats, LaneStats, Measured};
 use crate::event::PeerInfo;
 use crate::limits::{POSTER_WRITE_BYTES, WORK_REQUESTS_MAX, WRITE_TURN_BYTES};
 use crate::proto::{Connection, LossCause, Role, Time};
@@ -368,6 +368,16 @@ impl Pair {
         let stats = self.read_stats();
         self.drive_late_posts();
         stats
+    }
+
+    /// How the way was so far.
+    pub(super) fn measured(&self) -> Measured {
+        let io = self.lock();
+        let measured =
+            Measured { rtt_ns: io.rtt.histogram(), kilobytes_per_s: io.rates.histogram() };
+        drop(io);
+        self.drive_late_posts();
+        measured
     }
 
     fn read_stats(&self) -> ConnectionStats {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::pair::{Call, Pair, Post};
+use super::stats::Measured;
 use crate::event::PeerInfo;
 use crate::limits::MESSAGE_BYTES_MAX;
 use crate::memory::{GrantError, Granted, Region, RegionSlice, RemoteRegion};
@@ -32,6 +33,11 @@ impl QueuePair {
     /// Who is at the other end.
     pub fn peer(&self) -> &PeerInfo {
         &self.0.info
+    }
+
+    /// How the way to the peer was over this session so far.
+    pub fn measured(&self) -> Measured {
+        self.0.measured()
     }
 
     /// Begins a batch: what is posted on this session while the result lives goes out when it is

@@ -119,6 +119,49 @@ pub struct Percentiles {
     pub max_us: f64,
 }
 
+/// How the way to a peer was over one session: from its keepalives and from the messages that it
+/// carried anyway.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// Nanoseconds from a ping to its pong.
+    pub rtt_ns: Histogram<u32>,
+    /// Kilobytes in a second while a message of 64 KiB or more was under way, the round trip left
+    /// out. What else was sent meanwhile counts against it.
+    pub kilobytes_per_s: Histogram<u32>,
+}
+
+/// Shorter messages tell nothing of how much a way carries.
+const RATED_BYTES_MIN: usize = 64 << 10;
+/// The most kilobytes in a second that are told apart.
+const RATE_MAX: u64 = 1_000_000_000;
+
+/// Rates, collected without allocating.
+pub(super) struct Rates(Histogram<u32>);
+
+impl Rates {
+    pub(super) fn new() -> Self {
+        let histogram = Histogram::new_with_bounds(1, RATE_MAX, 2);
+        Self(histogram.expect("the bounds are constants that fit"))
+    }
+
+    /// A message was acknowledged after `elapsed`, of which a round trip was waiting.
+    pub(super) fn record(&mut self, bytes: usize, elapsed: Duration, durations: &Durations) {
+        if bytes < RATED_BYTES_MIN {
+            return;
+        }
+        let waiting =
+            Duration::from_nanos(if durations.0.is_empty() { 0 } else { durations.0.min() });
+        // The round trip may have become shorter: then most of the time was carrying all the same.
+        let carrying = elapsed.saturating_sub(waiting).max(elapsed / 4);
+        let micros = u64::try_from(carrying.as_micros()).unwrap_or(u64::MAX).max(1);
+        self.0.saturating_record((bytes as u64 * 1_000 / micros).max(1));
+    }
+
+    pub(super) fn histogram(&self) -> Histogram<u32> {
+        self.0.clone()
+    }
+}
+
 /// Durations, collected without allocating.
 pub(super) struct Durations(Histogram<u32>);
 
@@ -136,6 +179,10 @@ impl Durations {
         self.0.saturating_record(nanos.max(1));
     }
 
+    pub(super) fn histogram(&self) -> Histogram<u32> {
+        self.0.clone()
+    }
+
     pub(super) fn percentiles(&self) -> Percentiles {
         if self.0.is_empty() {
             return Percentiles::default();
@@ -150,5 +197,26 @@ impl Durations {
             p999_us: at(0.999),
             max_us: self.0.max() as f64 / 1000.0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_way_is_rated_by_what_long_messages_took_beside_the_round_trip() {
+        let (mut durations, mut rates) = (Durations::new(), Rates::new());
+        rates.record(1_000, Duration::from_micros(1), &durations);
+        assert!(rates.histogram().is_empty(), "a short one tells nothing");
+        durations.record(Duration::from_micros(300));
+        // 1 MB in 0.5 ms and a round trip: 2 GB a second.
+        rates.record(1_000_000, Duration::from_micros(800), &durations);
+        let near = |value: u64, wanted: u64| value.abs_diff(wanted) * 100 <= wanted;
+        assert!(near(rates.histogram().max(), 2_000_000), "{}", rates.histogram().max());
+        // Faster than any round trip before: not faster than light.
+        let mut rates = Rates::new();
+        rates.record(1_000_000, Duration::from_micros(200), &durations);
+        assert!(near(rates.histogram().max(), 20_000_000), "{}", rates.histogram().max());
     }
 }

@@ -93,6 +93,7 @@ pub(crate) enum Notice {
     /// A send was acknowledged.
     Hop {
         lane: Lane,
+        bytes: usize,
         elapsed: Duration,
     },
 }

@@ -361,7 +361,8 @@ impl Connection {
             if let Some(held_us) = held_us {
                 let held = std::time::Duration::from_micros(held_us.into());
                 let elapsed = outcome.completion.elapsed.saturating_sub(held);
-                notices.push_back(Notice::Hop { lane: Lane::ALL[at], elapsed });
+                let bytes = outcome.completion.bytes;
+                notices.push_back(Notice::Hop { lane: Lane::ALL[at], bytes, elapsed });
             }
             outcomes.push_back(outcome);
         }
