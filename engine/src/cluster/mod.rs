@@ -6,8 +6,12 @@
 //! abandons the placement for all; a new one follows as soon as the nodes suffice.
 
 mod action;
+pub mod clocks;
+pub mod links;
+pub mod membership;
 mod placement;
 mod proposal;
+pub mod sightings;
 mod state;
 #[cfg(test)]
 mod tests;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Action, Assignment, KnownModel, NodesWanted, Offer, Phase, PlacedModel, Placement, epoch_count,
-    place,
+    Action, Assignment, KnownModel, NodeSpeed, NodesWanted, Offer, Phase, PlacedModel, Placement,
+    epoch_count, place,
     state::{Active, Cluster},
 };
 use crate::{
@@ -177,7 +177,10 @@ impl Cluster {
                 node: NodeId::from_bytes(record.node),
                 name: record.name.clone(),
                 memory: record.memory,
-                speed: None,
+                speed: record.facts.speed.map(|(bytes_per_s, multiplies_per_s)| NodeSpeed {
+                    bytes_per_s,
+                    multiplies_per_s,
+                }),
             })
             .collect();
         match place(&offers, &wanted.shape, &self.wish, &self.links) {

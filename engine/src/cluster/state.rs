@@ -131,6 +131,11 @@ impl Cluster {
         actions
     }
 
+    /// The ways between nodes, as measured by now.
+    pub fn handle_links(&mut self, links: Links) {
+        self.links = links;
+    }
+
     /// A node has been silent for too long; or it is heard again.
     pub fn handle_suspected(&mut self, node: NodeId, suspected: bool) {
         if suspected {

@@ -7,6 +7,7 @@ use crate::{
     fabric::{
         NodeId,
         messages::{ClusterMessage, Place, Record},
+        record::Facts,
     },
     model::{ModelShape, PartShape},
 };
@@ -24,6 +25,7 @@ fn record(id: u8) -> Record {
         api: String::new(),
         wants: None,
         placement_epoch: 0,
+        facts: Facts::default(),
     }
 }
 

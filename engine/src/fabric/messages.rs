@@ -5,6 +5,7 @@
 
 use rkyv::{Archive, Deserialize, Serialize, api::high, rancor, util::AlignedVec};
 
+use super::record::{Facts, SignedRecord};
 use crate::{
     request::{Priority, Sampling},
     scheduler::times::StepCount,
@@ -124,7 +125,7 @@ pub enum TokenMessage {
 /// Between all nodes.
 #[derive(Debug, Clone, PartialEq, Archive, Serialize, Deserialize)]
 pub enum ClusterMessage {
-    /// Who I am and what I offer. First message of every connection.
+    /// Who I am and what I offer. Between nodes it goes signed, see `Signed`.
     Record(Record),
     /// How a model lies over the nodes from now on.
     Place(Place),
@@ -186,6 +187,14 @@ pub enum ClusterMessage {
         /// By size.
         counts: Vec<StepCount>,
     },
+    /// Who I am and what I offer, in my own word. First message of every connection.
+    Signed(SignedRecord),
+    /// Who is there, and their records, as `foca` puts it.
+    Gossip(Vec<u8>),
+    /// How my machine is, for whoever asks me for the cluster's state.
+    Condition(ConditionReport),
+    /// Bytes that mean nothing: how long they take tells what the way carries.
+    Probe(Vec<u8>),
 }
 
 /// See [`ClusterMessage::Record`].
@@ -209,6 +218,8 @@ pub struct Record {
     pub wants: Option<(String, [u8; 32])>,
     /// The highest placement epoch it has heard of.
     pub placement_epoch: u64,
+    /// What it is and has, whatever the cluster does.
+    pub facts: Facts,
 }
 
 /// See [`ClusterMessage::Place`].
@@ -244,6 +255,8 @@ pub struct Submit {
 pub struct LinkReport {
     /// Name of the receiving node.
     pub to: String,
+    /// Its number.
+    pub to_node: [u8; 16],
     /// Interface at the sending end.
     pub interface: String,
     /// `thunderbolt` or `by-hand`.
@@ -252,8 +265,25 @@ pub struct LinkReport {
     pub encrypted: bool,
     /// Activations: count and microseconds at p50, p90, p99.
     pub hop: (u64, f64, f64, f64),
+    /// Round trips over this kind of link: count and microseconds at p50, p90, p99.
+    pub rtt: (u64, f64, f64, f64),
+    /// What it carries: count and bytes per second at p10, p50, p90.
+    pub rate: (u64, f64, f64, f64),
     /// Bytes sent and received.
     pub bytes: (u64, u64),
+}
+
+/// See [`ClusterMessage::Condition`].
+#[derive(Debug, Clone, Default, PartialEq, Archive, Serialize, Deserialize)]
+pub struct ConditionReport {
+    /// Bytes that the transport has sent and received since the program was started.
+    pub own: (u64, u64),
+    /// Bytes that the interface has sent and received since then, by the system's count.
+    pub carried: Option<(u64, u64)>,
+    /// How the machine is kept awake, or why not.
+    pub awake: String,
+    /// Where its power comes from, if the system tells.
+    pub power: String,
 }
 
 /// Bytes that are no message, or none that this version knows.

@@ -3,14 +3,17 @@
 //! Activations do not pass here: the [stage worker](crate::stage::worker) posts and receives them
 //! itself, on the same connections.
 
+pub mod dial;
 pub mod discovery;
 pub mod messages;
+pub mod record;
 pub mod shards;
 
 use std::{
     collections::BTreeMap,
     net::{SocketAddr, ToSocketAddrs},
     path::Path,
+    sync::{Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -25,8 +28,10 @@ pub use exo_transport::{
 use rkyv::{Archive, Serialize, api::high, rancor, util::AlignedVec};
 
 use self::{
+    dial::DialBook,
     discovery::{Announcement, Discovery, Found},
-    messages::{ClusterMessage, TokenMessage},
+    messages::{ClusterMessage, Record, TokenMessage},
+    record::{Facts, SignedRecord},
 };
 
 /// Room for one message: a prompt of 128 K tokens and more.
@@ -41,10 +46,6 @@ const MESSAGES_POOLED: usize = 64;
 const MESSAGE_DEADLINE: Duration = Duration::from_secs(30);
 /// Messages of all peers that may be on their way: a silent peer must not use up the others' room.
 const COMPLETIONS: usize = 16 << 10;
-/// Pause between two attempts to reach a peer that was named.
-const REDIAL: Duration = Duration::from_secs(1);
-/// Nodes seen on the link that are remembered: whoever is on it can announce as many as it likes.
-const SEEN_MAX: usize = 256;
 /// How often the link is looked at. On macOS that runs commands.
 const LOOK_EVERY: Duration = Duration::from_secs(if cfg!(target_os = "macos") { 5 } else { 1 });
 
@@ -113,18 +114,13 @@ pub enum FabricError {
     },
 }
 
-struct NamedPeer {
-    addr: SocketAddr,
-    dialled: Option<Instant>,
-}
-
 /// What came in.
 #[derive(Debug)]
 pub enum Incoming {
     /// On the urgent lane.
     Token(TokenMessage),
     /// On the cluster lane.
-    Cluster(ClusterMessage),
+    Cluster(Box<ClusterMessage>),
     /// Bytes that are no message.
     Malformed(String),
 }
@@ -136,10 +132,12 @@ pub struct Fabric {
     sent: CompletionQueue,
     pool: RegionPool,
     peers: BTreeMap<NodeId, QueuePair>,
-    named: Vec<NamedPeer>,
     found: Receiver<Found>,
-    seen: BTreeMap<NodeId, (SocketAddr, Instant)>,
+    dial_book: DialBook,
     discovery: Option<Discovery>,
+    identity: Identity,
+    /// The record of this node that was signed last, as it was before it got its revision.
+    signed: Mutex<Option<(Record, SignedRecord, u64)>>,
 }
 
 impl Fabric {
@@ -157,10 +155,10 @@ impl Fabric {
             (None, TrustWithoutKey::Pinned) => Trust::Pinned { store },
             (None, TrustWithoutKey::Nobody) => return Err(FabricError::NobodyTrusted),
         };
-        let named = config.peers.iter().map(|text| resolve(text)).collect::<Result<_, _>>()?;
+        let named = config.peers.iter().map(|text| resolve(text)).collect::<Result<Vec<_>, _>>()?;
         let endpoint = Endpoint::open(
             link.clone(),
-            identity,
+            identity.clone(),
             EndpointConfig {
                 listen: config.listen,
                 encrypt: config.encrypt,
@@ -194,10 +192,11 @@ impl Fabric {
             sent: CompletionQueue::with_capacity(COMPLETIONS),
             pool: RegionPool::new(MESSAGES_POOLED, TOKEN_REGION_BYTES),
             peers: BTreeMap::new(),
-            named,
             found,
-            seen: BTreeMap::new(),
+            dial_book: DialBook::new(named),
             discovery,
+            identity,
+            signed: Mutex::new(None),
         })
     }
 
@@ -276,50 +275,79 @@ impl Fabric {
     /// A connection is gone.
     pub fn handle_disconnected(&mut self, node: NodeId) {
         self.peers.remove(&node);
-        if let Some((_, dialled)) = self.seen.get_mut(&node) {
-            *dialled = Instant::now();
-        }
+        self.dial_book.handle_lost(node, Instant::now());
     }
 
-    /// Another node was found on the link.
-    pub fn handle_found(&mut self, found: &Found) {
+    /// Another node was found on the link. Gives whether it is one with this node's own key.
+    pub fn handle_found(&mut self, found: &Found) -> bool {
         if found.node == self.endpoint.node_id() {
-            return;
+            let (link, local) = (self.endpoint.link(), self.endpoint.local_addr());
+            let own = link.addresses().iter().any(|net| net.addr() == found.addr.ip());
+            return !(own && found.addr.port() == local.port());
         }
-        if self.seen.len() >= SEEN_MAX && !self.seen.contains_key(&found.node) {
-            let longest = self.seen.iter().min_by_key(|(_, (_, dialled))| *dialled);
-            if let Some(node) = longest.map(|(&node, _)| node) {
-                self.seen.remove(&node);
-            }
-        }
-        self.seen.insert(found.node, (found.addr, Instant::now()));
-        if !self.peers.contains_key(&found.node) {
+        let news = self.dial_book.handle_found(found.node, found.addr, Instant::now());
+        if news && !self.peers.contains_key(&found.node) {
             tracing::info!(node = %found.name, addr = %found.addr, "found on the link");
             self.dial(found.addr);
         }
+        false
     }
 
-    /// Dials, again and again, the peers that were named and those seen on the link, unless they
+    /// Another node is said to listen on these addresses.
+    pub fn handle_heard<'a>(&mut self, node: NodeId, listens: impl Iterator<Item = &'a str>) {
+        for addr in listens.filter_map(|text| text.parse().ok()) {
+            if self.dial_book.handle_found(node, addr, Instant::now()) {
+                self.dial(addr);
+            }
+        }
+    }
+
+    /// A node is known to be gone: it is not dialled until it is heard of again.
+    pub fn forget(&mut self, node: NodeId) {
+        self.dial_book.forget(node);
+    }
+
+    /// This machine slept: it says that it is there, asks who else is, and dials whom it misses.
+    pub fn handle_wake(&mut self) {
+        self.dial_book.handle_wake();
+        self.handle_link_back(self.endpoint.link());
+    }
+
+    /// Dials, again and again, the peers that were named and those that were found, unless they
     /// are there: `listening` are the addresses on which the nodes that are there listen.
     pub fn redial(&mut self, listening: &[&str]) {
-        let now = Instant::now();
-        let mut due = Vec::new();
-        for peer in &mut self.named {
-            let there = listening.iter().any(|addr| *addr == peer.addr.to_string());
-            let waited = peer.dialled.is_none_or(|dialled| now - dialled >= REDIAL);
-            if !there && waited && peer.addr != self.endpoint.local_addr() {
-                peer.dialled = Some(now);
-                due.push(peer.addr);
-            }
-        }
-        for (node, (addr, dialled)) in &mut self.seen {
-            if !self.peers.contains_key(node) && now - *dialled >= 2 * REDIAL {
-                *dialled = now;
-                due.push(*addr);
-            }
-        }
+        let own = self.endpoint.local_addr().to_string();
+        let there: Vec<&str> = listening.iter().copied().chain([own.as_str()]).collect();
+        let peers = &self.peers;
+        let due = self.dial_book.due(|node| peers.contains_key(&node), &there, Instant::now());
         for addr in due {
             self.dial(addr);
+        }
+    }
+
+    /// This node's record, signed. What is new in it gets a higher revision.
+    #[must_use]
+    pub fn signed(&self, record: &Record) -> SignedRecord {
+        let mut last = self.signed.lock().unwrap_or_else(PoisonError::into_inner);
+        let revision = match &*last {
+            Some((same, signed, _)) if same == record => return signed.clone(),
+            Some((.., revision)) => revision + 1,
+            None => 1,
+        };
+        let facts = Facts { revision, ..record.facts.clone() };
+        let signed = SignedRecord::sign(&self.identity, &Record { facts, ..record.clone() });
+        *last = Some((record.clone(), signed.clone(), revision));
+        signed
+    }
+
+    /// Sends a cluster message to a node, if it is there; its own record signed.
+    pub fn tell(&self, node: NodeId, message: &ClusterMessage) {
+        match message {
+            ClusterMessage::Record(record) => {
+                let signed = ClusterMessage::Signed(self.signed(record));
+                self.send(node, Lane::Cluster, messages::CLUSTER, &signed);
+            }
+            message => self.send(node, Lane::Cluster, messages::CLUSTER, message),
         }
     }
 
@@ -362,7 +390,7 @@ impl Fabric {
     /// Sends a cluster message to all.
     pub fn broadcast(&self, message: &ClusterMessage) {
         for &node in self.peers.keys() {
-            self.send(node, Lane::Cluster, messages::CLUSTER, message);
+            self.tell(node, message);
         }
     }
 
@@ -374,7 +402,7 @@ impl Fabric {
         let incoming = match (lane, immediate) {
             (Lane::Urgent, Some(messages::TOKEN)) => messages::decode(message).map(Incoming::Token),
             (Lane::Cluster, Some(messages::CLUSTER)) => {
-                messages::decode(message).map(Incoming::Cluster)
+                messages::decode(message).map(Box::new).map(Incoming::Cluster)
             }
             (lane, immediate) => {
                 let what = format!("immediate {immediate:?} on the {lane} lane");
@@ -418,9 +446,8 @@ impl Fabric {
     }
 }
 
-fn resolve(text: &str) -> Result<NamedPeer, FabricError> {
+fn resolve(text: &str) -> Result<SocketAddr, FabricError> {
     let wrong = |cause: String| FabricError::Peer { text: text.to_owned(), cause };
     let mut addrs = text.to_socket_addrs().map_err(|error| wrong(error.to_string()))?;
-    let addr = addrs.next().ok_or_else(|| wrong("no such address".into()))?;
-    Ok(NamedPeer { addr, dialled: None })
+    addrs.next().ok_or_else(|| wrong("no such address".into()))
 }

@@ -67,7 +67,7 @@ pub struct ClusterView {
 }
 
 /// One node.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct NodeView {
     /// 32 hexadecimal digits.
     pub id: String,
@@ -85,11 +85,57 @@ pub struct NodeView {
     pub layers: Option<LayerRange>,
     /// Bytes of tensors it has read from disk for those layers.
     pub weight_bytes_read: u64,
-    /// `idle`, `loading`, `ready`, `suspected` or `lost`.
+    /// `idle`, `loading`, `ready`, `suspected`; `heard-of`, if others are connected with it and
+    /// this node is not.
     pub state: String,
+    /// The machine it runs on.
+    #[serde(default)]
+    pub machine: MachineView,
     /// How long its steps have taken since its layers were loaded, by size.
     #[serde(default)]
     pub steps: Vec<StepView>,
+}
+
+/// The machine of a node: what it is, how fast, and how it is just now.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct MachineView {
+    /// What its maker calls it.
+    pub device: String,
+    /// Its processor.
+    pub chip: String,
+    /// Bytes of memory it has.
+    pub memory_total_bytes: u64,
+    /// Bytes of weights it reads in a second, as measured.
+    pub reads_bytes_per_s: Option<u64>,
+    /// Multiplications, each with its addition, it does in a second, as measured.
+    pub multiplies_per_s: Option<u64>,
+    /// The node's program and version.
+    pub software: String,
+    /// Counts the starts of the program there.
+    pub start: u64,
+    /// Where it listens for other nodes.
+    pub addresses: Vec<String>,
+    /// The models on its disk.
+    pub models: Vec<String>,
+    /// What it has carried since its program was started.
+    pub bytes: Option<BytesView>,
+    /// How it is kept awake, or why not.
+    pub awake: String,
+    /// `mains`, or `battery` and how full; empty if the system does not tell.
+    pub power: String,
+}
+
+/// The transport's own count beside the system's count of the interface it is pinned to.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct BytesView {
+    /// Bytes that the transport sent, frames' headers included.
+    pub transport_sent: u64,
+    /// Bytes that the transport received.
+    pub transport_received: u64,
+    /// Bytes that the interface sent since, headers of all layers included.
+    pub interface_sent: Option<u64>,
+    /// Bytes that the interface received since.
+    pub interface_received: Option<u64>,
 }
 
 /// Steps of one size on one node.
@@ -122,6 +168,12 @@ pub struct LinkView {
     pub encrypted: bool,
     /// Activations: from post to the peer's acknowledgement, on the sender's clock.
     pub hop_us: HopView,
+    /// Round trips to that peer over this kind of link, all its sessions together.
+    #[serde(default)]
+    pub rtt_us: HopView,
+    /// What the way carries, by long messages and probes.
+    #[serde(default)]
+    pub bytes_per_s: RateView,
     /// Bytes this end has sent and received over it.
     pub bytes_sent: u64,
     /// See `bytes_sent`.
@@ -139,6 +191,19 @@ pub struct HopView {
     pub p90: f64,
     /// 99th percentile.
     pub p99: f64,
+}
+
+/// Percentiles in bytes per second.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct RateView {
+    /// How many were measured.
+    pub count: u64,
+    /// 10th percentile.
+    pub p10: f64,
+    /// Median.
+    pub p50: f64,
+    /// 90th percentile.
+    pub p90: f64,
 }
 
 /// A handle to the node loop: cheap to clone, usable from any thread.

@@ -1,7 +1,9 @@
 //! One running node: the loop that joins cluster, scheduler, stage and fabric.
 
+mod condition;
 mod config;
 mod entry;
+mod facts;
 mod handle;
 mod layers;
 mod models;
@@ -11,9 +13,11 @@ mod requests;
 mod run;
 mod sequences;
 mod shards;
+mod society;
 mod stage0;
 mod start;
 mod view;
+mod ways;
 
 use std::path::PathBuf;
 
@@ -22,8 +26,8 @@ pub use config::{
     WeightsChoice,
 };
 pub use handle::{
-    ClusterView, Command, HopView, LinkView, ModelChoice, NodeHandle, NodePort, NodeView, Shared,
-    StepView,
+    BytesView, ClusterView, Command, HopView, LinkView, MachineView, ModelChoice, NodeHandle,
+    NodePort, NodeView, RateView, Shared, StepView,
 };
 pub use start::start;
 

@@ -28,7 +28,7 @@ impl Node {
                     self.handle_token(message);
                 }
             }
-            Incoming::Cluster(message) => self.handle_cluster(from, message),
+            Incoming::Cluster(message) => self.handle_cluster(from, *message),
             Incoming::Malformed(what) => self.cut_off(from, &what),
         }
     }
@@ -42,10 +42,17 @@ impl Node {
 
     pub(super) fn handle_cluster(&mut self, from: NodeId, message: ClusterMessage) {
         let actions = match message {
-            ClusterMessage::Record(record) if NodeId::from_bytes(record.node) != from => {
-                return self.cut_off(from, "the record of another node");
+            ClusterMessage::Record(_) => return self.cut_off(from, "a record without a signature"),
+            ClusterMessage::Signed(signed) => match self.handle_signed(from, &signed) {
+                Some(record) => self.cluster.handle_record(record),
+                None => return,
+            },
+            ClusterMessage::Gossip(bytes) => return self.handle_gossip(&bytes),
+            ClusterMessage::Condition(condition) => {
+                self.ways.conditions.insert(from, condition);
+                return;
             }
-            ClusterMessage::Record(record) => self.cluster.handle_record(record),
+            ClusterMessage::Probe(_) => return,
             ClusterMessage::Place(place) => self.cluster.handle_place(from, &place),
             ClusterMessage::Loaded { placement_epoch, bytes_read } => {
                 self.cluster.handle_load(from, placement_epoch, Ok(bytes_read))
@@ -78,7 +85,7 @@ impl Node {
                 return self.handle_steps(from, placement_epoch, counts);
             }
             ClusterMessage::Report(report) => {
-                self.reports.insert(from, report);
+                self.ways.reports.insert(from, report);
                 return;
             }
         };
@@ -114,9 +121,10 @@ impl Node {
             Event::Disconnected { peer, cause } => {
                 tracing::warn!(peer = peer.name, %cause, "lost");
                 self.fabric.handle_disconnected(peer.node);
-                self.reports.remove(&peer.node);
                 self.shards.handle_lost(peer.node);
+                self.ways.handle_parted(peer.node);
                 self.end_sequences_of(peer.node);
+                self.handle_parted(peer.node);
                 let actions = self.cluster.handle_lost(peer.node, &cause.to_string());
                 self.act(actions);
             }

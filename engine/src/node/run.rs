@@ -17,14 +17,12 @@ use crossbeam::{
 };
 
 use super::{
-    Command, NodePort, Shared, entry::Entry, models::Models, shards::Shards, stage0::Stage0, view,
+    Command, NodePort, Shared, condition::Condition, entry::Entry, models::Models, shards::Shards,
+    society::Society, stage0::Stage0, view, ways::Ways,
 };
 use crate::{
     cluster::{Cluster, PlacedModel},
-    fabric::{
-        Fabric, Lane, Link, LinkError, NodeId,
-        messages::{self, ClusterMessage},
-    },
+    fabric::{Fabric, Link, LinkError, NodeId, messages::ClusterMessage},
     request::GenerateError,
     scheduler::{Policy, times::StepCount},
     stage::worker::{Job, WorkerEvent},
@@ -42,6 +40,7 @@ pub(super) struct Node {
     pub(super) models: Models,
     pub(super) cluster: Cluster,
     pub(super) fabric: Fabric,
+    pub(super) society: Society,
     pub(super) jobs: Sender<Job>,
     pub(super) stage0: Option<Stage0>,
     pub(super) entry: Entry,
@@ -52,8 +51,8 @@ pub(super) struct Node {
     pub(super) first: Option<NodeId>,
     /// A placement whose neighbours are not connected yet, and since when it waits.
     pub(super) pending: Option<(PlacedModel, Instant)>,
-    pub(super) own_links: Vec<messages::LinkReport>,
-    pub(super) reports: HashMap<NodeId, Vec<messages::LinkReport>>,
+    pub(super) ways: Ways,
+    pub(super) condition: Condition,
     pub(super) reported: Instant,
     pub(super) shards: Shards,
     /// How long steps take on the stages of the placement, as far as they have said so.
@@ -107,8 +106,10 @@ impl Node {
                     self.handle_shards(event);
                     self.publish();
                 },
-                recv(found) -> found => if let Ok(found) = found {
-                    self.fabric.handle_found(&found);
+                recv(found) -> found => if let Ok(found) = found
+                    && self.fabric.handle_found(&found)
+                {
+                    self.handle_own_key(&found.name, found.addr);
                 },
                 recv(looks) -> look => match look {
                     Ok(look) => self.handle_link(look),
@@ -131,13 +132,13 @@ impl Node {
         }
         self.load_pending();
         self.go_on_asking();
+        self.keep_company();
         let listening: Vec<&str> =
             self.cluster.members().map(|(_, record)| record.listen.as_str()).collect();
         self.fabric.redial(&listening);
         if self.reported.elapsed() >= REPORT_EVERY {
             self.reported = Instant::now();
-            self.own_links = view::own_links(&self.fabric);
-            self.fabric.broadcast(&ClusterMessage::Report(self.own_links.clone()));
+            self.look_at_ways(self.society.now());
             if let (Some(placed), Some(counts)) =
                 (self.cluster.placed(), self.steps.get(&self.node))
             {
@@ -156,7 +157,7 @@ impl Node {
     }
 
     pub(super) fn tell(&self, node: NodeId, message: &ClusterMessage) {
-        self.fabric.send(node, Lane::Cluster, messages::CLUSTER, message);
+        self.fabric.tell(node, message);
     }
 
     pub(super) fn job(&self, job: Job) {

@@ -6,11 +6,15 @@ use crossbeam::channel;
 
 use super::{
     EncryptChoice, NodeConfig, NodeHandle, StartError, TrustChoice,
+    condition::Condition,
     entry::Entry,
+    facts::facts,
     models::{Model, Models, WeightsPolicy},
     parts::Parts,
     run::Node,
     shards::Shards,
+    society::Society,
+    ways::Ways,
 };
 use crate::{
     cluster::{Cluster, NodesWanted, Wish},
@@ -79,7 +83,11 @@ pub fn start(config: NodeConfig) -> Result<(NodeHandle, thread::JoinHandle<()>),
         api: config.api.clone(),
         wants: None,
         placement_epoch: 0,
+        facts: facts(&config.data, endpoint)
+            .map_err(|source| StartError::Data { dir: config.data.clone(), source })?,
     };
+    let society = Society::new(&record);
+    let condition = Condition::watch(endpoint.clone()).map_err(StartError::Thread)?;
     let nodes = match config.nodes {
         super::NodesWanted::Smallest => NodesWanted::Smallest,
         super::NodesWanted::Exactly(count) => NodesWanted::Exactly(count as usize),
@@ -93,6 +101,7 @@ pub fn start(config: NodeConfig) -> Result<(NodeHandle, thread::JoinHandle<()>),
         models: Models::new(&config.data, policy),
         cluster: Cluster::new(record, wish),
         fabric,
+        society,
         jobs,
         stage0: None,
         entry: Entry::default(),
@@ -101,9 +110,9 @@ pub fn start(config: NodeConfig) -> Result<(NodeHandle, thread::JoinHandle<()>),
         link_trouble: None,
         first: None,
         pending: None,
-        own_links: Vec::new(),
-        reports: HashMap::new(),
         shards: Shards::new(Parts::new(data), Manifests::new(data)),
+        ways: Ways::default(),
+        condition,
         reported: Instant::now(),
         steps: HashMap::new(),
     };

@@ -1,35 +1,17 @@
 //! The cluster as this node sees it.
 
-use super::{ClusterView, HopView, LinkView, NodeView, StepView, run::Node};
+use super::{
+    BytesView, ClusterView, HopView, LinkView, MachineView, NodeView, RateView, StepView, run::Node,
+};
 use crate::{
     cluster::{Phase, epoch_count},
     fabric::{
-        Fabric, Lane, NodeId,
+        NodeId,
         messages::{LinkReport, Record},
     },
     layers::LayerRange,
     scheduler::times::{StepCount, StepKind},
 };
-
-/// This node's connections. Not for every tick: it reads each connection's histograms.
-pub(super) fn own_links(fabric: &Fabric) -> Vec<LinkReport> {
-    let stats = fabric.endpoint().stats();
-    stats
-        .connections
-        .iter()
-        .map(|connection| {
-            let hop = &connection.lanes[Lane::Activations.index()].hop;
-            LinkReport {
-                to: connection.name.clone(),
-                interface: connection.interface.clone(),
-                kind: connection.link_kind.to_string(),
-                encrypted: connection.encrypted,
-                hop: (hop.count, hop.p50_us, hop.p90_us, hop.p99_us),
-                bytes: (connection.bytes_out, connection.bytes_in),
-            }
-        })
-        .collect()
-}
 
 /// Everything, for people and programs.
 pub(super) fn view(node: &Node) -> ClusterView {
@@ -42,6 +24,9 @@ pub(super) fn view(node: &Node) -> ClusterView {
     };
     if let Some(trouble) = &node.link_trouble {
         reason = if reason.is_empty() { trouble.clone() } else { format!("{trouble}; {reason}") };
+    }
+    for told in node.society.told() {
+        reason = if reason.is_empty() { told } else { format!("{told}; {reason}") };
     }
     let suspected: Vec<&str> = cluster
         .members()
@@ -59,12 +44,18 @@ pub(super) fn view(node: &Node) -> ClusterView {
         .chain([(node.node, cluster.record())])
         .map(|(id, record)| node_view(node, id, record))
         .collect();
+    for record in node.society.up() {
+        let id = NodeId::from_bytes(record.node);
+        if id != node.node && cluster.member(id).is_none() {
+            nodes.push(heard_of(&record));
+        }
+    }
     let start = |view: &NodeView| view.layers.map_or(u32::MAX, LayerRange::start);
     nodes.sort_by(|a, b| start(a).cmp(&start(b)).then_with(|| a.id.cmp(&b.id)));
     let mut links: Vec<LinkView> =
-        node.own_links.iter().map(|report| link_view(&node.name, report)).collect();
+        node.ways.links.iter().map(|report| link_view(&node.name, report)).collect();
     for (member, record) in cluster.members() {
-        let reported = node.reports.get(&member).into_iter().flatten();
+        let reported = node.ways.reports.get(&member).into_iter().flatten();
         links.extend(reported.map(|report| link_view(&record.name, report)));
     }
     ClusterView {
@@ -103,7 +94,50 @@ fn node_view(node: &Node, id: NodeId, record: &Record) -> NodeView {
         layers: assignment,
         weight_bytes_read: loaded.unwrap_or(loading),
         state: state.to_owned(),
+        machine: machine_view(node, id, record),
         steps: node.steps.get(&id).into_iter().flatten().map(step_view).collect(),
+    }
+}
+
+fn machine_view(node: &Node, id: NodeId, record: &Record) -> MachineView {
+    let condition = if id == node.node {
+        Some(node.own_condition())
+    } else {
+        node.ways.conditions.get(&id).cloned()
+    };
+    let facts = &record.facts;
+    MachineView {
+        device: facts.device.clone(),
+        chip: facts.chip.clone(),
+        memory_total_bytes: facts.memory_total,
+        reads_bytes_per_s: facts.speed.map(|speed| speed.0),
+        multiplies_per_s: facts.speed.map(|speed| speed.1),
+        software: facts.software.clone(),
+        start: facts.incarnation,
+        addresses: facts.addresses.iter().map(|address| address.address.clone()).collect(),
+        models: facts.models.iter().map(|model| model.name.clone()).collect(),
+        bytes: condition.as_ref().map(|condition| BytesView {
+            transport_sent: condition.own.0,
+            transport_received: condition.own.1,
+            interface_sent: condition.carried.map(|carried| carried.0),
+            interface_received: condition.carried.map(|carried| carried.1),
+        }),
+        awake: condition.as_ref().map_or_else(String::new, |condition| condition.awake.clone()),
+        power: condition.map_or_else(String::new, |condition| condition.power),
+    }
+}
+
+/// A node that is only heard of: it is told by others, and not connected.
+fn heard_of(record: &Record) -> NodeView {
+    NodeView {
+        id: NodeId::from_bytes(record.node).to_string(),
+        name: record.name.clone(),
+        listen: record.listen.clone(),
+        interface: record.interface.clone(),
+        link_kind: record.link_kind.clone(),
+        memory_bytes: record.memory,
+        state: "heard-of".to_owned(),
+        ..NodeView::default()
     }
 }
 
@@ -121,15 +155,21 @@ fn step_view(step: &StepCount) -> StepView {
     }
 }
 
+fn hop_view((count, p50, p90, p99): (u64, f64, f64, f64)) -> HopView {
+    HopView { count, p50, p90, p99 }
+}
+
 fn link_view(from: &str, report: &LinkReport) -> LinkView {
-    let (count, p50, p90, p99) = report.hop;
+    let (rates, p10, rate, best) = report.rate;
     LinkView {
         from: from.to_owned(),
         to: report.to.clone(),
         interface: report.interface.clone(),
         kind: report.kind.clone(),
         encrypted: report.encrypted,
-        hop_us: HopView { count, p50, p90, p99 },
+        hop_us: hop_view(report.hop),
+        rtt_us: hop_view(report.rtt),
+        bytes_per_s: RateView { count: rates, p10, p50: rate, p90: best },
         bytes_sent: report.bytes.0,
         bytes_received: report.bytes.1,
     }

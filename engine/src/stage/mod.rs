@@ -1,8 +1,9 @@
 //! Run a [`LayerRange`] of a model on one MLX thread.
 //!
 //! [`Stage`] computes and keeps the caches; it knows nothing of networks. [`worker`] is the thread
-//! that owns one, joined to its neighbours on the ring.
+//! that owns one, joined to its neighbours on the ring; [`measure`] says how fast this machine is.
 
+pub mod measure;
 pub mod worker;
 
 use std::collections::HashMap;

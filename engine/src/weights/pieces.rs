@@ -3,7 +3,10 @@
 
 use std::{
     num::NonZero,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
 };
 
@@ -53,6 +56,7 @@ pub(super) fn in_parallel<'a>(
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let helpers = cores.min(THREADS_MAX).min(pieces.len()).saturating_sub(1);
     let left = Mutex::new(pieces.into_iter());
+    let latest = AtomicU64::new(0);
     let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = |progress: &dyn Fn(u64)| {
         while let Some(piece) = next() {
@@ -61,7 +65,8 @@ pub(super) fn in_parallel<'a>(
                 // Nobody starts another one.
                 *left.lock().unwrap_or_else(PoisonError::into_inner) = Vec::new().into_iter();
             }
-            progress(filled?);
+            let filled = filled?;
+            progress(filled.max(latest.fetch_max(filled, Ordering::Relaxed)));
         }
         Ok(())
     };
@@ -76,14 +81,17 @@ pub(super) fn in_parallel<'a>(
         let join = |helper: thread::ScopedJoinHandle<'_, _>| {
             helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         };
-        helpers.into_iter().map(join).fold(own, Result::and)
+        let ended = helpers.into_iter().map(join).fold(own, Result::and);
+        // The last piece may have been another thread's.
+        if ended.is_ok() {
+            progress(latest.load(Ordering::Relaxed));
+        }
+        ended
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
-
     use safetensors::Dtype;
 
     use super::*;
@@ -119,7 +127,7 @@ mod tests {
         let (first, second) = numbers.split_at(rows / 2 * row);
         assert_eq!(out, [second, first].concat());
         assert_eq!(filled.into_inner(), 4 * numbers.len() as u64);
-        assert!(heard.get() > 0);
+        assert_eq!(heard.get(), 4 * numbers.len() as u64, "the last word is the whole");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use bytesize::ByteSize;
 use exo_engine::{
-    cluster::{LinkSpeed, Links, Offer},
+    cluster::{LinkSpeed, Links, NodeSpeed, Offer, links::WayNumbers},
     node::ClusterView,
 };
 use exo_transport::NodeId;
@@ -45,10 +45,17 @@ impl Machines {
         if client.is_there() {
             let view: ClusterView = client.get("/v1/cluster")?;
             let offers = view.nodes.iter().filter_map(|node| {
+                let machine = &node.machine;
+                let speed = machine.reads_bytes_per_s.zip(machine.multiplies_per_s);
+                let speed = speed.map(|(bytes_per_s, multiplies_per_s)| NodeSpeed {
+                    bytes_per_s,
+                    multiplies_per_s,
+                });
                 let size = ByteSize(node.memory_bytes);
-                Some(Offer { node: node.id.parse().ok()?, ..offer(&node.name, size) })
+                Some(Offer { node: node.id.parse().ok()?, speed, ..offer(&node.name, size) })
             });
-            let offers = offers.collect();
+            let offers: Vec<Offer> = offers.collect();
+            let links = measured(&view, &offers, links);
             return Ok(Self {
                 offers,
                 links,
@@ -59,6 +66,24 @@ impl Machines {
         let here = offer(&host::name(), ByteSize(host::memory_bytes()?));
         Ok(Self { offers: vec![here], links, known_from: "this machine", described: false })
     }
+}
+
+/// What the cluster has measured of the ways between its nodes.
+fn measured(view: &ClusterView, offers: &[Offer], mut links: Links) -> Links {
+    let named = |name: &str| offers.iter().find(|offer| offer.name == name).map(|it| it.node);
+    for link in &view.links {
+        let (rtt, rate) = (&link.rtt_us, &link.bytes_per_s);
+        let numbers = WayNumbers {
+            rtt_us: (rtt.count, rtt.p50, rtt.p90, rtt.p99),
+            bytes_per_s: (rate.count, rate.p10, rate.p50, rate.p90),
+        };
+        if let (Some(from), Some(to), Some(speed)) =
+            (named(&link.from), named(&link.to), numbers.speed())
+        {
+            links.insert(from, to, speed);
+        }
+    }
+    links
 }
 
 fn offer(name: &str, memory: ByteSize) -> Offer {
