@@ -120,6 +120,7 @@ pub(super) fn choose(
             && peer.is_none_or(|p| net.contains(&p.addr()) && p.addr() != net.addr())
     };
     if let Some(kept) = own.iter().find(fits) {
+        let kept = &narrowed(*kept, said_net(wish));
         return Ok(Pair { own: *kept, peer: peer.map_or_else(|| neighbour(*kept), |p| p.addr()) });
     }
     if let Some(peer) = peer
@@ -162,17 +163,29 @@ fn by_hand(
 
 /// The peer's address on the link with its network: as it says itself, else as given.
 fn peer_net(wish: &Wish) -> Option<Ipv4Net> {
-    let said =
+    said_net(wish).or_else(|| Ipv4Net::new(wish.peer_v4()?, PREFIX_LEN).ok())
+}
+
+/// The same as the peer itself says it.
+fn said_net(wish: &Wish) -> Option<Ipv4Net> {
+    let given = wish.peer_v4();
+    let mut said =
         wish.answered.iter().flat_map(|report| &report.addresses).filter_map(|net| match net {
             IpNet::V4(net) if is_usable(*net) => Some(*net),
             _ => None,
         });
-    let given = wish.peer_v4();
-    let said: Vec<Ipv4Net> = said.collect();
-    said.iter()
-        .find(|net| given.is_none_or(|given| given == net.addr()))
-        .copied()
-        .or_else(|| given.and_then(|given| Ipv4Net::new(given, PREFIX_LEN).ok()))
+    said.find(|net| given.is_none_or(|given| given == net.addr()))
+}
+
+/// Of two masks the longer, if the address fits it, so that two machines that mend at the same time
+/// do not change places.
+fn narrowed(own: Ipv4Net, said: Option<Ipv4Net>) -> Ipv4Net {
+    let narrow = said.filter(|said| said.prefix_len() > own.prefix_len());
+    narrow
+        .filter(|said| said.contains(&own.addr()))
+        .map(|said| with_address(said, own.addr()))
+        .filter(|net| is_usable(*net))
+        .unwrap_or(own)
 }
 
 /// An address that a host can have, in a network with room for two.

@@ -87,7 +87,9 @@ pub(super) fn plan(
     }
     Ok(draft.finish(|id| match id {
         FindingId::WrongRoute | FindingId::RouteRejected => Reason::NotOurs,
-        FindingId::MtuMismatch | FindingId::PeerVersion => Reason::OtherEnd,
+        FindingId::MtuMismatch | FindingId::MaskMismatch | FindingId::PeerVersion => {
+            Reason::OtherEnd
+        }
         _ => Reason::ByHand,
     }))
 }

@@ -105,7 +105,9 @@ pub(super) fn plan(
         FindingId::InternetSharing | FindingId::WrongRoute | FindingId::RouteRejected => {
             Reason::NotOurs
         }
-        FindingId::MtuMismatch | FindingId::PeerVersion => Reason::OtherEnd,
+        FindingId::MtuMismatch | FindingId::MaskMismatch | FindingId::PeerVersion => {
+            Reason::OtherEnd
+        }
         _ => Reason::ByHand,
     }))
 }

@@ -243,6 +243,16 @@ fn what_the_peer_says_decides() {
     let plan = plan_with("linux-good", with(mtu - 100)).unwrap();
     assert_eq!(commands(&plan), [format!("ip link set dev thunderbolt0 mtu {}", mtu - 100)]);
     assert_eq!(commands(&plan_with("linux-good", with(mtu + 100)).unwrap()), [""; 0]);
+    // Of two masks the longer is taken, so that one end changes and the other does not.
+    let masked = |net| commands(&plan_with("linux-good", answered(said(net, mtu, &[]))).unwrap());
+    assert_eq!(
+        masked("10.25.0.2/25"),
+        [
+            "ip address del 10.25.0.1/24 dev thunderbolt0",
+            "ip address add 10.25.0.1/25 dev thunderbolt0"
+        ]
+    );
+    assert_eq!(masked("10.25.0.2/16"), [""; 0]);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test may end where it fails")]
 
+mod agreed;
 mod bench;
 mod keepers;
 #[allow(dead_code, reason = "other tests use the rest")]
