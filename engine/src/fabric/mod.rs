@@ -3,8 +3,10 @@
 //! Activations do not pass here: the [stage worker](crate::stage::worker) posts and receives them
 //! itself, on the same connections.
 
+mod config;
 pub mod dial;
 pub mod discovery;
+mod ends;
 pub mod messages;
 pub mod record;
 pub mod shards;
@@ -12,14 +14,15 @@ pub mod shards;
 use std::{
     collections::BTreeMap,
     net::{SocketAddr, ToSocketAddrs},
-    path::Path,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
 use crossbeam::channel::{self, Receiver};
-pub use exo_netconfig::{InterfaceChoice, Link, LinkError, LinkKind};
+use exo_exchange::Hold;
+pub use exo_netconfig::{InterfaceChoice, Link, LinkError, LinkKind, link::events::LinkEvent};
+use exo_netconfig::{link::events::LinkEvents, peer};
 pub use exo_transport::{
     Backing, ClusterKey, Completion, CompletionQueue, Encrypt, Endpoint, EndpointConfig, Event,
     Identity, Lane, NodeId, Payload, QueuePair, Region, RegionPool, RegionSlice, RemoteRegion,
@@ -27,9 +30,14 @@ pub use exo_transport::{
 };
 use rkyv::{Archive, Serialize, api::high, rancor, util::AlignedVec};
 
+pub use self::{
+    config::{FabricConfig, FabricError, TrustWithoutKey},
+    ends::Said,
+};
 use self::{
     dial::DialBook,
     discovery::{Announcement, Discovery, Found},
+    ends::Ends,
     messages::{ClusterMessage, Record, TokenMessage},
     record::{Facts, SignedRecord},
 };
@@ -46,73 +54,10 @@ const MESSAGES_POOLED: usize = 64;
 const MESSAGE_DEADLINE: Duration = Duration::from_secs(30);
 /// Messages of all peers that may be on their way: a silent peer must not use up the others' room.
 const COMPLETIONS: usize = 16 << 10;
-/// How often the link is looked at. On macOS that runs commands.
-const LOOK_EVERY: Duration = Duration::from_secs(if cfg!(target_os = "macos") { 5 } else { 1 });
-
-/// How a fabric is opened.
-pub struct FabricConfig<'a> {
-    /// The interface.
-    pub interface: &'a InterfaceChoice,
-    /// The port, or 0.
-    pub listen: u16,
-    /// This node's name.
-    pub name: &'a str,
-    /// Peers by address: `host:port`.
-    pub peers: &'a [String],
-    /// Whether to look for others on the link.
-    pub discovery: bool,
-    /// Where the node's key lies.
-    pub data: &'a Path,
-    /// The cluster's key.
-    pub cluster_key_file: Option<&'a Path>,
-    /// Whom to believe without one.
-    pub trust: TrustWithoutKey,
-    /// Whether frames are sealed.
-    pub encrypt: Encrypt,
-}
-
-/// Whom a node believes that has no cluster key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TrustWithoutKey {
-    /// The first peer on a cable.
-    FirstUse,
-    /// Only a peer that was believed before.
-    Pinned,
-    /// Nobody.
-    Nobody,
-}
-
-/// Why a fabric was not opened.
-#[derive(Debug, thiserror::Error)]
-pub enum FabricError {
-    /// The link.
-    #[error("{source}\nhint: {}", .source.hint())]
-    Link {
-        /// What is wrong with it.
-        #[from]
-        source: LinkError,
-    },
-    /// The node's key or the cluster's.
-    #[error(transparent)]
-    Key(#[from] exo_transport::KeyFileError),
-    /// The endpoint.
-    #[error(transparent)]
-    Open(#[from] exo_transport::OpenError),
-    /// No key, and nobody else to believe.
-    #[error(
-        "--trust none believes only who holds the cluster's key, and no key was given\nhint: give one \
-         with --cluster-key-file"
-    )]
-    NobodyTrusted,
-    /// A peer's address.
-    #[error("--peer {text}: {cause} (hint: an address and a port, as in 192.168.2.2:52416)")]
-    Peer {
-        /// As the user gave it.
-        text: String,
-        /// Why not.
-        cause: String,
-    },
-}
+/// Events of the link that may wait for the node.
+const LINK_EVENTS_MAX: usize = 16;
+/// How often its thread looks whether anybody still waits for them.
+const LINK_WAIT: Duration = Duration::from_secs(1);
 
 /// What came in.
 #[derive(Debug)]
@@ -123,6 +68,12 @@ pub enum Incoming {
     Cluster(Box<ClusterMessage>),
     /// Bytes that are no message.
     Malformed(String),
+}
+
+impl Incoming {
+    fn malformed(error: impl std::fmt::Display) -> Self {
+        Self::Malformed(error.to_string())
+    }
 }
 
 /// See the module.
@@ -138,6 +89,11 @@ pub struct Fabric {
     identity: Identity,
     /// The record of this node that was signed last, as it was before it got its revision.
     signed: Mutex<Option<(Record, SignedRecord, u64)>>,
+    ends: Ends,
+    /// As long as it is there, the link is watched.
+    watched: Arc<()>,
+    /// Without a cluster's key: nobody else speaks in this machine's name meanwhile.
+    _hold: Option<Hold>,
 }
 
 impl Fabric {
@@ -147,7 +103,10 @@ impl Fabric {
     /// [`FabricError`], each with what to do next.
     pub fn open(config: &FabricConfig<'_>) -> Result<Self, FabricError> {
         let link = Link::open(config.interface)?;
-        let identity = Identity::load_or_create(&config.data.join("identity.key"))?;
+        let key_file = config.data.join("identity.key");
+        let identity = Identity::load_or_create(&key_file)?;
+        let hold =
+            config.cluster_key_file.is_none().then(|| config::speak_for(&key_file)).transpose()?;
         let store = config.data.join("pinned-peer");
         let trust = match (config.cluster_key_file, config.trust) {
             (Some(file), _) => Trust::ClusterKey(ClusterKey::from_file(file)?),
@@ -166,6 +125,11 @@ impl Fabric {
                 ..EndpointConfig::new(config.name, trust)
             },
         )?;
+        let end = peer::Identity {
+            machine: endpoint.node_id().to_string(),
+            name: config.name.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
         let (sender, found) = channel::bounded(64);
         let discovery = config.discovery.then(|| {
             let me = Announcement {
@@ -197,6 +161,9 @@ impl Fabric {
             discovery,
             identity,
             signed: Mutex::new(None),
+            ends: Ends::start(end).map_err(FabricError::Thread)?,
+            watched: Arc::default(),
+            _hold: hold,
         })
     }
 
@@ -230,23 +197,30 @@ impl Fabric {
         self.found.clone()
     }
 
-    /// The link as it is found from now on, every second or few.
+    /// Answers to questions about this end of the link: hand each to
+    /// [`handle_said`](Self::handle_said).
+    #[must_use]
+    pub fn said(&self) -> Receiver<Said> {
+        self.ends.answers()
+    }
+
+    /// What becomes of the link from now on, until the fabric is dropped.
     ///
     /// # Errors
     /// No thread can be started.
-    pub fn watch_link(&self) -> std::io::Result<Receiver<Result<Link, LinkError>>> {
-        let (sender, looks) = channel::bounded(1);
-        let link = self.endpoint.link().clone();
-        // Ends by itself once nobody listens.
+    pub fn watch_link(&self) -> std::io::Result<Receiver<LinkEvent>> {
+        let (sender, heard) = channel::bounded(LINK_EVENTS_MAX);
+        let (link, watched) = (self.endpoint.link().clone(), Arc::downgrade(&self.watched));
         thread::Builder::new().name("link".into()).spawn(move || {
-            loop {
-                thread::sleep(LOOK_EVERY);
-                if sender.send(link.refresh()).is_err() {
+            let mut events = LinkEvents::of(&link);
+            while watched.strong_count() > 0 {
+                let told = events.next(LINK_WAIT).is_none_or(|event| sender.send(event).is_ok());
+                if !told {
                     return;
                 }
             }
         })?;
-        Ok(looks)
+        Ok(heard)
     }
 
     /// The connection to a node.
@@ -368,13 +342,16 @@ impl Fabric {
                 >,
             > + Archive,
     {
+        self.send_bytes(node, lane, immediate, &messages::encode(message));
+    }
+
+    fn send_bytes(&self, node: NodeId, lane: Lane, immediate: u32, bytes: &[u8]) {
         let Some(queue_pair) = self.peers.get(&node) else { return };
-        let bytes = messages::encode(message);
         let mut region = Some(bytes.len())
             .filter(|&len| len <= TOKEN_REGION_BYTES)
             .and_then(|_| self.pool.lease())
             .unwrap_or_else(|| Region::pages(bytes.len()));
-        region.as_mut_slice()[..bytes.len()].copy_from_slice(&bytes);
+        region.as_mut_slice()[..bytes.len()].copy_from_slice(bytes);
         let payload = Payload::from_slice(region.freeze().slice(..bytes.len()));
         let deadline = Some(MESSAGE_DEADLINE);
         if let Err((error, _)) =
@@ -394,15 +371,36 @@ impl Fabric {
         }
     }
 
-    /// Reads a received message and posts its region again.
+    /// Sends what there is to say of this end of the link; gives what was no question.
+    pub fn handle_said(&self, said: Said) -> Option<(NodeId, Incoming)> {
+        match said.bytes {
+            Ok(Some(bytes)) => {
+                self.send_bytes(said.to, Lane::Cluster, exo_exchange::IMMEDIATE, &bytes);
+                None
+            }
+            Ok(None) => None,
+            Err(error) => Some((said.to, Incoming::Malformed(error.to_string()))),
+        }
+    }
+
+    /// Reads a received message and posts its region again. A question about this end of the link is
+    /// passed on to whoever answers it.
     pub fn handle_received(&mut self, completion: Completion) -> Option<(NodeId, Incoming)> {
         let Completion { status, region, bytes, immediate, peer, lane, .. } = completion;
         let (Ok(()), Some(region)) = (status, region) else { return None };
         let message = &region.as_slice()[..bytes];
         let incoming = match (lane, immediate) {
-            (Lane::Urgent, Some(messages::TOKEN)) => messages::decode(message).map(Incoming::Token),
+            (Lane::Cluster, Some(exo_exchange::IMMEDIATE)) => {
+                let link = self.endpoint.link();
+                self.ends.ask(peer, link.name(), message).err().map(Incoming::malformed)
+            }
+            (Lane::Urgent, Some(messages::TOKEN)) => {
+                let token = messages::decode(message).map(Incoming::Token);
+                Some(token.unwrap_or_else(Incoming::malformed))
+            }
             (Lane::Cluster, Some(messages::CLUSTER)) => {
-                messages::decode(message).map(Box::new).map(Incoming::Cluster)
+                let said = messages::decode(message).map(Box::new).map(Incoming::Cluster);
+                Some(said.unwrap_or_else(Incoming::malformed))
             }
             (lane, immediate) => {
                 let what = format!("immediate {immediate:?} on the {lane} lane");
@@ -412,8 +410,7 @@ impl Fabric {
         if let Some(queue_pair) = self.peers.get(&peer) {
             self.post_recv(queue_pair, lane, region);
         }
-        let malformed = |error: messages::Malformed| Incoming::Malformed(error.to_string());
-        Some((peer, incoming.unwrap_or_else(malformed)))
+        incoming.map(|incoming| (peer, incoming))
     }
 
     /// A message was acknowledged, or was not.

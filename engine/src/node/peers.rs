@@ -3,7 +3,7 @@
 use super::run::Node;
 use crate::{
     fabric::{
-        Event, Incoming, Link, LinkError, NodeId,
+        Event, Incoming, Link, LinkEvent, NodeId,
         messages::{ClusterMessage, TokenMessage},
     },
     request::RequestId,
@@ -132,32 +132,52 @@ impl Node {
                 tracing::debug!(%addr, %error, "not connected");
             }
             Event::Refused { addr, error } => tracing::warn!(%addr, %error, "refused"),
+            Event::LinkChanged { link } => self.link_is_usable(link),
             other => tracing::debug!(?other, "an event this node has no use for"),
         }
     }
 
     /// Says what is wrong with the link, and announces this node anew when it is right again.
-    pub(super) fn handle_link(&mut self, look: Result<Link, LinkError>) {
-        let link = self.fabric.endpoint().link();
-        let trouble = match look {
-            Err(error) => Some(error.to_string()),
-            Ok(now) if now.index() != link.index() => Some(format!(
-                "{} was made anew (index {} became {}), and this node is moving to it",
-                link.name(),
-                link.index(),
-                now.index()
-            )),
-            Ok(now) => {
-                if self.link_trouble.is_some() {
-                    tracing::info!(interface = now.name(), "the link is usable again");
-                    self.fabric.handle_link_back(now);
+    pub(super) fn handle_link(&mut self, event: LinkEvent) {
+        match event {
+            LinkEvent::Down { error } => self.link_is_in_trouble(error.to_string()),
+            LinkEvent::Up { link } | LinkEvent::Renumbered { link, .. } => {
+                let old = self.fabric.endpoint().link();
+                if old.index() == link.index() {
+                    return self.link_is_usable(link);
                 }
-                None
+                // The transport says when it has moved.
+                self.link_is_in_trouble(format!(
+                    "{} was made anew (index {} became {}), and this node is moving to it",
+                    old.name(),
+                    old.index(),
+                    link.index()
+                ));
             }
-        };
-        if let Some(trouble) = trouble.as_ref().filter(|_| trouble != self.link_trouble) {
+            LinkEvent::AddressChanged { was, link } => {
+                let now = link.addresses();
+                tracing::info!(interface = link.name(), ?was, ?now, "the link's addresses changed");
+                self.fabric.handle_link_back(link);
+            }
+            LinkEvent::MtuChanged { was, link } => {
+                tracing::info!(interface = link.name(), was, now = link.mtu(), "the MTU changed");
+            }
+            other => tracing::debug!(?other, "an event of the link this node has no use for"),
+        }
+    }
+
+    fn link_is_usable(&mut self, link: Link) {
+        if self.link_trouble.take().is_some() {
+            tracing::info!(interface = link.name(), "the link is usable again");
+        }
+        // Also if nobody saw it away: what was pinned to the old interface is dead.
+        self.fabric.handle_link_back(link);
+    }
+
+    fn link_is_in_trouble(&mut self, trouble: String) {
+        if self.link_trouble.as_ref() != Some(&trouble) {
             tracing::warn!(trouble, "the link is not usable");
         }
-        self.link_trouble = trouble;
+        self.link_trouble = Some(trouble);
     }
 }

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     cluster::{Cluster, PlacedModel},
-    fabric::{Fabric, Link, LinkError, NodeId, messages::ClusterMessage},
+    fabric::{Fabric, LinkEvent, NodeId, messages::ClusterMessage},
     request::GenerateError,
     scheduler::{Policy, times::StepCount},
     stage::worker::{Job, WorkerEvent},
@@ -64,11 +64,11 @@ impl Node {
         &mut self,
         port: &NodePort,
         worker: &Receiver<WorkerEvent>,
-        mut looks: Receiver<Result<Link, LinkError>>,
+        mut link: Receiver<LinkEvent>,
     ) {
         let transport = self.fabric.events();
         let (received, sent) = (self.fabric.received(), self.fabric.sent());
-        let found = self.fabric.found();
+        let (found, said) = (self.fabric.found(), self.fabric.said());
         let shards = self.shards.events();
         let ticks = channel::tick(TICK);
         loop {
@@ -111,9 +111,14 @@ impl Node {
                 {
                     self.handle_own_key(&found.name, found.addr);
                 },
-                recv(looks) -> look => match look {
-                    Ok(look) => self.handle_link(look),
-                    Err(_) => looks = channel::never(),
+                recv(said) -> said => if let Ok(said) = said
+                    && let Some((from, incoming)) = self.fabric.handle_said(said)
+                {
+                    self.handle_incoming(from, incoming);
+                },
+                recv(link) -> event => match event {
+                    Ok(event) => self.handle_link(event),
+                    Err(_) => link = channel::never(),
                 },
                 recv(ticks) -> _ => self.handle_tick(),
             }

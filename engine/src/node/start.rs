@@ -120,11 +120,11 @@ pub fn start(config: NodeConfig) -> Result<(NodeHandle, thread::JoinHandle<()>),
         node.want(model);
     }
     node.publish();
-    let looks = node.fabric.watch_link().map_err(StartError::Thread)?;
+    let link = node.fabric.watch_link().map_err(StartError::Thread)?;
     let thread = thread::Builder::new()
         .name("node".into())
         .spawn(move || {
-            node.run(&port, &events, looks);
+            node.run(&port, &events, link);
             // Closes the worker's jobs, and its way to report: it may be about to.
             drop((node, events));
             let _ = worker.join();
