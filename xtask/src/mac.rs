@@ -120,6 +120,8 @@ fn link(layout: &Layout, toolchain: &Toolchain, sdk: &Sdk) -> Result<()> {
     let mut build: Command = toolchain.cargo();
     build.current_dir(layout.root()).env("CARGO_TARGET_DIR", &target_dir);
     build.env("CARGO_PROFILE_DEV_OPT_LEVEL", "0").env("CARGO_PROFILE_DEV_DEBUG", "0");
+    // Without debug information cargo has the rest stripped, by a tool that not every toolchain has.
+    build.env("CARGO_PROFILE_DEV_STRIP", "none");
     sdk.link(&mut build, &Target::ALL)?;
     build.args(["build", "-p", "tbnet", "--locked"]);
     build.args(Target::ALL.iter().flat_map(|target| ["--target", target.triple()]));
