@@ -249,7 +249,7 @@ impl Ours {
     fn start(model: &Path) -> anyhow::Result<Self> {
         let data = tempfile::tempdir()?;
         let key = data.path().join("key");
-        write_key(&key)?;
+        crate::cluster_key::write(&key)?;
         let (handle, _thread) = node::start(NodeConfig {
             name: "bench".into(),
             interface: "lo".parse()?,
@@ -352,15 +352,6 @@ impl Ours {
         ensure!(counted > 0, "the sequences did not run at the same time");
         Ok(counted as f64 / (*ended - *begun).as_secs_f64())
     }
-}
-
-pub(crate) fn write_key(path: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    // Nobody connects to this node: the key only has to be there.
-    writeln!(file, "{}", "5a".repeat(32))?;
-    Ok(())
 }
 
 /// Python's mlx-lm in a process of its own, asked by lines.

@@ -3,10 +3,8 @@
 
 use std::{
     fs,
-    io::{Read as _, Seek as _, Write as _},
+    io::{Read as _, Seek as _},
     net::SocketAddr,
-    os::unix::fs::OpenOptionsExt as _,
-    path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -78,18 +76,6 @@ impl Server {
 /// Where `machine` is reached on `port`.
 pub(crate) fn at(machine: Machine, port: u16) -> String {
     SocketAddr::new(machine.address(), port).to_string()
-}
-
-/// A key for processes that live as long as this run.
-pub(crate) fn write_key(path: &Path) -> anyhow::Result<()> {
-    let mut options = fs::OpenOptions::new();
-    let mut file = options.write(true).create_new(true).mode(0o600).open(path)?;
-    let bytes: [u8; 32] = ring::rand::generate(&ring::rand::SystemRandom::new())
-        .map_err(|_| anyhow::anyhow!("the system gives no random numbers"))?
-        .expose();
-    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    writeln!(file, "{digits}")?;
-    Ok(())
 }
 
 struct Running {

@@ -15,11 +15,13 @@
 //! | `tokens` | how fast does a model over two nodes speak, over this link and that? |
 //! | `rails` | what do two links give over one? |
 //! | `versus` | what does the cable give over Wi-Fi? |
-//! | `machine`, `interrupt` | on what machine, and does somebody want it to end? |
+//! | `machine`, `interrupt`, `cluster_key` | on what machine, does somebody want it to end, and who may join? |
 //! | `figures`, `histogram`, `process` | how are values kept and told? |
 
 #[cfg(all(target_os = "linux", feature = "engine"))]
 mod cluster;
+#[cfg(any(target_os = "linux", feature = "engine"))]
+mod cluster_key;
 mod commands;
 #[cfg(target_os = "linux")]
 mod emulator;

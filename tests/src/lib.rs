@@ -5,6 +5,7 @@
 
 pub mod http;
 pub mod hub;
+pub mod lines;
 pub mod namespaces;
 mod node;
 

@@ -5,7 +5,7 @@
 //! | file | question |
 //! |---|---|
 //! | `lab`, `quota`, `child` | what is a machine here? |
-//! | `nodes`, `client` | who serves, who asks, and when did which token come? |
+//! | `nodes`, `served`, `client` | who serves, who asks, and when did which token come? |
 //! | `synthetic` | what would a ring gain that has nothing to gain? |
 //! | `profile` | where does the time go? |
 //! | `measures` | what is asked of one node and of the ring? |
@@ -24,6 +24,7 @@ mod nodes;
 mod profile;
 mod quota;
 mod report;
+pub(crate) mod served;
 pub(crate) mod synthetic;
 mod turn;
 
@@ -124,15 +125,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let kept = tempfile::tempdir()?;
     let folder = args.logs.clone().unwrap_or_else(|| kept.path().to_owned());
     std::fs::create_dir_all(&folder)?;
-    let beside = || Some(std::env::current_exe().ok()?.with_file_name("exo-node"));
-    let node = args.exo_node.clone().or_else(beside).context("where is exo-node?")?;
-    ensure!(
-        node.is_file(),
-        "{}: no such program; hint: cargo build --release -p exo-engine, or --exo-node FILE",
-        node.display()
-    );
     let setup = Setup {
-        node: std::path::absolute(node)?,
+        node: served::program(args.exo_node.as_deref())?,
         model: std::path::absolute(&args.model)?,
         share: args.share,
         period_us: args.period_us,

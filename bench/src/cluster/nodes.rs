@@ -4,10 +4,9 @@ use std::{
     path::{Path, PathBuf},
     sync::Mutex,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
 use super::{
@@ -16,6 +15,7 @@ use super::{
     lab::{INTERFACE, Lab},
     profile::Counts,
     quota::{Met, Quota},
+    served,
 };
 use crate::emulator::Profile;
 
@@ -64,7 +64,7 @@ impl Cluster {
         std::fs::create_dir_all(&folder)?;
         let key = folder.join("key");
         if !key.exists() {
-            crate::engine::write_key(&key)?; // else it is that of the link before
+            crate::cluster_key::write(&key)?; // else it is that of the link before
         }
         let mut cluster = Self {
             nodes: Vec::new(),
@@ -80,12 +80,7 @@ impl Cluster {
             words.extend(more.iter().cloned());
             let data = folder.join(format!("node{machine}"));
             let mut command = quota.command(&words);
-            command
-                .env("OPENBLAS_NUM_THREADS", "1")
-                .env("EXO_DATA", &data)
-                .env("NO_COLOR", "1")
-                .env_remove("EXO_CLUSTER_KEY_FILE")
-                .env_remove("EXO_API_KEY");
+            served::quiet(&mut command, &data);
             let log = folder.join(format!("node{machine}.log"));
             cluster.quotas.push(quota);
             cluster.nodes.push(Running::start(command, &log)?);
@@ -93,24 +88,16 @@ impl Cluster {
         for machine in 0..layers.len() {
             cluster.wait_ready(machine)?;
         }
-        let models = cluster.get(0, "/v1/models")?;
-        let name = models["data"][0]["id"].as_str().context("no model is served")?;
-        name.clone_into(&mut cluster.model);
+        cluster.model = served::model_name(&cluster.get(0, "/v1/models")?)?;
         Ok(cluster)
     }
 
     fn wait_ready(&mut self, machine: usize) -> anyhow::Result<()> {
-        let deadline = Instant::now() + READY_PATIENCE;
-        loop {
-            let view = self.get(machine, "/v1/cluster").unwrap_or_default();
-            if view["state"] == "ready" {
-                return Ok(());
-            }
-            ensure!(view["state"] != "failed", "the model cannot be placed: {}", view["reason"]);
-            ensure!(Instant::now() < deadline, "not ready in time: {}", view["reason"]);
-            self.must_live()?;
-            thread::sleep(Duration::from_millis(100));
-        }
+        let Self { lab, nodes, .. } = self;
+        let view = || lab.on(machine, || client::get(API_PORT, "/v1/cluster"));
+        served::wait_ready(READY_PATIENCE, view, || {
+            nodes.iter_mut().try_for_each(Running::must_live)
+        })
     }
 
     pub(super) fn must_live(&mut self) -> anyhow::Result<()> {

@@ -1,6 +1,6 @@
 //! Ourselves: `tbbench serve` on one side, the measuring commands on the other, as a user runs them.
 
-use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _, process::Command};
+use std::{path::Path, process::Command};
 
 use anyhow::Context as _;
 use serde::de::DeserializeOwned;
@@ -141,10 +141,7 @@ pub(super) struct Key(tempfile::TempDir);
 impl Key {
     pub(super) fn new() -> anyhow::Result<Self> {
         let key = Self(tempfile::tempdir()?);
-        let mut options = std::fs::OpenOptions::new();
-        let mut file = options.write(true).create_new(true).mode(0o600).open(key.path())?;
-        // It protects nothing: the namespaces are ours and gone in a moment.
-        writeln!(file, "{}", "5a".repeat(32))?;
+        crate::cluster_key::write(Path::new(&key.path()))?;
         Ok(key)
     }
 

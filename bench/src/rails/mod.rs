@@ -72,7 +72,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     let keys = tempfile::tempdir()?;
     let key = keys.path().join("key");
-    job::write_key(&key)?;
+    crate::cluster_key::write(&key)?;
     let sets: [&[usize]; 3] = [&[0], &[1], &[0, 1]];
     let mut gbps = [Vec::new(), Vec::new(), Vec::new()];
     let mut shares = vec![0.0; 2];

@@ -9,14 +9,14 @@ mod report;
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 
 use self::{
     pair::{Pair, Setup},
     report::{Heard, Report},
 };
 use crate::{
-    cluster::measures::prompt,
+    cluster::{measures::prompt, served},
     emulator::{Joint, Plan, Profile, ceiling},
     job,
 };
@@ -65,15 +65,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let kept = tempfile::tempdir()?;
     let folder = args.logs.clone().unwrap_or_else(|| kept.path().to_owned());
     std::fs::create_dir_all(&folder)?;
-    let beside = || Some(std::env::current_exe().ok()?.with_file_name("exo-node"));
-    let node = args.exo_node.clone().or_else(beside).context("where is exo-node?")?;
-    ensure!(
-        node.is_file(),
-        "{}: no such program; hint: cargo build --release -p exo-engine, or --exo-node FILE",
-        node.display()
-    );
     let setup = Setup {
-        node: std::path::absolute(node)?,
+        node: served::program(args.exo_node.as_deref())?,
         model: std::path::absolute(&args.model)?,
         layers: args.layers.clone(),
         folder: std::path::absolute(&folder)?,

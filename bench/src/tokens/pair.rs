@@ -1,19 +1,15 @@
 //! Two `exo-node` processes that share a model over one emulated link.
 
-use std::{
-    path::PathBuf,
-    process::Command,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{path::PathBuf, time::Duration};
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use serde_json::Value;
 
 use crate::{
     cluster::{
         child::Running,
         client::{self, Ask, Heard},
+        served,
     },
     emulator::{Link, Machines, Plan, lay},
     job,
@@ -54,7 +50,7 @@ impl Pair {
         let folder = setup.folder.join(tag);
         std::fs::create_dir_all(&folder)?;
         let key = folder.join("key");
-        job::write_key(&key)?;
+        crate::cluster_key::write(&key)?;
         let mut pair = Self { nodes: Vec::new(), _link: link, machines, model: String::new() };
         for machine in 0..2 {
             let mut command = pair.machines.command(machine, &setup.node);
@@ -67,13 +63,11 @@ impl Pair {
             if machine == 1 {
                 command.args(["--peer", &format!("{}:{NODE_PORT}", plan.address(0))]);
             }
-            quiet(&mut command, &folder.join(format!("node{machine}")));
+            served::quiet(&mut command, &folder.join(format!("node{machine}")));
             pair.nodes.push(Running::start(command, &folder.join(format!("node{machine}.log")))?);
         }
         (0..2).try_for_each(|machine| pair.wait_ready(machine))?;
-        let models = pair.get(0, "/v1/models")?;
-        let name = models["data"][0]["id"].as_str().context("no model is served")?;
-        name.clone_into(&mut pair.model);
+        pair.model = served::model_name(&pair.get(0, "/v1/models")?)?;
         Ok(pair)
     }
 
@@ -93,25 +87,13 @@ impl Pair {
     }
 
     fn wait_ready(&mut self, machine: usize) -> anyhow::Result<()> {
-        let deadline = Instant::now() + READY_PATIENCE;
-        loop {
-            let view = self.get(machine, "/v1/cluster").unwrap_or_default();
-            if view["state"] == "ready" {
-                return Ok(());
-            }
-            ensure!(view["state"] != "failed", "the model cannot be placed: {}", view["reason"]);
-            ensure!(Instant::now() < deadline, "not ready in time: {}", view["reason"]);
+        let Self { machines, nodes, .. } = self;
+        let view = || on(machines.names()[machine], || client::get(API_PORT, "/v1/cluster"));
+        served::wait_ready(READY_PATIENCE, view, || {
             ensure!(!job::interrupted(), "interrupted");
-            self.nodes.iter_mut().try_for_each(Running::must_live)?;
-            thread::sleep(Duration::from_millis(100));
-        }
+            nodes.iter_mut().try_for_each(Running::must_live)
+        })
     }
-}
-
-/// What of this machine's settings would be measured too.
-fn quiet(command: &mut Command, data: &std::path::Path) {
-    command.env("OPENBLAS_NUM_THREADS", "1").env("EXO_DATA", data).env("NO_COLOR", "1");
-    command.env_remove("EXO_CLUSTER_KEY_FILE").env_remove("EXO_API_KEY");
 }
 
 /// As `--layers` takes them.

@@ -12,7 +12,7 @@ use super::{Args, doors::EmulatedLink};
 use crate::{
     SaidAlready,
     emulator::{self, Machines, Plan, Profile, ceiling, profile::rate},
-    job::{self, Server},
+    job::Server,
     link::LISTEN_PORT,
 };
 
@@ -39,7 +39,7 @@ pub(super) fn run(args: &Args, names: &[String]) -> anyhow::Result<()> {
     let own = std::env::current_exe().context("the way to this program")?;
     let keys = tempfile::tempdir()?;
     let key = keys.path().join("key");
-    job::write_key(&key)?;
+    crate::cluster_key::write(&key)?;
     let [(first, _), (second, _)] = LINKS;
     let mut server = machines.command(1, &own);
     server.args(["serve", "--interface", first, "--also", second, "--cluster-key-file"]).arg(&key);

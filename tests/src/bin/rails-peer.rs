@@ -7,15 +7,14 @@
 //! input.
 
 use std::{
-    io::{BufRead, Write},
     net::SocketAddr,
-    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
 use exo_netconfig::{InterfaceChoice, Link};
+use exo_tests::lines::{read_input, tell};
 use exo_transport::{
     ClusterKey, Encrypt, Endpoint, EndpointConfig, Event, Identity, Opcode, QueuePair, Rails,
     RailsCompletion, RailsConfig, Region, Timing, Trust,
@@ -126,26 +125,6 @@ fn main() -> Result<()> {
     tell(&stream.told("report"));
     while input.recv().is_ok() {}
     Ok(())
-}
-
-fn read_input() -> mpsc::Receiver<()> {
-    let (line, input) = mpsc::sync_channel(4);
-    thread::spawn(move || {
-        for _ in std::io::stdin().lock().lines() {
-            if line.send(()).is_err() {
-                return;
-            }
-        }
-    });
-    input
-}
-
-fn tell(words: &Value) {
-    let mut out = std::io::stdout().lock();
-    // Whoever does not listen any more has stopped us.
-    if writeln!(out, "{words}").and_then(|()| out.flush()).is_err() {
-        std::process::exit(1);
-    }
 }
 
 struct Stream {

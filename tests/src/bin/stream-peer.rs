@@ -7,14 +7,13 @@
 //! input, so that the other side hears the last acknowledgement.
 
 use std::{
-    io::{BufRead, Write},
-    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
 use exo_netconfig::{InterfaceChoice, Link};
+use exo_tests::lines::{read_input, tell};
 use exo_transport::{
     ClusterKey, Completion, CompletionQueue, Encrypt, Endpoint, EndpointConfig, Event, Identity,
     Lane, Opcode, Payload, QueuePair, Region, Send, Timing, Trust,
@@ -92,26 +91,6 @@ fn main() -> Result<()> {
     // Nobody else holds the other end of the channel when there is no more input.
     while input.recv().is_ok() {}
     Ok(())
-}
-
-fn read_input() -> mpsc::Receiver<()> {
-    let (line, input) = mpsc::sync_channel(4);
-    thread::spawn(move || {
-        for _ in std::io::stdin().lock().lines() {
-            if line.send(()).is_err() {
-                return;
-            }
-        }
-    });
-    input
-}
-
-fn tell(words: &Value) {
-    let mut out = std::io::stdout().lock();
-    // Whoever does not listen any more has stopped us.
-    if writeln!(out, "{words}").and_then(|()| out.flush()).is_err() {
-        std::process::exit(1);
-    }
 }
 
 fn told(event: &Event) -> Value {
