@@ -93,15 +93,6 @@ impl Io {
         }
     }
 
-    pub(super) fn take_urgent(&mut self) -> bool {
-        std::mem::take(&mut self.urgent)
-    }
-
-    /// Whether the last turn left something that could be written.
-    pub(super) fn is_unwritten(&self) -> bool {
-        self.unwritten
-    }
-
     /// The socket says it has room again.
     pub(super) fn handle_writable(&mut self) {
         self.full = false;

@@ -97,12 +97,12 @@ impl EventLoop {
             drop(io.replace_socket(None));
             tracked.more = false;
         }
-        tracked.unwritten = io.is_unwritten();
+        tracked.unwritten = io.unwritten;
         io.sort_notices();
         let notices: Vec<Notice> = std::iter::from_fn(|| io.next_notice()).collect();
         let down = io.connection.is_down();
         let epoch = io.connection.epoch();
-        let urgent = io.take_urgent();
+        let urgent = std::mem::take(&mut io.urgent);
         pair.set_due(&io);
         drop(io);
         pair.drive_late_posts();
