@@ -278,12 +278,24 @@ impl Membership {
     /// The records of nodes that are up as far as anybody knows, this node's left out.
     #[must_use]
     pub fn up(&self) -> Vec<Record> {
+        self.up_where(|_| true)
+    }
+
+    fn up_where(&self, wanted: impl Fn(&Record) -> bool) -> Vec<Record> {
         let up: Vec<[u8; 16]> = self.foca.iter_members().map(|member| member.id().node).collect();
         let known = |records: &mut Records| {
             let of = |node: &[u8; 16]| records.known.get(&NodeId::from_bytes(*node));
-            up.iter().filter_map(of).map(|(record, _)| record.clone()).collect()
+            let known = up.iter().filter_map(of).map(|(record, _)| record);
+            known.filter(|record| wanted(record)).cloned().collect()
         };
         self.records.with(known)
+    }
+
+    /// Records that `Heard` has not told of. Most looks find none, and copy none.
+    fn untold(&self) -> Vec<Record> {
+        self.up_where(|record| {
+            self.told.get(&NodeId::from_bytes(record.node)) != Some(&record.facts.version())
+        })
     }
 
     /// A record is spread so often and no more: a node that comes later has to hear it, too.
@@ -327,11 +339,9 @@ impl Membership {
                 other => tracing::trace!(?other, "membership"),
             }
         }
-        for record in self.up() {
-            let (node, version) = (NodeId::from_bytes(record.node), record.facts.version());
-            if self.told.insert(node, version) != Some(version) {
-                self.out.push(Spread::Heard(Box::new(record)));
-            }
+        for record in self.untold() {
+            self.told.insert(NodeId::from_bytes(record.node), record.facts.version());
+            self.out.push(Spread::Heard(Box::new(record)));
         }
         if returned {
             // Under its new name this node is known to nobody yet.

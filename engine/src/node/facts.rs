@@ -77,7 +77,7 @@ fn incarnation(data: &Path) -> io::Result<u64> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
         Err(error) => return Err(error),
     };
-    let this = last + 1;
+    let this = last.saturating_add(1);
     write(&file, this.to_string().as_bytes())?;
     Ok(this)
 }
