@@ -35,10 +35,16 @@ pub(super) fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
+/// Names, chips and reasons are other machines' words: nothing in them may steer a terminal.
+fn printable(text: &str) -> String {
+    let steers = |c: char| c.is_control() && c != '\n' && c != '\t';
+    text.chars().map(|c| if steers(c) { '\u{fffd}' } else { c }).collect()
+}
+
 /// Writes to standard output at once.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
+    out.write_all(printable(text).as_bytes())?;
     out.flush()?;
     Ok(())
 }
@@ -75,6 +81,12 @@ mod tests {
         assert_eq!(failure(&anyhow!("no key; hint: make one")), "error: no key\nhint: make one\n");
         let told = anyhow!("disk full").context("cannot write: disk full");
         assert_eq!(failure(&told), "error: cannot write: disk full\n");
+    }
+
+    #[test]
+    fn no_word_of_another_machine_steers_the_terminal() {
+        assert_eq!(printable("a\tb\n"), "a\tb\n");
+        assert_eq!(printable("\u{1b}[2Jair\r\u{9b}1m"), "\u{fffd}[2Jair\u{fffd}\u{fffd}1m");
     }
 
     #[test]
