@@ -3,11 +3,18 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test may end where it fails")]
 
-use std::{collections::BTreeMap, fs::File, io::Write, path::Path, process::Command};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::Write,
+    path::Path,
+    process::Command,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use exo_engine::{
     layers::LayerRange,
-    stage::{Rows, Stage, StageInput},
+    stage::{Cut, Preparation, Rows, Stage, StageInput, WeightsId},
     weights::{ModelFolder, Precision, WeightsChoice},
 };
 use serde_json::{Value, json};
@@ -121,8 +128,12 @@ fn loading_holds_little_more_than_what_stays() {
     }
 }
 
+/// MLX counts the arrays of all threads: who looks at its count is alone.
+static COUNTED: Mutex<()> = Mutex::new(());
+
 #[test]
 fn memory_does_not_grow_over_2000_tokens() {
+    let _alone = COUNTED.lock().unwrap_or_else(PoisonError::into_inner);
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-llama3");
     let folder = ModelFolder::open(&dir).unwrap();
     let precision = Precision::of(folder.config(), WeightsChoice::Auto, true);
@@ -139,4 +150,38 @@ fn memory_does_not_grow_over_2000_tokens() {
     }
     // Beside the cache of the sequence nothing is held longer than a step.
     assert!(held.iter().all(|memory| *memory == held[0]), "{held:?}");
+}
+
+#[test]
+fn a_stage_and_the_one_it_becomes_hold_what_both_have_once() {
+    let _alone = COUNTED.lock().unwrap_or_else(PoisonError::into_inner);
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-llama2");
+    let folder = Arc::new(ModelFolder::open(&dir).unwrap());
+    let precision = Precision::of(folder.config(), WeightsChoice::Auto, true);
+    let weights = WeightsId { fingerprint: folder.fingerprint(), precision };
+    let prepared = |start, end, held: Option<&Stage>| {
+        let range = LayerRange::checked(start, end).unwrap();
+        let mut next = Preparation::new(Cut { folder: folder.clone(), weights, range }).unwrap();
+        held.into_iter().for_each(|held| next.share(held));
+        next.finish(&|_| {}).unwrap()
+    };
+    // Whatever MLX makes once is made, and what is held for nothing is gone.
+    let counted = || mlx_rs::memory::active_memory().unwrap();
+    let fresh = |start, end| {
+        let before = counted();
+        let stage = prepared(start, end, None);
+        let held = counted() - before;
+        drop(stage);
+        assert_eq!(counted(), before);
+        held
+    };
+    drop(prepared(0, 3, None));
+    let (before, all) = (counted(), fresh(0, 3));
+    let first = prepared(0, 2, None);
+    let second = prepared(1, 3, Some(&first));
+    assert_eq!(counted() - before, all, "both together hold all");
+    drop(first);
+    assert_eq!(counted() - before, fresh(1, 3), "what only the first one had is freed");
+    drop(prepared(2, 3, Some(&second)));
+    assert_eq!(counted() - before, fresh(1, 3));
 }

@@ -7,9 +7,11 @@
 //! | `fields` | is there a field in that `config.json` that nobody honours? |
 //! | `rope` | which rotary embedding does it ask for? |
 //! | `grouped` | how is grouped-query attention read? |
+//! | `assembly` | how does a stage's model come together, of what is held and what is read? |
 //! | `transformer` | what runs, from token ids to logits? |
 //! | `shape` | how much memory does it take? |
 
+mod assembly;
 mod config;
 mod deepseek;
 mod fields;
@@ -26,6 +28,7 @@ mod rope;
 mod shape;
 mod transformer;
 
+pub use assembly::Assembly;
 pub use config::{ConfigError, ModelConfig};
 pub use shape::{ModelShape, PartShape};
 pub use transformer::Transformer;

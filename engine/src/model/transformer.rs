@@ -1,13 +1,15 @@
 //! The frame that all architectures share: embedding, layers, norm and head. Read from top to
 //! bottom, a token's way.
 
+use std::rc::Rc;
+
 use mlx_rs::{Array, error::Exception};
 
-use super::{ModelConfig, config::Loader};
+use super::{Assembly, ModelConfig, assembly::Held};
 use crate::{
     layers::LayerRange,
-    nn::{Block, Embedding, Kernels, KvCache, Linear, RmsNorm, Sequence, Step},
-    weights::{Part, ShardError, ShardReader},
+    nn::{Kernels, KvCache, Linear, RmsNorm, Sequence, Step},
+    weights::{ShardError, ShardReader},
 };
 
 /// The layers of one stage, with the embedding and the head where it has them.
@@ -15,11 +17,9 @@ pub struct Transformer {
     config: ModelConfig,
     range: LayerRange,
     kernels: Kernels,
-    /// On the first stage.
-    embedding: Option<Embedding>,
-    blocks: Vec<Block>,
+    held: Held,
     /// On the last stage.
-    head: Option<(RmsNorm, Linear)>,
+    head: Option<(Rc<RmsNorm>, Rc<Linear>)>,
 }
 
 impl Transformer {
@@ -32,31 +32,31 @@ impl Transformer {
         range: LayerRange,
         reader: &ShardReader<'_>,
     ) -> Result<Self, ShardError> {
-        let kernels = Kernels::of_device();
-        let loader = Loader { reader, config, kernels };
-        let (hidden, vocabulary) = (config.hidden, config.vocabulary);
-        let embed = || {
-            let table = reader.matrix(&Part::whole("model.embed_tokens", vocabulary), hidden)?;
-            Ok::<_, ShardError>(Embedding::new(table, reader.compute()))
-        };
-        let embedding = range.is_first().then(embed).transpose()?;
-        let mut blocks = Vec::with_capacity(range.count() as usize);
-        for layer in range.start()..range.end() {
-            blocks.push(config.architecture.block(layer, &loader)?);
+        let mut assembly = Assembly::new(config, range);
+        while !assembly.is_complete() {
+            assembly.read_next(reader)?;
         }
-        let head = if range.is_last(config.layers) {
-            let output = match (&embedding, config.tied) {
-                (Some(embedding), true) => embedding.as_head()?,
-                (None, true) => embed()?.as_head()?,
-                (_, false) => {
-                    Linear::load(reader, &[Part::whole("lm_head", vocabulary)], hidden, false)?
-                }
-            };
-            Some((loader.norm("model.norm", hidden)?, output))
-        } else {
-            None
+        assembly.finish()
+    }
+
+    /// Of all that `range` needs.
+    pub(super) fn new(
+        config: ModelConfig,
+        range: LayerRange,
+        held: Held,
+    ) -> Result<Self, Exception> {
+        let output = match (&held.output, &held.embedding) {
+            (Some(output), _) => Some(Rc::clone(output)),
+            (None, Some(embedding)) if config.tied => Some(Rc::new(embedding.as_head()?)),
+            (None, _) => None,
         };
-        Ok(Self { config: config.clone(), range, kernels, embedding, blocks, head })
+        let head = held.norm.clone().zip(output);
+        Ok(Self { config, range, kernels: Kernels::of_device(), held, head })
+    }
+
+    /// What it has in memory.
+    pub(super) fn held(&self) -> &Held {
+        &self.held
     }
 
     /// The layers held.
@@ -74,7 +74,7 @@ impl Transformer {
     /// Empty caches of one sequence, one for each layer held.
     #[must_use]
     pub fn caches(&self) -> Vec<KvCache> {
-        self.blocks.iter().map(Block::cache).collect()
+        self.held.blocks.values().map(|block| block.cache()).collect()
     }
 
     /// Token ids → `[rows, hidden]`. First stage only.
@@ -85,7 +85,7 @@ impl Transformer {
     /// # Panics
     /// On another stage: a mistake in this crate.
     pub fn embed(&self, tokens: &[u32]) -> Result<Array, Exception> {
-        let embedding = self.embedding.as_ref().expect("the first stage has the embedding");
+        let embedding = self.held.embedding.as_ref().expect("the first stage has the embedding");
         let rows = embedding.forward(tokens)?;
         match self.config.embedding_scale {
             Some(scale) => rows.multiply(Array::from_f32(scale).as_dtype(rows.dtype())?),
@@ -110,10 +110,10 @@ impl Transformer {
     ) -> Result<Array, Exception> {
         let step = Step::new(sequences, &self.config.ropes, self.kernels);
         let wanted = wanted.map(|wanted| Array::from_slice(wanted, &[wanted.len() as i32]));
-        for (layer, block) in self.blocks.iter().enumerate() {
+        for (layer, block) in self.held.blocks.values().enumerate() {
             let mut own: Vec<&mut KvCache> =
                 caches.iter_mut().map(|layers| &mut layers[layer]).collect();
-            let wanted = wanted.as_ref().filter(|_| layer + 1 == self.blocks.len());
+            let wanted = wanted.as_ref().filter(|_| layer + 1 == self.held.blocks.len());
             x = block.forward(&x, &step, &mut own, wanted)?;
         }
         Ok(x)

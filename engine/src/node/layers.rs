@@ -13,7 +13,10 @@ use crate::{
     prompt::PromptModel,
     request::GenerateError,
     scheduler::{Ring, Scheduler},
-    stage::worker::{self, Job, Route},
+    stage::{
+        Cut, WeightsId,
+        worker::{self, Job, Route},
+    },
 };
 
 /// How long a placement waits for the connection to a neighbour on the ring.
@@ -91,7 +94,9 @@ impl Node {
                         begun: Instant::now(),
                     });
                 }
-                self.job(Job::Load { epoch: placed.epoch, folder, range, precision, route });
+                let weights = WeightsId { fingerprint: placed.fingerprint, precision };
+                let cut = Cut { folder, weights, range };
+                self.job(Job::Load { epoch: placed.epoch, cut, route });
             }
             Err(why) => self.ask_for(placed, range, &why),
         }

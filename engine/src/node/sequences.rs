@@ -109,6 +109,8 @@ impl Node {
                     self.loading_bytes = bytes_read;
                 }
             }
+            // Nothing is prepared yet.
+            WorkerEvent::Prepared { .. } => {}
             WorkerEvent::Loaded { epoch, result } => {
                 match &result {
                     Ok(bytes) => {

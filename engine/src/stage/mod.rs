@@ -1,10 +1,14 @@
 //! Run a [`LayerRange`] of a model on one MLX thread.
 //!
-//! [`Stage`] computes and keeps the caches; it knows nothing of networks. [`worker`] is the thread
-//! that owns one, joined to its neighbours on the ring; [`measure`] says how fast this machine is.
+//! [`Stage`] computes and keeps the caches; it knows nothing of networks. A [`Preparation`] is one
+//! that is not loaded yet. [`worker`] is the thread that owns them, joined to its neighbours on the
+//! ring; [`measure`] says how fast this machine is.
 
 pub mod measure;
+mod preparation;
 pub mod worker;
+
+pub use preparation::{Cut, Preparation, WeightsId};
 
 use std::collections::HashMap;
 
@@ -116,7 +120,7 @@ struct SequenceCache {
 /// Layers of a model, and the caches of the sequences that run through them.
 pub struct Stage {
     model: Transformer,
-    precision: Precision,
+    weights: WeightsId,
     sequences: HashMap<u64, SequenceCache>,
     bytes_read: u64,
 }
@@ -137,11 +141,15 @@ impl Stage {
         let reader = TensorReader::new();
         let tensors = ShardReader::new(folder, &reader, precision, progress)?;
         let model = Transformer::load(&config, range, &tensors)?;
-        let bytes_read = reader.bytes_read();
-        Ok(Self { model, precision, sequences: HashMap::new(), bytes_read })
+        let weights = WeightsId { fingerprint: folder.fingerprint(), precision };
+        Ok(Self::of(model, weights, reader.bytes_read()))
     }
 
-    /// Bytes of tensors read from disk.
+    fn of(model: Transformer, weights: WeightsId, bytes_read: u64) -> Self {
+        Self { model, weights, sequences: HashMap::new(), bytes_read }
+    }
+
+    /// Bytes of tensors read from disk for it: not those of what it took over.
     #[must_use]
     pub fn bytes_read(&self) -> u64 {
         self.bytes_read
@@ -237,7 +245,7 @@ impl Stage {
         let hidden = match input {
             StageInput::Tokens(tokens) => self.model.embed(tokens)?,
             // Of another machine, which may compute in another type.
-            StageInput::Hidden(hidden) => hidden.as_dtype(self.precision.compute)?,
+            StageInput::Hidden(hidden) => hidden.as_dtype(self.weights.precision.compute)?,
         };
         let sequences = rows
             .iter()

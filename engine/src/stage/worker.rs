@@ -6,7 +6,7 @@
 //!
 //! | file | question |
 //! |---|---|
-//! | `layers` | how does it come to hold its layers? |
+//! | `layers` | how does it come to hold its layers, and those that it is to hold next? |
 //! | `neighbours` | what goes to the next stage, and what comes from the one before? |
 //! | `sequences` | what becomes of the sequences that run through the stage? |
 
@@ -16,7 +16,6 @@ mod sequences;
 
 use std::{
     collections::HashMap,
-    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -26,19 +25,18 @@ use crossbeam::{
     select,
 };
 
-use super::Stage;
+use self::layers::Preparing;
+use super::{Cut, Stage};
 use crate::{
     fabric::{
         CompletionQueue, NodeId, QueuePair, RegionPool,
         messages::{OpenSequence, TokenMessage},
     },
-    layers::LayerRange,
     sampler::{Sampler, Scratch},
     scheduler::{
         Order, Step,
         times::{StepCount, StepTimes},
     },
-    weights::{ModelFolder, Precision},
 };
 
 /// Longest bulk of an activation: a prompt's chunk is cut so that it fits.
@@ -64,20 +62,36 @@ const TIMES_EVERY: Duration = Duration::from_millis(100);
 
 /// What the worker is asked.
 pub enum Job {
-    /// Load layers, and forget what is held.
+    /// Hold these layers as soon as possible. What is held is given up, but for the layers that are
+    /// wanted again: only the others are read. Layers prepared for that placement are switched to.
+    /// Answered by [`WorkerEvent::Loaded`].
     Load {
         /// The placement they are for.
         epoch: u64,
-        /// Where the tensors are.
-        folder: Arc<ModelFolder>,
         /// Which.
-        range: LayerRange,
-        /// How they are held.
-        precision: Precision,
+        cut: Cut,
         /// Its neighbours on the ring.
         route: Route,
     },
-    /// Forget what is held.
+    /// Get these layers ready beside the stage that runs, which goes on: what it does not have is
+    /// read one layer at a time, between its steps. Answered by [`WorkerEvent::Prepared`]. Another
+    /// preparation is given up, but for the layers that are wanted again.
+    Prepare {
+        /// The placement they are for.
+        epoch: u64,
+        /// Which.
+        cut: Cut,
+    },
+    /// The layers prepared for that placement become the stage, those yet to be read after they are;
+    /// layers that it has not, and all caches, are freed. Answered by [`WorkerEvent::Loaded`], with an
+    /// error and no change if nothing was prepared for that placement.
+    Switch {
+        /// The placement.
+        epoch: u64,
+        /// Its neighbours on the ring.
+        route: Route,
+    },
+    /// Forget what is held, and what is prepared.
     Unload,
     /// Stage 0: a sequence begins.
     Open(OpenSequence),
@@ -116,11 +130,18 @@ pub enum WorkerEvent {
         /// Bytes read so far.
         bytes_read: u64,
     },
+    /// Layers lie ready to be switched to, or cannot be read.
+    Prepared {
+        /// The placement.
+        epoch: u64,
+        /// Bytes read for it: none of layers that were here; or why not.
+        result: Result<u64, String>,
+    },
     /// Layers are loaded, or cannot be.
     Loaded {
         /// The placement.
         epoch: u64,
-        /// Bytes read, or why not.
+        /// Bytes read for it, in preparation too: none of layers that were here; or why not.
         result: Result<u64, String>,
     },
     /// Stage 0 is free for the next step.
@@ -174,6 +195,9 @@ struct Worker {
     /// Connections on which receive regions are posted.
     receiving: HashMap<NodeId, QueuePair>,
     loaded: Option<Loaded>,
+    preparing: Option<Preparing>,
+    /// Since layers were last read, a step was.
+    computed: bool,
 }
 
 struct Loaded {
@@ -205,6 +229,8 @@ pub fn start(
             scratch: Scratch::default(),
             receiving: HashMap::new(),
             loaded: None,
+            preparing: None,
+            computed: false,
         };
         worker.run(&jobs);
     })
@@ -215,6 +241,10 @@ impl Worker {
         let received = self.received.receiver().clone();
         let sent = self.sent.receiver().clone();
         loop {
+            // What waits comes before layers that are read ahead; but steps that come without a pause
+            // let one layer in between any two.
+            let patience = if self.is_reading_ahead() { Duration::ZERO } else { Duration::MAX };
+            let mut idle = false;
             select! {
                 recv(received) -> completion => {
                     if let Ok(completion) = completion { self.handle_received(completion) }
@@ -226,15 +256,19 @@ impl Worker {
                     Ok(job) => self.handle_job(job),
                     Err(_) => return,
                 },
+                default(patience) => idle = true,
+            }
+            if std::mem::take(&mut self.computed) || idle {
+                self.read_ahead();
             }
         }
     }
 
     fn handle_job(&mut self, job: Job) {
         match job {
-            Job::Load { epoch, folder, range, precision, route } => {
-                self.load(epoch, &folder, range, precision, route);
-            }
+            Job::Load { epoch, cut, route } => self.load(epoch, cut, route),
+            Job::Prepare { epoch, cut } => self.prepare(epoch, cut),
+            Job::Switch { epoch, route } => self.switch(epoch, route),
             Job::Unload => self.unload(),
             Job::Open(open) => self.handle_open(open),
             Job::Order { epoch, order } => self.handle_order(epoch, order),

@@ -4,8 +4,6 @@
 //! computes them all. One copy: from the page cache into the array (and, of codes that are to be
 //! dense, one pass of MLX's own over each).
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use mlx_rs::{Array, Dtype as MlxDtype, error::Exception, ops};
 use safetensors::Dtype;
 
@@ -100,11 +98,10 @@ pub struct ShardReader<'a> {
     precision: Precision,
     quantisation: QuantisationConfig,
     progress: &'a dyn Fn(u64),
-    read: AtomicU64,
 }
 
 impl<'a> ShardReader<'a> {
-    /// Reads from `folder`; `progress` hears how many bytes were read so far.
+    /// Reads from `folder`; `progress` hears how many bytes `reader` has read so far.
     ///
     /// # Errors
     /// A quantisation that is not read.
@@ -115,7 +112,7 @@ impl<'a> ShardReader<'a> {
         progress: &'a dyn Fn(u64),
     ) -> Result<Self, ShardError> {
         let quantisation = QuantisationConfig::from_json(folder.config())?;
-        Ok(Self { folder, reader, precision, quantisation, progress, read: AtomicU64::new(0) })
+        Ok(Self { folder, reader, precision, quantisation, progress })
     }
 
     /// Whether the folder has that tensor.
@@ -380,14 +377,12 @@ impl<'a> ShardReader<'a> {
         dtype: MlxDtype,
         read: impl Fn(&TensorInfo, usize, &mut [u8]) -> Result<(), WeightsError> + Sync,
     ) -> Result<Array, ShardError> {
-        let counted = &self.read;
         let fill = |piece: Piece<'_>| {
             read(piece.tensor, piece.first, &mut *piece.out)?;
             if let Some(pairing) = piece.pairing {
                 pair_rows(piece.out, row_bytes, pairing);
             }
-            let bytes = piece.out.len() as u64;
-            Ok(counted.fetch_add(bytes, Ordering::Relaxed) + bytes)
+            Ok(self.reader.bytes_read())
         };
         let filled = mlx::filled(shape, dtype, |out| {
             in_parallel(pieces(found, row_bytes, out), fill, self.progress)

@@ -119,6 +119,7 @@ impl Worker {
         let Some(loaded) = self.loaded.as_mut().filter(|_| !rows.is_empty()) else {
             return self.round(number);
         };
+        self.computed = true;
         let begun = Instant::now();
         match loaded.stage.step(input, rows) {
             Ok(StageOutput::Hidden(hidden)) => {
