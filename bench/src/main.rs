@@ -16,6 +16,7 @@
 //! | `rails` | what do two links give over one? |
 //! | `versus` | what does the cable give over Wi-Fi? |
 //! | `machine`, `interrupt`, `cluster_key` | on what machine, does somebody want it to end, and who may join? |
+//! | `priority` | whose moment comes before others'? |
 //! | `figures`, `histogram`, `process` | how are values kept and told? |
 
 #[cfg(all(target_os = "linux", feature = "engine"))]
@@ -40,6 +41,8 @@ mod machine;
 mod namespace;
 #[cfg(target_os = "linux")]
 mod peers;
+#[cfg(target_os = "linux")]
+mod priority;
 mod process;
 #[cfg(target_os = "linux")]
 mod rails;

@@ -4,7 +4,7 @@
 //!
 //! | file | question |
 //! |---|---|
-//! | `lab`, `quota`, `child` | what is a machine here? |
+//! | `lab`, `quota`, `enforce`, `child` | what is a machine here? |
 //! | `nodes`, `served`, `client` | who serves, who asks, and when did which token come? |
 //! | `synthetic` | what would a ring gain that has nothing to gain? |
 //! | `profile` | where does the time go? |
@@ -17,6 +17,7 @@
 pub(crate) mod child;
 pub(crate) mod client;
 mod concurrent;
+mod enforce;
 mod lab;
 mod long_prompt;
 pub(crate) mod measures;
@@ -34,6 +35,7 @@ use anyhow::{Context as _, ensure};
 
 use self::{
     concurrent::Concurrent,
+    enforce::Enforced,
     lab::Lab,
     long_prompt::LongPrompt,
     measures::{Load, Measured},
@@ -133,6 +135,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         folder: std::path::absolute(&folder)?,
         link: None,
     };
+    let _enforced = Enforced::start()?;
     let mut found = Found::default();
     let ended = ask_all(args, &setup, &mut found);
     if found.control.is_empty() {

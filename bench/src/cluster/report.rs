@@ -23,6 +23,7 @@ pub(super) struct Control {
     one: Vec<f64>,
     full: Vec<f64>,
     throttled: Vec<f64>,
+    had: Vec<f64>,
 }
 
 impl Control {
@@ -31,6 +32,7 @@ impl Control {
         self.one.push(one.one);
         self.full.push(one.full);
         self.throttled.push(one.met.share());
+        self.had.push(one.had);
     }
 
     /// Whether no round was kept.
@@ -48,6 +50,8 @@ pub(super) struct Report {
     /// With as many tokens as stages: their number is right.
     control_full: f64,
     control_throttled_percent: f64,
+    /// The share of a processor that one node with its quota really had.
+    control_share: f64,
     /// Why the figures are worth nothing, if so.
     pub(super) void: Option<String>,
     answers: Vec<Answer>,
@@ -111,6 +115,7 @@ impl Report {
         let control_one = paired_ratio(&control.one, &control.alone);
         let control_full = paired_ratio(&control.full, &control.alone);
         let throttled = 100.0 * Figure::of(control.throttled).median;
+        let control_share = Figure::of(control.had).median;
         let off = (control_one - 1.0).abs();
         let void = if off > CONTROL_ERROR_MAX {
             Some(format!("the synthetic ring gains {control_one:.2} × where there is 1 to gain"))
@@ -129,6 +134,7 @@ impl Report {
             control_one,
             control_full,
             control_throttled_percent,
+            control_share,
             void,
             answers,
             turn,
@@ -144,8 +150,8 @@ impl Report {
         );
         println!(
             "control: a synthetic ring gains {:.2} × with one token on it (1 is right), {:.2} × when \
-             full; the quota bound in {:.0} % of its periods\n",
-            self.control_one, self.control_full, self.control_throttled_percent
+             full; one node had {:.3} of a processor, and its quota bound in {:.0} % of periods\n",
+            self.control_one, self.control_full, self.control_share, self.control_throttled_percent
         );
         for answer in &self.answers {
             answer.print();
@@ -273,6 +279,7 @@ mod tests {
             one: vec![gain; 3],
             full: vec![3.0; 3],
             throttled: vec![0.9; 3],
+            had: vec![0.5; 3],
         };
         let report = |gain| {
             Report::new(0.5, 2000, Found { control: control(gain), ..Found::default() }).void

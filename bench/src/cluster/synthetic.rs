@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use nix::time::{ClockId, clock_gettime};
 
 use super::{
     child::Running,
@@ -30,7 +31,8 @@ pub(crate) struct Args {
     /// Iterations of a step.
     #[arg(long)]
     work: u64,
-    /// Tokens to time; then it prints tokens per second.
+    /// Tokens to time; then it prints tokens per second, and without neighbours the share of a
+    /// processor that it had.
     #[arg(long, default_value_t = 0)]
     tokens: u32,
     /// Tokens on the ring at once.
@@ -44,6 +46,11 @@ pub(crate) struct Args {
     next: Option<SocketAddr>,
 }
 
+/// What this process had so far.
+fn processor_time() -> anyhow::Result<Duration> {
+    Ok(clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)?.into())
+}
+
 fn compute(iterations: u64) {
     let mut x = 1.0f64;
     for i in 0..iterations {
@@ -54,9 +61,11 @@ fn compute(iterations: u64) {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let (Some(listen), Some(next)) = (args.listen, args.next) else {
-        let begun = Instant::now();
+        let (begun, had) = (Instant::now(), processor_time()?);
         (0..args.tokens).for_each(|_| compute(args.work));
-        println!("{}", f64::from(args.tokens) / begun.elapsed().as_secs_f64());
+        let seconds = begun.elapsed().as_secs_f64();
+        let had = (processor_time()? - had).as_secs_f64();
+        println!("{} {}", f64::from(args.tokens) / seconds, had / seconds);
         return Ok(());
     };
     let listener = TcpListener::bind(listen)?;
@@ -122,6 +131,8 @@ pub(super) struct Control {
     pub(super) full: f64,
     /// How the quota of the one alone was met.
     pub(super) met: Met,
+    /// Of a processor, that the one alone had.
+    pub(super) had: f64,
 }
 
 pub(super) fn measure(
@@ -135,10 +146,12 @@ pub(super) fn measure(
     let whole = (work * stages).to_string();
     let tokens = TOKENS.to_string();
     let words = ["--work", &whole, "--tokens", &tokens].map(str::to_owned);
-    let alone = start(lab, quotas, 0, &words, folder)?.wait(PATIENCE)?;
+    let said = start(lab, quotas, 0, &words, folder)?.wait(PATIENCE)?;
     let met = quotas[0].met().since(before);
+    let (alone, had) = said.trim().split_once(' ').context("the control says no share")?;
     Ok(Control {
-        alone: alone.trim().parse()?,
+        alone: alone.parse()?,
+        had: had.parse()?,
         one: ring(lab, quotas, work, 1, folder)?,
         full: ring(lab, quotas, work, stages as u32, folder)?,
         met,

@@ -8,7 +8,6 @@
 use std::{
     io,
     os::fd::{AsFd as _, AsRawFd as _},
-    process::Command,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -26,6 +25,7 @@ use nix::sys::{
 use tun_rs::SyncDevice;
 
 use super::switch::Switch;
+use crate::priority;
 
 /// So long before a frame is due the thread stops sleeping.
 const AWAKE_BEFORE: Duration = Duration::from_micros(30);
@@ -90,13 +90,6 @@ impl Drop for Relay {
     }
 }
 
-/// Asks the system to let nobody else before this thread: a cable does not wait for its turn either.
-/// Where it may not be so the relay works all the same, less evenly on a busy machine.
-fn keep_awake() {
-    let thread = nix::unistd::gettid().to_string();
-    let _ = Command::new("chrt").args(["--rr", "--pid", "10", &thread]).output();
-}
-
 struct Carrier {
     poll: Poll,
     timer: TimerFd,
@@ -107,7 +100,7 @@ struct Carrier {
 
 impl Carrier {
     fn run(mut self) {
-        keep_awake();
+        priority::before_others(); // a cable does not wait for its turn either
         let began = Instant::now();
         let mut events = Events::with_capacity(16);
         let mut last_frame = Duration::ZERO;
