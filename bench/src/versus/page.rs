@@ -47,12 +47,18 @@ pub(super) fn html(report: &Report) -> String {
 
 fn table_into(body: &mut String, table: &tables::Table) {
     let heading = escaped(&table.heading);
-    let _ = writeln!(body, "<h2>{heading}</h2>\n<div class=\"wide\"><table>");
+    let class = if table.in_words { "words" } else { "figures" };
+    let _ = writeln!(body, "<h2>{heading}</h2>\n<div class=\"wide\"><table class=\"{class}\">");
     for (number, row) in table.rows.iter().enumerate() {
         let (open, close) = if number == 0 { ("<th>", "</th>") } else { ("<td>", "</td>") };
         let cells: Vec<_> =
-            row.iter().map(|cell| format!("{open}{}{close}", escaped(cell))).collect();
+            row.iter().map(|cell| format!("{open}{}{close}", together(&escaped(cell)))).collect();
         let _ = writeln!(body, "<tr>{}</tr>", cells.concat());
     }
     body.push_str("</table></div>\n");
+}
+
+/// A number and its sign are not torn apart at a line's end.
+fn together(words: &str) -> String {
+    words.replace(" %", "\u{a0}%")
 }

@@ -12,6 +12,8 @@ use crate::exercise::flow::Way;
 pub(super) struct Table {
     pub(super) heading: String,
     pub(super) rows: Vec<Vec<String>>,
+    /// Whether its last column is sentences: on a phone they stand below what they are about.
+    pub(super) in_words: bool,
 }
 
 /// All of them.
@@ -41,7 +43,7 @@ fn links(report: &Report) -> Table {
             &link.interruptions.to_string(),
         ]));
     }
-    Table { heading: "Links".into(), rows }
+    Table { heading: "Links".into(), rows, in_words: false }
 }
 
 fn examples(report: &Report) -> Table {
@@ -61,7 +63,8 @@ fn examples(report: &Report) -> Table {
             rows.push(example(link, trips));
         }
     }
-    Table { heading: "An activation of 10 KiB, there and back".into(), rows }
+    let heading = "An activation of 10 KiB, there and back".into();
+    Table { heading, rows, in_words: false }
 }
 
 fn example(link: &LinkReport, trips: &RoundTrips) -> Vec<String> {
@@ -115,7 +118,8 @@ fn sizes(report: &Report) -> Table {
         cells.push(marks(size).join("; "));
         rows.push(cells);
     }
-    Table { heading: "Round trips by size, asleep between messages".into(), rows }
+    let heading = "Round trips by size, asleep between messages".into();
+    Table { heading, rows, in_words: false }
 }
 
 fn throughput(report: &Report) -> Table {
@@ -129,7 +133,7 @@ fn throughput(report: &Report) -> Table {
         };
         rows.push(vec![link.title_of_rates(), most(Way::There), most(Way::Back)]);
     }
-    Table { heading: "The most that goes one way".into(), rows }
+    Table { heading: "The most that goes one way".into(), rows, in_words: false }
 }
 
 fn emulation(facts: &LinkFacts) -> Option<Table> {
@@ -142,5 +146,5 @@ fn emulation(facts: &LinkFacts) -> Option<Table> {
         let carried = format!("{:.1} Gb/s", mbps / 1e3);
         rows.push(row(&["rate-capped", &carried, "measured: what the emulator carries here"]));
     }
-    Some(Table { heading: format!("What {} is made of", facts.title), rows })
+    Some(Table { heading: format!("What {} is made of", facts.title), rows, in_words: true })
 }
