@@ -182,6 +182,9 @@ fn a_plan_is_explained_without_a_model_or_a_machine() {
 #[test]
 fn asking_where_no_node_is_says_so() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let said = fails(&["status", "--api", &format!("http://{closed}")], 1);
-    assert!(said.contains("no node answers") && said.contains("exo-node serve"), "{said}");
+    for api in [format!("http://{closed}"), closed.to_string()] {
+        let said = fails(&["status", "--api", &api], 1);
+        let wanted = format!("no node answers at http://{closed}\n");
+        assert!(said.contains(&wanted) && said.contains("exo-node serve"), "{said}");
+    }
 }

@@ -167,8 +167,8 @@ pub(crate) struct DataArgs {
 /// Where a serving node is asked.
 #[derive(Debug, Args)]
 pub(crate) struct ApiArgs {
-    /// The API of the node to ask
-    #[arg(long, value_name = "URL", default_value = DEFAULT_API_URL)]
+    /// The API of the node to ask; without a scheme it is http
+    #[arg(long, value_name = "URL", default_value = DEFAULT_API_URL, value_parser = api_url)]
     pub(crate) api: String,
     /// The key it wants
     #[arg(long, value_name = "KEY", env = "EXO_API_KEY", hide_env_values = true)]
@@ -382,6 +382,14 @@ pub(crate) struct CompletionsArgs {
 const DEFAULT_API_LISTEN: &str = "127.0.0.1:52415";
 const DEFAULT_API_URL: &str = "http://127.0.0.1:52415";
 
+fn api_url(text: &str) -> Result<String, String> {
+    match text.split_once("://") {
+        None if !text.is_empty() => Ok(format!("http://{text}")),
+        Some(("http" | "https", rest)) if !rest.is_empty() => Ok(text.to_owned()),
+        _ => Err(format!("an API is an address, such as {DEFAULT_API_LISTEN}")),
+    }
+}
+
 fn token_delay(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(times) if times > 1.0 && times.is_finite() => Ok(times),
@@ -475,6 +483,8 @@ mod tests {
             &["exo-node", "serve", "--memory", "0"],
             &["exo-node", "serve", "--memory", "lots"],
             &["exo-node", "serve", "--api", "localhost"],
+            &["exo-node", "status", "--api", "ftp://127.0.0.1:1"],
+            &["exo-node", "status", "--api", ""],
             &["exo-node", "plan", "m", "--memory", "64GiB"],
             &["exo-node", "plan", "m", "--node", "64GiB"],
             &["exo-node", "plan", "m", "--node", "mini=64GiB,chip=z80"],
