@@ -38,6 +38,14 @@ impl CommandLine {
     }
 }
 
+impl CommandLine {
+    /// The words as the system gets them: through `sudo` if only root may and we are not.
+    pub(crate) fn words(&self, is_root: bool) -> Vec<&str> {
+        let sudo = (self.root && !is_root).then_some("sudo");
+        sudo.into_iter().chain(self.argv.iter().map(String::as_str)).collect()
+    }
+}
+
 /// As a person would type it, `sudo` included.
 impl std::fmt::Display for CommandLine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -223,4 +223,6 @@ impl<'a> Draft<'a> {
 }
 
 #[cfg(test)]
+mod documented;
+#[cfg(test)]
 mod tests;

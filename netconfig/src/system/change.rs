@@ -68,10 +68,7 @@ pub fn is_root() -> bool {
 /// # Errors
 /// The command's words.
 pub fn run(line: &CommandLine) -> Result<(), ChangeError> {
-    let mut words: Vec<&str> = line.argv.iter().map(String::as_str).collect();
-    if line.root && !is_root() {
-        words.insert(0, "sudo");
-    }
+    let words = line.words(is_root());
     let Some((program, args)) = words.split_first() else { return Ok(()) };
     match command::feed(program, args, line.stdin.as_deref(), LIMIT) {
         Ok(_) => Ok(()),
