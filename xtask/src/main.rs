@@ -10,7 +10,7 @@
 //! | `demo`, `nodes`, `api` | what does exo-node do? |
 //! | `tokenizers` | how do the tokenizers that tests compare with come here? |
 //! | `test` | how does the whole suite run? |
-//! | `soak` | does the transport hold out? |
+//! | `soak` | do the transport and tbnet hold out? |
 //! | `mac`, `mac_toolchain`, `mac_sdk` | how is the macOS code checked and linked from Linux? |
 //! | `guard` | has a hot path become more expensive? |
 //! | `ci` | is this checkout fit to be merged? |
@@ -115,16 +115,16 @@ enum Task {
         arguments: Vec<String>,
     },
 
-    /// Let faults and fuzzers loose on the transport for long.
+    /// Let faults and fuzzers loose on the transport and on tbnet for long.
     ///
     /// The suite does all of this too, for seconds: 10,000 simulated sessions over sockets that
     /// break, 100 faults of a cable between two network namespaces (needs root), and fuzzers of
-    /// every parser and of a session whose peer means harm. What fails names the seed that
-    /// repeats it.
+    /// every parser, of a session whose peer means harm, and of machines whose tools print what
+    /// they should not. What fails names the seed that repeats it.
     #[command(after_help = "Examples:\n  \
         cargo xtask soak\n  \
         cargo xtask soak faults\n  \
-        cargo xtask soak --minutes 60 parsers session")]
+        cargo xtask soak --minutes 60 parsers session answers")]
     Soak {
         /// How long each fuzzer runs.
         #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=10_000))]

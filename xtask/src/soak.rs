@@ -1,10 +1,10 @@
-//! Does the transport hold out? The long runs of what the suite does in seconds.
+//! Do the transport and tbnet hold out? The long runs of what the suite does in seconds.
 //!
 //! | what | in the suite | here |
 //! |---|---|---|
 //! | `simulation` | 300 seeds | 10,000 seeds, optimised |
 //! | `faults` | 6 faults between two namespaces | 100 |
-//! | `parsers`, `session` | a fixed number of inputs | as many as fit into `--minutes`, each |
+//! | `parsers`, `session`, `answers` | a fixed number of inputs | as many as fit into `--minutes`, each |
 
 use std::{
     process::Command,
@@ -34,10 +34,12 @@ pub(crate) enum What {
     Simulation,
     /// Two processes in two network namespaces, whose cable fails at random (needs root).
     Faults,
-    /// Fuzzers of all that reads bytes from outside.
+    /// Fuzzers of all of the transport that reads bytes from outside.
     Parsers,
     /// The session's state machine, with a peer that was let in and means harm.
     Session,
+    /// Fuzzers of all of tbnet that reads what the system's tools print, and of what it makes of it.
+    Answers,
 }
 
 impl What {
@@ -50,12 +52,13 @@ impl What {
             // Not optimised: so that a sum that overflows is seen.
             Self::Parsers => &["-p", "exo-transport", "--test", "fuzz"],
             Self::Session => &["-p", "exo-transport", "--lib", "hostile_peer"],
+            Self::Answers => &["-p", "exo-netconfig", "--test", "fuzz"],
         };
         cargo.args(words).args(["--", "--nocapture"]);
         match self {
             Self::Simulation => cargo.env("EXO_SEEDS", "10000"),
             Self::Faults => cargo.env("EXO_FAULTS", "100"),
-            Self::Parsers | Self::Session => {
+            Self::Parsers | Self::Session | Self::Answers => {
                 cargo.env("EXO_FUZZ_SECONDS", (minutes * 60).to_string())
             }
         };

@@ -13,7 +13,7 @@ pub fn parse(text: &str) -> Result<Firewall, ParseError> {
     let state = text
         .split_once("State")
         .and_then(|(_, rest)| rest.trim_start().strip_prefix('='))
-        .map(|rest| rest.trim().trim_end_matches([')', '.']))
+        .map(|rest| rest.trim_start().split(|c: char| !c.is_ascii_digit()).next().unwrap_or(""))
         .ok_or_else(|| ParseError::nothing_in(FORMAT, text))?;
     match state {
         "0" => Ok(Firewall::Off),

@@ -49,7 +49,7 @@ pub fn parse_routes(text: &str, family: Family) -> Result<Vec<Route>, ParseError
 /// Reads which way a packet would go.
 ///
 /// # Errors
-/// If it is not the JSON list that `ip -j` prints, or names no interface.
+/// If it is not the JSON list that `ip -j` prints. A route that names no interface leads nowhere.
 pub fn parse_route_get(text: &str) -> Result<PeerRoute, ParseError> {
     if text.contains("Network is unreachable") {
         return Ok(PeerRoute { interface: None, gateway: None, rejected: false });

@@ -72,4 +72,6 @@ fn prefix_len(mask: u32) -> Option<u8> {
 }
 
 #[cfg(test)]
+mod quirks;
+#[cfg(test)]
 mod tests;

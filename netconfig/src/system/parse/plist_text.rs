@@ -73,6 +73,9 @@ impl Reader<'_> {
             return self.list(")", depth);
         }
         let (text, quoted) = self.word()?;
+        if !quoted {
+            self.skip_words_after(&text);
+        }
         Ok(match text.as_str() {
             _ if quoted => Value::String(text),
             "true" => Value::Boolean(true),
@@ -116,6 +119,18 @@ impl Reader<'_> {
             items.push(item);
             while self.eat(",") || self.eat(";") {}
         }
+    }
+
+    /// `plutil -p` prints data as `{length = 20, bytes = 0x62706c69 73743030 … }` and dates as
+    /// `2026-01-02 10:20:30 +0000`: more than one word, of which nothing is wanted here.
+    fn skip_words_after(&mut self, word: &str) {
+        let is_date = word.len() == 10 && word.as_bytes().get(4) == Some(&b'-');
+        let end = match word.starts_with("0x") {
+            true => self.rest.find(['}', '\n']),
+            false if is_date => self.rest.find(['}', ']', ')', ';', ',', '\n']),
+            false => Some(0),
+        };
+        self.rest = &self.rest[end.unwrap_or(self.rest.len())..];
     }
 
     /// A quoted or bare word, and whether it was quoted.

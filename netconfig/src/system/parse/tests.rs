@@ -255,6 +255,9 @@ fn property_lists_are_read_in_every_form_and_written_as_xml() {
     let numbered = "{\n  \"NAT\" => {\n \"Enabled\" => 1\n \"SharingDevices\" => [\n 0 => \"en1\"\n \
                     1 => \"bridge0\"\n ]\n }\n}";
     assert_eq!(nat::parse(numbered.as_bytes()).unwrap().to, ["en1", "bridge0"]);
+    let with_data = "{\n  \"NAT\" => {\n \"Data\" => {length = 20, bytes = 0x62706c69 73743030 ... 0008 }\n \
+                     \"Since\" => 2026-01-02 10:20:30 +0000\n \"SharingDevices\" => [\n 0 => \"en1\"\n ]\n }\n}";
+    assert_eq!(nat::parse(with_data.as_bytes()).unwrap().to, ["en1"]);
     let mut binary = Vec::new();
     let xml = nat::write(&sharing);
     let value = plist::Value::from_reader(std::io::Cursor::new(&xml)).unwrap();
