@@ -42,6 +42,7 @@ const SHOW_EXAMPLES: &str = "\
 Examples:
   tbnet show
   tbnet show --json
+  tbnet show --peer 192.168.2.2          and which way packets to it would go
   tbnet show --from ./report";
 
 const SNAPSHOT_EXAMPLES: &str = "\
@@ -126,6 +127,9 @@ pub(crate) struct CheckArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ShowArgs {
+    /// Also show which way packets to this peer would go
+    #[arg(long, value_name = "IP")]
+    pub(crate) peer: Vec<PeerAddress>,
     /// Show a recorded folder instead of this machine
     #[arg(long, value_name = "DIR")]
     pub(crate) from: Option<PathBuf>,

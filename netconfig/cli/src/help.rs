@@ -93,6 +93,7 @@ fn argument(command: &str, id: &str) -> Option<Text> {
         ("check", "peer") => help::check_peer(),
         ("check", "interface") => help::check_interface(),
         ("check", "from") => help::check_from(),
+        ("show", "peer") => help::show_peer(),
         ("show", "from") => help::show_from(),
         ("snapshot", "interface") => help::snapshot_interface(),
         ("serve", "interface") => help::serve_interface(),

@@ -1,4 +1,4 @@
-//! The JSON of `tbnet`: schema 1, described in docs/tbnet.md. Within a schema number keys are only
+//! The JSON of `tbnet`: schema 1, described in docs/tbnet-json.md. Within a schema number keys are only
 //! added, never renamed or removed.
 //!
 //! Ids, states and sources are the same in every language; `title`, `what`, `why` and `clicks` are

@@ -4,8 +4,11 @@
 
 #[allow(dead_code, reason = "other tests use the rest")]
 mod machines;
+#[allow(dead_code, reason = "other tests use the rest")]
+mod schema;
 
 use machines::{CABLE, Machines, WIFI};
+use schema::Documented;
 use serde_json::Value;
 
 const PEER: &str = "192.168.2.2";
@@ -51,6 +54,14 @@ fn a_peer_is_measured_over_the_cable_and_beside_another_link() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let json: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&json["schema"], &json["command"]), (&1.into(), &"ping".into()));
+    let mut documented = Documented::of("ping");
+    documented.hold(&json);
+    // Nobody has this address.
+    let silent = ["ping", "192.168.2.9", "--interface", CABLE, "--interval-ms", "0", "--json"];
+    let silent = machines.tbnet(0, &silent).output().unwrap();
+    documented.hold(&serde_json::from_slice(&silent.stdout).unwrap());
+    // That a link is a cable only a real one shows.
+    documented.assert_agrees(&["over[].kind"]);
     let over = &json["over"][0];
     assert_eq!((&over["interface"], &over["kind"]), (&CABLE.into(), &"by-hand".into()));
     assert_eq!((over["sent"].as_u64(), over["lost"].as_u64()), (Some(20), Some(0)));
@@ -94,6 +105,7 @@ fn change(line: &str, kind: &str, interface: &str) -> bool {
 fn every_change_of_a_link_is_told_as_it_happens() {
     let Some(machines) = Machines::joined("watch") else { return };
     let mut watch = machines.start(0, &["watch", "--json"]);
+    let mut documented = Documented::of("watch");
     let mut told = |kind: &str| {
         let line = watch.wait(kind, |line| change(line, kind, CABLE));
         serde_json::from_str::<Value>(&line).unwrap()
@@ -118,6 +130,11 @@ fn every_change_of_a_link_is_told_as_it_happens() {
     assert_eq!(told("gone")["now"], Value::Null);
     machines.plug_in(CABLE, "192.168.2");
     told("appeared");
+    for line in &watch.heard {
+        documented.hold(&serde_json::from_str(line).unwrap());
+    }
+    // Cables are what no namespace has; the rest follows from what changes here.
+    documented.assert_agrees(&["interface", "lang", "change"]);
 }
 
 #[test]

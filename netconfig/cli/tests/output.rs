@@ -37,12 +37,13 @@ fn said(args: &[&str]) -> String {
 
 /// The peer that a set was recorded for, by its `route-get` file.
 fn peer_of(set: &str) -> Option<String> {
-    fs::read_dir(sets().join(set)).expect("a set").find_map(|entry| {
+    let peers = fs::read_dir(sets().join(set)).expect("a set").filter_map(|entry| {
         let name = entry.expect("an entry").file_name().into_string().ok()?;
         let name = name.strip_prefix("ip-").unwrap_or(&name);
         let peer = name.strip_prefix("route-get-")?;
         Some(peer.trim_end_matches(".txt").trim_end_matches(".json").to_owned())
-    })
+    });
+    peers.min()
 }
 
 fn names() -> Vec<String> {

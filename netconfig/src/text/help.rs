@@ -81,10 +81,12 @@ Exit codes: 0 good, 1 problems are left, 2 it stopped or could not begin.",
         en: "Examples:
   tbnet show
   tbnet show --json
+  tbnet show --peer 192.168.2.2          and which way packets to it would go
   tbnet show --from ./report",
         ko: "예:
   tbnet show
   tbnet show --json
+  tbnet show --peer 192.168.2.2          상대에게 가는 패킷이 어느 길로 나가는지도 보여 줍니다
   tbnet show --from ./report",
     }
     snapshot {
@@ -224,6 +226,10 @@ Exit codes: 0 the peer answered, 1 it did not (over one of the interfaces), 2 co
     show_from {
         en: "Show a recorded folder instead of this machine",
         ko: "이 기기 대신 기록된 폴더를 보여 줍니다",
+    }
+    show_peer {
+        en: "Also show which way packets to this peer would go",
+        ko: "이 상대에게 가는 패킷이 어느 길로 나가는지도 보여 줍니다",
     }
     snapshot_folder {
         en: "The folder to write to; it is created",

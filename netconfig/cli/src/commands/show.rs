@@ -1,14 +1,15 @@
 //! `tbnet show`
 
-use std::path::Path;
+use std::{net::IpAddr, path::Path};
 
 use exo_netconfig::{
     Evidence, Snapshot,
     changes::state,
     snapshot::{
-        Firewall, Interface, InterfaceType, Reading, Service, ThunderboltDevice, ThunderboltPort,
+        Firewall, Interface, InterfaceType, PeerRoute, Reading, Service, ThunderboltDevice,
+        ThunderboltPort,
     },
-    text::{Say as _, Text, tool, words},
+    text::{Say as _, Text, route, tool, words},
 };
 
 use super::{Exit, snapshot_of};
@@ -19,7 +20,8 @@ use crate::{
 };
 
 pub(crate) fn run(args: &ShowArgs, output: &mut Output) -> anyhow::Result<Exit> {
-    let snapshot = snapshot_of(args.from.as_deref(), &[])?;
+    let peers: Vec<_> = args.peer.iter().map(|peer| peer.ip).collect();
+    let snapshot = snapshot_of(args.from.as_deref(), &peers)?;
     if args.json {
         output.json(&ShowJson::of(&snapshot))?;
     } else {
@@ -217,6 +219,7 @@ fn switches(snapshot: &Snapshot, output: &mut Output) -> anyhow::Result<()> {
         true => tool::sharing_on(sharing.from.as_deref().unwrap_or("?"), sharing.to.join(", ")),
         false => tool::sharing_off(),
     });
+    let ways = snapshot.peer_routes.iter().map(|(peer, route)| way(peer, route));
     let rows: Vec<Text> = [
         location.map(tool::location_is),
         preferred,
@@ -227,6 +230,7 @@ fn switches(snapshot: &Snapshot, output: &mut Output) -> anyhow::Result<()> {
     ]
     .into_iter()
     .flatten()
+    .chain(ways)
     .collect();
     if rows.is_empty() {
         return Ok(());
@@ -236,6 +240,19 @@ fn switches(snapshot: &Snapshot, output: &mut Output) -> anyhow::Result<()> {
         output.wrapped("  ", &row.say(output.lang()))?;
     }
     Ok(())
+}
+
+/// Which way a packet to a peer would go.
+fn way(peer: &IpAddr, route: &Reading<PeerRoute>) -> Text {
+    match route {
+        Reading::Known { value, .. } if value.rejected => route::rejected(peer),
+        Reading::Known { value, .. } => match &value.interface {
+            Some(interface) => tool::way_to(peer, interface),
+            None => route::no_way(peer),
+        },
+        Reading::Unknown { why, .. } => tool::way_to_unknown(peer, why.text()),
+        Reading::NotApplicable => Text::default(),
+    }
 }
 
 fn unknown(snapshot: &Snapshot, output: &mut Output) -> anyhow::Result<()> {
