@@ -1,6 +1,7 @@
 //! How it looks: lines, wrapped paragraphs, tables; in one language; colour only on a terminal.
 
 use std::{
+    borrow::Cow,
     env, fmt,
     io::{self, IsTerminal, Write},
 };
@@ -30,6 +31,16 @@ pub(crate) enum Style {
 }
 
 impl Style {
+    const ALL: [Self; 7] = [
+        Self::Good,
+        Self::Error,
+        Self::Warning,
+        Self::Unknown,
+        Self::Info,
+        Self::Strong,
+        Self::Command,
+    ];
+
     /// The SGR parameters for it.
     fn code(self) -> &'static str {
         match self {
@@ -79,7 +90,8 @@ impl Output {
     }
 
     pub(crate) fn line(&mut self, text: &str) -> anyhow::Result<()> {
-        Ok(writeln!(self.writer, "{}", text.trim_end())?)
+        let text = harmless(text.trim_end(), self.colour).replace('\n', "\u{fffd}");
+        Ok(writeln!(self.writer, "{text}")?)
     }
 
     /// A line of the catalogue.
@@ -146,6 +158,38 @@ impl Output {
     }
 }
 
+/// The text without what could steer a terminal: names come from cables, peers and recordings of
+/// strangers. Of escape sequences only those of our own [`Style`]s are left, and these only where
+/// there is colour.
+pub(crate) fn harmless(text: &str, colour: bool) -> Cow<'_, str> {
+    if !text.contains(is_harmful) {
+        return Cow::Borrowed(text);
+    }
+    let own = |rest: &str| {
+        let code = rest.strip_prefix("\x1b[")?.split_once('m')?.0;
+        let is_own = code == "0" || Style::ALL.iter().any(|style| style.code() == code);
+        (colour && is_own).then_some("\x1b[m".len() + code.len())
+    };
+    let (mut out, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some(c) = rest.chars().next() {
+        let kept = own(rest);
+        let length = kept.unwrap_or(c.len_utf8());
+        match kept.is_none() && is_harmful(c) {
+            true => out.push(char::REPLACEMENT_CHARACTER),
+            false => out.push_str(&rest[..length]),
+        }
+        rest = &rest[length..];
+    }
+    Cow::Owned(out)
+}
+
+/// Control characters (a tab and the ends of lines are none), and those that turn the direction of
+/// writing around.
+fn is_harmful(c: char) -> bool {
+    (c.is_control() && c != '\t' && c != '\n')
+        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// Addresses as text, IPv4 first.
 pub(crate) fn addresses(addresses: &[Address]) -> Vec<String> {
     let mut nets: Vec<_> = addresses.iter().map(|a| a.net).collect();
@@ -192,10 +236,13 @@ pub(crate) fn complain(error: &anyhow::Error, lang: Lang) {
     let hint = error.chain().find_map(|cause| cause.downcast_ref::<Mistake>());
     let mut stderr = io::stderr().lock();
     // There is nowhere left to complain to.
-    let _ = writeln!(stderr, "{} {}", tool::error_head().words(lang), words.join(": "));
+    let words = words.join(": ");
+    let words = harmless(&words, false);
+    let _ = writeln!(stderr, "{} {words}", tool::error_head().words(lang));
     if let Some(mistake) = hint {
         let head = tool::hint_head();
-        let _ = writeln!(stderr, "{} {}", head.words(lang), mistake.hint.words(lang));
+        let hint = harmless(mistake.hint.words(lang), false);
+        let _ = writeln!(stderr, "{} {hint}", head.words(lang));
     }
 }
 
@@ -206,4 +253,25 @@ pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
             cause.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind);
         kind.or(json) == Some(io::ErrorKind::BrokenPipe)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_steer_the_terminal() {
+        for (name, shown) in [
+            ("Mac\x1b[2J\x1b]0;x\x07 mini", "Mac\u{fffd}[2J\u{fffd}]0;x\u{fffd} mini"),
+            ("Mac\u{202e}inim", "Mac\u{fffd}inim"),
+            ("a\u{9b}8m\r", "a\u{fffd}8m\u{fffd}"),
+            ("브리지 \u{1f5a7}\tx", "브리지 \u{1f5a7}\tx"),
+        ] {
+            assert_eq!(harmless(name, true), shown);
+            assert_eq!(harmless(name, false), shown);
+        }
+        let ours = "\x1b[1;31merror\x1b[0m \x1b[8m\x1b[";
+        assert_eq!(harmless(ours, true), "\x1b[1;31merror\x1b[0m \u{fffd}[8m\u{fffd}[");
+        assert_eq!(harmless(ours, false).matches('\x1b').count(), 0);
+    }
 }

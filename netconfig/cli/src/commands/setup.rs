@@ -20,7 +20,7 @@ use super::{Exit, peer, snapshot_of};
 use crate::{
     args::{PeerAddress, SetupArgs},
     json::SetupJson,
-    output::{Mistake, Output, Style},
+    output::{Mistake, Output, Style, harmless},
 };
 
 pub(crate) fn run(args: &SetupArgs, output: &mut Output) -> anyhow::Result<Exit> {
@@ -119,8 +119,11 @@ fn show(plan: &Plan, output: &mut Output) -> anyhow::Result<()> {
         let words = output.words(step.action.text());
         output.wrapped(&format!("  {number}. "), &format!("{words}{}", ids(step)))?;
         for command in step.action.commands() {
-            let text = output.styled(Style::Command, &command.to_string());
-            output.line(&format!("     {text}"))?;
+            // A file's text has lines of its own.
+            for line in command.to_string().lines() {
+                let text = output.styled(Style::Command, line);
+                output.line(&format!("     {text}"))?;
+            }
         }
     }
     if plan.steps.is_empty() {
@@ -169,7 +172,7 @@ fn tell(progress: &Progress<'_>, lang: Lang) {
         Progress::Run { command } => format!("      {command}"),
         Progress::Done => return,
     };
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", harmless(&text, false));
 }
 
 /// Judges what has come of it.
