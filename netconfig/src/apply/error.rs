@@ -16,6 +16,15 @@ pub enum ApplyError {
     Journal(JournalError),
     /// The old state cannot be read: nothing was changed.
     State(ChangeError),
+    /// How far it came cannot be kept: what was done before stays.
+    Record {
+        /// The step, from 1.
+        number: usize,
+        /// Of how many.
+        of: usize,
+        /// Why not.
+        error: JournalError,
+    },
     /// A command failed.
     Command {
         /// The step, from 1.
@@ -51,6 +60,7 @@ impl ApplyError {
         match self {
             Self::Journal(error) => error.text(),
             Self::State(error) => say::state_unreadable(error.text()),
+            Self::Record { number, of, error } => say::command_failed(number, of, error.text()),
             Self::Command { number, of, error } => say::command_failed(number, of, error.text()),
             Self::NoEffect { number, of, command, waited_ms } => {
                 say::no_effect(number, of, command, waited_ms)
@@ -65,7 +75,9 @@ impl ApplyError {
         match self {
             Self::Journal(error) => error.hint(),
             Self::State(error) | Self::Undo(error) => error.hint(),
-            Self::Command { .. } | Self::NoEffect { .. } => say::stopped_hint(),
+            Self::Record { .. } | Self::Command { .. } | Self::NoEffect { .. } => {
+                say::stopped_hint()
+            }
             Self::NotRestored { .. } => say::not_restored_hint(),
         }
     }
@@ -103,6 +115,11 @@ pub enum JournalError {
         /// What was stumbled over.
         detail: String,
     },
+    /// Another setup, or undoing, is at work.
+    Busy {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// There are as many as there may be.
     Full {
         /// The folder.
@@ -116,6 +133,7 @@ impl JournalError {
         match self {
             Self::Io { path, error } => say::journal_io(path.display(), error),
             Self::Malformed { path, detail } => say::journal_malformed(path.display(), detail),
+            Self::Busy { folder } => say::busy(folder.display()),
             Self::Full { folder } => say::journals_full(folder.display(), NUMBER_MAX),
         }
     }
@@ -128,6 +146,7 @@ impl JournalError {
             }
             Self::Io { .. } => say::journal_io_hint(),
             Self::Malformed { path, .. } => say::journal_malformed_hint(path.display()),
+            Self::Busy { .. } => say::busy_hint(),
             Self::Full { folder } => say::journals_full_hint(folder.display()),
         }
     }

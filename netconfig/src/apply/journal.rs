@@ -73,7 +73,6 @@ impl Journal {
             let path = path.to_owned();
             move |error| JournalError::Io { path, error }
         };
-        fs::create_dir_all(folder).map_err(io(folder))?;
         let last = numbers(folder)?.last().copied().unwrap_or(0);
         if last >= NUMBER_MAX {
             return Err(JournalError::Full { folder: folder.to_owned() });
@@ -95,7 +94,11 @@ impl Journal {
             .mode(0o600)
             .open(&new)
             .map_err(io(&new))?;
-        write_line(&mut file, &head).map_err(io(&new))?;
+        if let Err(error) = write_line(&mut file, &head) {
+            // A disk that is full is not made fuller.
+            let _ = fs::remove_file(&new);
+            return Err(JournalError::Io { path: new, error });
+        }
         fs::rename(&new, &path).map_err(io(&path))?;
         sync(folder)?;
         let summary = Summary { begun: 0, done: 0, of: actions.len(), finished: false };

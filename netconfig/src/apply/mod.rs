@@ -4,10 +4,11 @@
 //! into the journal. A step counts as done when the system shows its effect. Undoing needs nothing
 //! but the journal: it looks at what is now and does what leads back ([`restore`]).
 //!
-//! `journal` is the file, `error` why it stops; the system is changed by [`system::change`](crate::system::change) alone.
+//! `turn` sees to it that nobody else does so meanwhile, `journal` is the file, `error` why it stops; the system is changed by [`system::change`](crate::system::change) alone.
 
 mod error;
 mod journal;
+mod turn;
 
 use std::{
     net::IpAddr,
@@ -19,6 +20,7 @@ use std::{
 pub use self::{
     error::{ApplyError, JournalError},
     journal::{Journal, Summary},
+    turn::Turn,
 };
 use crate::{
     plan::{Action, CommandLine, Plan, State, Step, restore},
@@ -56,25 +58,26 @@ pub enum Progress<'a> {
     Done,
 }
 
-/// Runs the plan. The journal is kept in `folder`.
+/// Runs the plan. The journal is kept in the folder of `turn`.
 ///
 /// # Errors
 /// [`ApplyError`]: it stops at the first step that fails and says where.
 pub fn apply(
     plan: &Plan,
     peer: Option<IpAddr>,
-    folder: &Path,
+    turn: &Turn,
     mut watch: impl FnMut(Progress<'_>),
 ) -> Result<PathBuf, ApplyError> {
     let actions: Vec<Action> = plan.steps.iter().map(|step| step.action.clone()).collect();
     let saved = change::state(&plan.interfaces, &actions).map_err(ApplyError::State)?;
-    let mut journal = Journal::create(folder, &plan.interfaces, &actions, &saved)?;
+    let mut journal = Journal::create(turn.folder(), &plan.interfaces, &actions, &saved)?;
     watch(Progress::Saved { journal: journal.path() });
     let request = Request { peers: peer.into_iter().collect() };
     let of = plan.steps.len();
     for (number, step) in (1..).zip(&plan.steps) {
         watch(Progress::Begin { number, of, step });
-        journal.begin(number)?;
+        let record = |error| ApplyError::Record { number, of, error };
+        journal.begin(number).map_err(record)?;
         let commands = step.action.commands();
         for command in &commands {
             watch(Progress::Run { command });
@@ -88,10 +91,10 @@ pub fn apply(
                 waited_ms: EFFECT_LIMIT.as_millis() as u64,
             });
         }
-        journal.done(number)?;
+        journal.done(number).map_err(record)?;
         watch(Progress::Done);
     }
-    journal.finished()?;
+    journal.finished().map_err(|error| ApplyError::Record { number: of, of, error })?;
     if actions.iter().any(Action::switches_a_link_on) {
         wait_for_carriers(&plan.interfaces);
     }
@@ -142,7 +145,11 @@ pub fn undoing(journal: &Journal) -> Result<Vec<CommandLine>, ApplyError> {
 ///
 /// # Errors
 /// [`ApplyError`].
-pub fn undo(journal: Journal, mut watch: impl FnMut(Progress<'_>)) -> Result<(), ApplyError> {
+pub fn undo(
+    journal: Journal,
+    _turn: &Turn,
+    mut watch: impl FnMut(Progress<'_>),
+) -> Result<(), ApplyError> {
     // Putting one thing back can move another (an address its routes): look again until all is so.
     for _ in 0..UNDO_ROUNDS_MAX {
         let commands = undoing(&journal)?;

@@ -106,6 +106,14 @@ catalogue! {
         en: "{path} is no journal of a setup: {detail}",
         ko: "{path} 파일은 설정 기록이 아닙니다: {detail}",
     }
+    busy(folder) {
+        en: "another `tbnet setup` is at work: it holds {folder}",
+        ko: "다른 `tbnet setup`이 실행 중입니다. {folder} 폴더를 쓰고 있습니다",
+    }
+    busy_hint {
+        en: "wait until it has ended, then look with `tbnet check` and try again",
+        ko: "끝날 때까지 기다렸다가 `tbnet check`로 확인하고 다시 실행합니다",
+    }
     journals_full(folder, count) {
         en: "{folder} holds {count} journals",
         ko: "{folder} 폴더에 설정 기록이 {count}개 있습니다",

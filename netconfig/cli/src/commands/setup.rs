@@ -8,7 +8,7 @@ use std::{
 
 use exo_netconfig::{
     Snapshot,
-    apply::{ApplyError, Journal, JournalError, Progress, apply, undo},
+    apply::{ApplyError, Journal, JournalError, Progress, Turn, apply, undo},
     check::{Expectation, Report, check},
     peer::Contact,
     plan::{Plan, PlanError, Step, Wish, plan},
@@ -27,6 +27,11 @@ pub(crate) fn run(args: &SetupArgs, output: &mut Output) -> anyhow::Result<Exit>
     if args.undo {
         return put_back(args, output);
     }
+    // Held from the first look to the last: what is planned is planned for what is then changed.
+    let turn = match args.dry_run {
+        true => None,
+        false => Some(take_turn(args)?),
+    };
     let snapshot = snapshot(args)?;
     let mut expectation = expectation(args);
     let (from, peers) = (args.from.as_deref(), args.peer.as_slice());
@@ -43,13 +48,12 @@ pub(crate) fn run(args: &SetupArgs, output: &mut Output) -> anyhow::Result<Exit>
         return Ok(Exit::Good);
     }
     show(&plan, output)?;
-    if args.dry_run {
+    let Some(turn) = turn else {
         output.say(say::dry_run())?;
         return Ok(Exit::Good);
-    }
+    };
     // Even if nothing is left to do: what was cut off may have left a step unseen.
-    let folder = state_folder(args)?;
-    refuse_after_a_cut(&folder)?;
+    refuse_after_a_cut(turn.folder())?;
     if plan.steps.is_empty() {
         return Ok(report.verdict.into());
     }
@@ -59,7 +63,7 @@ pub(crate) fn run(args: &SetupArgs, output: &mut Output) -> anyhow::Result<Exit>
     }
     let lang = output.lang();
     let peer = args.peer.as_ref().map(|peer| peer.ip);
-    apply(&plan, peer, &folder, |progress| tell(&progress, lang)).map_err(|e| stopped(&e))?;
+    apply(&plan, peer, &turn, |progress| tell(&progress, lang)).map_err(|e| stopped(&e))?;
     finish(args, output)
 }
 
@@ -185,20 +189,26 @@ fn finish(args: &SetupArgs, output: &mut Output) -> anyhow::Result<Exit> {
 }
 
 fn put_back(args: &SetupArgs, output: &mut Output) -> anyhow::Result<Exit> {
-    let folder = state_folder(args)?;
-    let newest = || Journal::newest(&folder).map_err(|error| journalless(&error));
+    let turn = take_turn(args)?;
+    let folder = turn.folder();
+    let newest = || Journal::newest(folder).map_err(|error| journalless(&error));
     let Some(journal) = newest()? else {
         let text = say::nothing_to_undo(folder.display());
         return Err(Mistake { text, hint: say::nothing_to_undo_hint() }.into());
     };
     output.say(say::undoing(journal.path().display()))?;
     let lang = output.lang();
-    undo(journal, |progress| tell(&progress, lang)).map_err(|error| stopped(&error))?;
+    undo(journal, &turn, |progress| tell(&progress, lang)).map_err(|error| stopped(&error))?;
     output.say(say::undone())?;
     if newest()?.is_some() {
         output.say(say::older())?;
     }
     Ok(Exit::Good)
+}
+
+fn take_turn(args: &SetupArgs) -> anyhow::Result<Turn> {
+    let folder = state_folder(args)?;
+    Ok(Turn::take(&folder).map_err(|error| journalless(&error))?)
 }
 
 /// Where the old state is kept: the system's folder for root, the user's own else.

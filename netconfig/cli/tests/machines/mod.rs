@@ -97,6 +97,11 @@ impl Machines {
         ip(&[&["-n", &self.names[machine]], &words.split(' ').collect::<Vec<_>>()[..]].concat())
     }
 
+    /// Whether no program runs on a machine.
+    pub(crate) fn is_idle(&self, machine: usize) -> bool {
+        ip(&["netns", "pids", &self.names[machine]]).stdout.is_empty()
+    }
+
     /// Waits until the other end of an interface is there.
     pub(crate) fn wait_carrier(&self, machine: usize, link: &str) {
         let end = Instant::now() + PATIENCE;

@@ -82,6 +82,16 @@ impl Bench {
         panic!("{BRIDGE} of machine {machine} never had a carrier");
     }
 
+    /// Waits until nothing runs on the first machine: what a program had started goes on when it is
+    /// killed.
+    pub(crate) fn wait_alone(&self) {
+        let end = Instant::now() + PATIENCE;
+        while !self.machines.is_idle(0) {
+            assert!(Instant::now() < end, "something still runs");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     /// Errors, by id.
     pub(crate) fn check(&self, peer: Option<&str>) -> Vec<String> {
         let mut words = vec!["check", "--json", "--interface", BRIDGE];

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::{
     bench::{BRIDGE, Bench},
     machines::CABLE,
+    schema::Documented,
 };
 
 /// Keeps the files of a folder as profiles, and the name of the one in use in `active`.
@@ -63,6 +64,12 @@ fn networkd_gets_a_file_which_undo_takes_away() {
     let look = || json!({ "ip": bench.everything(), "files": files(&profiles) });
 
     let before = look();
+    let mut dry = command(&["setup", "--dry-run", "--json", "--interface", BRIDGE]);
+    let dry = bench.with_shims(&mut dry).output().unwrap();
+    let mut documented = Documented::of("setup");
+    documented.hold(&serde_json::from_slice(&dry.stdout).unwrap());
+    documented.assert_seen(&["steps[].action.text", "steps[].commands[].stdin"]);
+
     let done = bench.with_shims(&mut setup()).output().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     let text = fs::read_to_string(profiles.join("10-tbnet-br0.network")).unwrap();
@@ -96,6 +103,13 @@ fn network_manager_gets_a_profile_which_undo_takes_away() {
     let look = || json!({ "ip": bench.everything(), "profiles": files(&profiles) });
 
     let before = look();
+    let words = ["setup", "--dry-run", "--json", "--interface", CABLE];
+    let mut dry = with_manager(bench.command(&words));
+    let dry = bench.with_shims(&mut dry).output().unwrap();
+    let mut documented = Documented::of("setup");
+    documented.hold(&serde_json::from_slice(&dry.stdout).unwrap());
+    documented.assert_seen(&["steps[].action.has_profile", "steps[].action.mtu"]);
+
     let done = bench.with_shims(&mut setup()).output().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     let name = format!("tbnet-{CABLE}");
