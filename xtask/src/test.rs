@@ -7,6 +7,7 @@
 //! | `EXO_TEST_MODEL_DIR` | the demo model's folder |
 //! | `EXO_TEST_GGUF` | the GGUF file it was imported from |
 //! | `EXO_TEST_TOKENIZERS` | a folder with real tokenizers, and llama.cpp's vocabularies |
+//! | `EXO_TEST_NETWORK_MANAGER` | a folder into which NetworkManager's packages are unpacked |
 //! | `EXO_TEST_PYTHON` | a Python that has the official OpenAI client |
 
 use std::{
@@ -24,7 +25,7 @@ use crate::{
     cargo::{build_for_binary, cargo},
     layout::{Layout, remove, write},
     lock::Lock,
-    mlx_linux, model,
+    mlx_linux, model, network_manager,
     pip::{self, python},
     prerequisites,
     progress::{say, step},
@@ -54,6 +55,7 @@ pub(crate) fn test(layout: &Layout, options: &Options) -> Result<()> {
     mlx_linux::ensure(layout)?;
     let python = python_with_openai(layout)?;
     let tokenizers = tokenizers::ensure(layout)?;
+    let network_manager = network_manager::ensure(layout)?;
     model::ensure(layout, false, || exo_node(layout))?;
 
     let mut problems = Vec::new();
@@ -77,6 +79,9 @@ pub(crate) fn test(layout: &Layout, options: &Options) -> Result<()> {
     tests.env("EXO_TEST_MODEL_DIR", layout.model_dir()).env("EXO_TEST_GGUF", layout.gguf());
     if let Some(tokenizers) = tokenizers {
         tests.env("EXO_TEST_TOKENIZERS", tokenizers);
+    }
+    if let Some(network_manager) = network_manager {
+        tests.env("EXO_TEST_NETWORK_MANAGER", network_manager);
     }
     suite(tests.env("EXO_TEST_PYTHON", python))?;
     ensure!(problems.is_empty(), "{}", problems.join("\n"));

@@ -23,7 +23,7 @@ pub use self::{
     turn::Turn,
 };
 use crate::{
-    plan::{Action, CommandLine, Plan, State, Step, restore},
+    plan::{Action, CommandLine, Plan, State, Step, restore, restore_keepers},
     system::{Request, change},
 };
 
@@ -150,28 +150,60 @@ pub fn undo(
     _turn: &Turn,
     mut watch: impl FnMut(Progress<'_>),
 ) -> Result<(), ApplyError> {
+    let begun = journal.begun();
+    let look = || change::state(journal.interfaces(), &begun).map_err(ApplyError::State);
+    let mut failed = None;
     // Putting one thing back can move another (an address its routes): look again until all is so.
     for _ in 0..UNDO_ROUNDS_MAX {
-        let commands = undoing(&journal)?;
+        let now = look()?;
+        let first = restore_keepers(journal.saved(), &now, &begun);
+        let is_kept = !first.is_empty();
+        let commands = if is_kept { first } else { restore(journal.saved(), &now, &begun) };
         if commands.is_empty() {
             journal.set_aside()?;
             return Ok(());
         }
+        failed = None;
         for command in &commands {
             watch(Progress::Run { command });
-            change::run(command).map_err(ApplyError::Undo)?;
+            if let Err(error) = change::run(command) {
+                // Perhaps a network manager has been quicker: whether it is still to be done is to
+                // be seen.
+                failed = Some(error);
+                break;
+            }
+        }
+        if is_kept {
+            wait_until_settled(look)?;
         }
     }
-    let left: State =
-        change::state(journal.interfaces(), &journal.begun()).map_err(ApplyError::State)?;
-    let left = restore(journal.saved(), &left, &journal.begun());
-    if left.is_empty() {
-        journal.set_aside()?;
-        return Ok(());
+    let left = restore(journal.saved(), &look()?, &begun);
+    match failed {
+        _ if left.is_empty() => Ok(journal.set_aside()?),
+        Some(error) => Err(ApplyError::Undo(error)),
+        None => {
+            Err(ApplyError::NotRestored { left: left.iter().map(ToString::to_string).collect() })
+        }
     }
-    Err(ApplyError::NotRestored { left: left.iter().map(ToString::to_string).collect() })
 }
 
-/// Rounds of looking and putting back: one does it, another puts the kernel's own routes in their
-/// places, and one is for what those have moved.
-const UNDO_ROUNDS_MAX: usize = 3;
+/// A network manager that was told to let go answers before it has: waits until nothing changes any
+/// more.
+fn wait_until_settled(look: impl Fn() -> Result<State, ApplyError>) -> Result<(), ApplyError> {
+    let deadline = Instant::now() + EFFECT_LIMIT;
+    let mut before = look()?;
+    loop {
+        thread::sleep(SETTLED);
+        let now = look()?;
+        if now == before || Instant::now() >= deadline {
+            return Ok(());
+        }
+        before = now;
+    }
+}
+
+/// What has not changed for so long has settled.
+const SETTLED: Duration = Duration::from_millis(500);
+/// Rounds of looking and putting back: one is for whoever keeps the configuration, one does the rest,
+/// another puts the kernel's own routes in their places, and one is for what those have moved.
+const UNDO_ROUNDS_MAX: usize = 5;

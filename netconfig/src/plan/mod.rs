@@ -27,6 +27,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::Ipv4Net;
 use serde::Serialize;
 
+pub(crate) use self::restore::restore_keepers;
 pub use self::{
     action::{Action, CommandLine},
     address::Pair,

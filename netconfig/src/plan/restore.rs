@@ -15,8 +15,7 @@ use super::{
 /// Commands that make `now` what `saved` was, as far as the begun steps `begun` reached. None if
 /// nothing differs.
 pub fn restore(saved: &State, now: &State, begun: &[Action]) -> Vec<CommandLine> {
-    let mut commands = Vec::new();
-    keepers(saved, now, begun, &mut commands);
+    let mut commands = restore_keepers(saved, now, begun);
     services(saved, now, begun, &mut commands);
     for link in &saved.links {
         if let Some(now) = now.link(&link.name) {
@@ -26,8 +25,10 @@ pub fn restore(saved: &State, now: &State, begun: &[Action]) -> Vec<CommandLine>
     commands
 }
 
-/// First of all, so that no network manager puts back what is taken away below.
-fn keepers(saved: &State, now: &State, begun: &[Action], commands: &mut Vec<CommandLine>) {
+/// Those of [`restore`] that come first of all, so that no network manager puts back what is taken
+/// away by the others. What it takes away itself when it lets go has to be looked at after them.
+pub(crate) fn restore_keepers(saved: &State, now: &State, begun: &[Action]) -> Vec<CommandLine> {
+    let mut commands = Vec::new();
     for action in begun {
         match action {
             Action::KeepNetworkd { interface, .. } => {
@@ -69,6 +70,7 @@ fn keepers(saved: &State, now: &State, begun: &[Action], commands: &mut Vec<Comm
             _ => {}
         }
     }
+    commands
 }
 
 fn services(saved: &State, now: &State, begun: &[Action], commands: &mut Vec<CommandLine>) {

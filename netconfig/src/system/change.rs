@@ -148,8 +148,11 @@ fn profile(interface: &str) -> ProfileState {
         Some(String::from_utf8_lossy(&bytes).trim().to_owned())
     };
     let addresses = line(&["-g", "ipv4.addresses", "connection", "show", &name]);
+    // For addresses that were given without it, NetworkManager makes up a profile that goes with them.
+    let state = line(&["-g", "GENERAL.STATE", "device", "show", interface]);
+    let made_up = state.is_some_and(|state| state.contains("externally"));
     let active = line(&["-g", "GENERAL.CONNECTION", "device", "show", interface]);
-    let active = active.filter(|active| !active.is_empty());
+    let active = active.filter(|active| !active.is_empty() && !made_up);
     ProfileState { interface: interface.to_owned(), name, addresses, active }
 }
 

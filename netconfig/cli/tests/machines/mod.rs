@@ -97,6 +97,23 @@ impl Machines {
         ip(&[&["-n", &self.names[machine]], &words.split(' ').collect::<Vec<_>>()[..]].concat())
     }
 
+    /// Another program on a machine.
+    pub(crate) fn within(&self, machine: usize, words: &[&str]) -> Command {
+        let mut command = Command::new(ip_program());
+        command.args(["netns", "exec", &self.names[machine]]).args(words);
+        command
+    }
+
+    /// Ends every program that runs on a machine.
+    pub(crate) fn kill_all(&self, machine: usize) {
+        while !self.is_idle(machine) {
+            let said = ip(&["netns", "pids", &self.names[machine]]).stdout;
+            let pids = String::from_utf8_lossy(&said).into_owned();
+            let _ = Command::new("kill").arg("-9").args(pids.split_whitespace()).output();
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Whether no program runs on a machine.
     pub(crate) fn is_idle(&self, machine: usize) -> bool {
         ip(&["netns", "pids", &self.names[machine]]).stdout.is_empty()

@@ -1,6 +1,6 @@
-//! What a setup leaves for the next start of the machine: a profile of systemd-networkd or of
-//! NetworkManager, whichever runs. Neither can be started in a namespace, so both are played here;
-//! the files and the words they are given are real.
+//! What a setup leaves for the next start of the machine, and is killed while it does: a profile of
+//! systemd-networkd or of NetworkManager, whichever runs. Both are played here, by programs that can
+//! kill whoever calls them; with the real ones the same is done in `daemons`.
 
 use std::{fs, path::Path, process::Command};
 
@@ -32,7 +32,7 @@ while [ $# -gt 1 ]; do
 done
 "#;
 
-fn files(folder: &Path) -> Value {
+pub(crate) fn files(folder: &Path) -> Value {
     let mut found = serde_json::Map::new();
     for entry in fs::read_dir(folder).unwrap() {
         let entry = entry.unwrap();

@@ -7,6 +7,7 @@
 
 mod agreed;
 mod bench;
+mod daemons;
 mod keepers;
 mod killing;
 #[allow(dead_code, reason = "other tests use the rest")]
