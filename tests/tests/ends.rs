@@ -99,7 +99,13 @@ fn a_node_answers_who_asks_for_its_end_and_serves_on() {
     });
     assert_eq!(view["nodes"][0]["name"], "studio", "{view:#}");
     let status = node.stop(PATIENCE);
-    assert!(status.success(), "{status}: {}", node.log());
+    let log = node.log();
+    assert!(status.success(), "{status}: {log}");
+    let told = |level: &str, word: &str| {
+        log.lines().filter(|line| line.contains(level) && line.contains(word)).count()
+    };
+    assert_eq!(told("WARN", "lost"), 0, "a goodbye is no loss: {log}");
+    assert_eq!(told("INFO", " gone"), 2, "both who asked have left: {log}");
 }
 
 #[test]

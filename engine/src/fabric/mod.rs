@@ -28,6 +28,7 @@ pub use exo_transport::{
     Identity, Lane, NodeId, Payload, QueuePair, Region, RegionPool, RegionSlice, RemoteRegion,
     Send as SendRequest, Trust, wire::activation,
 };
+use exo_transport::{CloseCode, LossCause, PeerLost};
 use rkyv::{Archive, Serialize, api::high, rancor, util::AlignedVec};
 
 pub use self::{
@@ -441,6 +442,11 @@ impl Fabric {
             tracing::debug!(peer = %queue_pair.peer().name, %error, "no region posted");
         }
     }
+}
+
+/// Whether the peer ended the connection because it had nothing more to say.
+pub fn is_goodbye(lost: &PeerLost) -> bool {
+    matches!(lost.cause, LossCause::ClosedByPeer { code: CloseCode::Done, .. })
 }
 
 fn resolve(text: &str) -> Result<SocketAddr, FabricError> {

@@ -3,7 +3,7 @@
 use super::run::Node;
 use crate::{
     fabric::{
-        Event, Incoming, Link, LinkEvent, NodeId,
+        Event, Incoming, Link, LinkEvent, NodeId, is_goodbye,
         messages::{ClusterMessage, TokenMessage},
     },
     request::RequestId,
@@ -119,7 +119,12 @@ impl Node {
                 self.cluster.handle_suspected(peer.node, false);
             }
             Event::Disconnected { peer, cause } => {
-                tracing::warn!(peer = peer.name, %cause, "lost");
+                // Who only asked what this end of the link is like is done, not lost.
+                if is_goodbye(&cause) && self.cluster.member(peer.node).is_none() {
+                    tracing::info!(peer = peer.name, software = peer.software, "gone");
+                } else {
+                    tracing::warn!(peer = peer.name, %cause, "lost");
+                }
                 self.fabric.handle_disconnected(peer.node);
                 self.shards.handle_lost(peer.node);
                 self.ways.handle_parted(peer.node);
