@@ -262,6 +262,7 @@ impl Ours {
             nodes: NodesWanted::Smallest,
             goal: Goal::Memory,
             layers: None,
+            rebalance: false,
             data: data.path().to_path_buf(),
             cluster_key_file: Some(key),
             trust: TrustChoice::None,

@@ -177,7 +177,7 @@ fn reports(jobs: Vec<Job>) -> Vec<String> {
     let (events, heard) = unbounded();
     jobs.into_iter().for_each(|job| to.send(job).ok().unwrap());
     drop(to);
-    worker::start("here".into(), queue, events).unwrap().join().unwrap();
+    worker::start("here".into(), Arc::default(), queue, events).unwrap().join().unwrap();
     told(&heard)
 }
 
@@ -220,6 +220,7 @@ impl Answer {
             attempt: 0,
             sampling: Sampling { temperature: 0.0, ..Sampling::default() },
             prompt_tokens: Vec::new(),
+            generated: vec![],
             max_tokens: 1000,
             stop_tokens: Vec::new(),
             entry: [0; 16],

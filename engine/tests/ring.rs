@@ -68,6 +68,7 @@ impl Node {
             nodes: NodesWanted::Exactly(count),
             goal: Goal::Memory,
             layers: None,
+            rebalance: false,
             data: data.path().to_path_buf(),
             cluster_key_file: Some(key),
             trust: TrustChoice::None,

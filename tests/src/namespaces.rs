@@ -1,4 +1,4 @@
-//! Two network namespaces that stand for two machines, and the veth pairs that are their cables.
+//! Network namespaces that stand for machines, and the veth pairs that are their cables.
 
 use std::{
     io::Write,
@@ -15,10 +15,12 @@ pub struct Cable {
     pub net: &'static str,
 }
 
-/// Two namespaces. They are gone when this is dropped, and what is plugged into them with them.
+/// Namespaces. They are gone when this is dropped, and what is plugged into them with them.
 #[derive(Debug)]
 pub struct Machines {
-    names: [String; 2],
+    names: Vec<String>,
+    /// What joins more than two.
+    hub: Option<String>,
 }
 
 impl Machines {
@@ -29,21 +31,50 @@ impl Machines {
     /// If the second cannot be made, or a cable not plugged in.
     #[must_use]
     pub fn joined_by(cables: &[Cable]) -> Option<Self> {
-        static MADE: AtomicU32 = AtomicU32::new(0);
-        let id = format!("{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
-        let machines = Self { names: [format!("exo-a-{id}"), format!("exo-b-{id}")] };
-        let [a, b] = &machines.names;
-        if !run("ip", &["netns", "add", a]).is_some_and(|output| output.status.success()) {
-            let words = "skipped: needs network namespaces (root and `ip`)";
-            let _ = writeln!(std::io::stderr(), "{words}");
-            return None;
-        }
-        must("ip", &["netns", "add", b]);
-        for name in &machines.names {
-            must("ip", &["-n", name, "link", "set", "lo", "up"]);
-        }
+        let machines = Self::apart(2)?;
         for cable in cables {
             machines.plug_in(cable);
+        }
+        Some(machines)
+    }
+
+    /// So many machines, each with a cable of this name to one bridge: as `count` Macs in a chain
+    /// look to each other. Else like [`joined_by`](Self::joined_by).
+    ///
+    /// # Panics
+    /// If `ip` fails once it has made a namespace.
+    #[must_use]
+    pub fn on_bridge(count: usize, &Cable { name: link, net }: &Cable) -> Option<Self> {
+        let mut machines = Self::apart(count)?;
+        let hub = format!("{}-hub", machines.names[0]);
+        must("ip", &["netns", "add", &hub]);
+        must("ip", &["-n", &hub, "link", "add", "bridge0", "type", "bridge"]);
+        must("ip", &["-n", &hub, "link", "set", "bridge0", "up"]);
+        for (name, number) in machines.names.iter().zip(1..) {
+            let port = format!("port{number}");
+            let ends = ["netns", &hub, "type", "veth", "peer", "name", link, "netns", name];
+            must("ip", &[&["link", "add", &port], &ends[..]].concat());
+            must("ip", &["-n", &hub, "link", "set", &port, "master", "bridge0", "up"]);
+            set_up(name, link, &format!("{net}.{number}/24"));
+        }
+        machines.hub = Some(hub);
+        Some(machines)
+    }
+
+    fn apart(count: usize) -> Option<Self> {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let id = format!("{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+        let letters = ('a'..='z').take(count);
+        let names = letters.map(|letter| format!("exo-{letter}-{id}")).collect();
+        let machines = Self { names, hub: None };
+        for (position, name) in machines.names.iter().enumerate() {
+            let made = run("ip", &["netns", "add", name]);
+            if position == 0 && !made.is_some_and(|output| output.status.success()) {
+                let words = "skipped: needs network namespaces (root and `ip`)";
+                let _ = writeln!(std::io::stderr(), "{words}");
+                return None;
+            }
+            must("ip", &["-n", name, "link", "set", "lo", "up"]);
         }
         Some(machines)
     }
@@ -53,16 +84,11 @@ impl Machines {
     /// # Panics
     /// If `ip` fails.
     pub fn plug_in(&self, &Cable { name: link, net }: &Cable) {
-        let [a, b] = &self.names;
+        let (a, b) = (&self.names[0], &self.names[1]);
         let ends = ["netns", a, "type", "veth", "peer", "name", link, "netns", b];
         must("ip", &[&["link", "add", link], &ends[..]].concat());
         for (name, number) in self.names.iter().zip(1..) {
-            // The kernel's own IPv6 chatter is not ours to count.
-            let setting = format!("net.ipv6.conf.{link}.disable_ipv6=1");
-            must("ip", &["netns", "exec", name, "sysctl", "-q", "-w", &setting]);
-            let address = format!("{net}.{number}/24");
-            must("ip", &["-n", name, "addr", "add", &address, "dev", link]);
-            must("ip", &["-n", name, "link", "set", link, "up"]);
+            set_up(name, link, &format!("{net}.{number}/24"));
         }
     }
 
@@ -83,10 +109,19 @@ impl Machines {
 
 impl Drop for Machines {
     fn drop(&mut self) {
-        for name in &self.names {
+        for name in self.names.iter().chain(&self.hub) {
             let _ = run("ip", &["netns", "del", name]);
         }
     }
+}
+
+/// Gives an end of a cable its address, and sets it up.
+fn set_up(name: &str, link: &str, address: &str) {
+    // The kernel's own IPv6 chatter is not ours to count.
+    let setting = format!("net.ipv6.conf.{link}.disable_ipv6=1");
+    must("ip", &["netns", "exec", name, "sysctl", "-q", "-w", &setting]);
+    must("ip", &["-n", name, "addr", "add", address, "dev", link]);
+    must("ip", &["-n", name, "link", "set", link, "up"]);
 }
 
 /// Runs a program to its end; `None` if there is no such program.

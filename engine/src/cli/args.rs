@@ -113,6 +113,9 @@ pub(crate) struct NodeArgs {
     pub(crate) weights: WeightsChoice,
     #[command(flatten)]
     pub(crate) placement: PlacementArgs,
+    /// Let a node that comes take its share of a model that runs, while requests go on
+    #[arg(long)]
+    pub(crate) rebalance: bool,
     /// File with the cluster's key: 64 hexadecimal digits, mode 0600
     #[arg(long, value_name = "FILE", env = "EXO_CLUSTER_KEY_FILE")]
     pub(crate) cluster_key_file: Option<PathBuf>,

@@ -57,15 +57,16 @@ impl LocalNode {
 }
 
 impl Drop for LocalNode {
-    /// Running answers get a moment to end, then the node leaves the cluster.
+    /// Other nodes take this one's layers, and its clients get their answers, as long as that does
+    /// not take too long; then the API ends.
     fn drop(&mut self) {
+        self.handle.leave();
+        if let Some(node) = self.node.take() {
+            let _ = node.join();
+        }
         drop(self.stop.take());
         if let Some(serving) = self.serving.take() {
             let _ = self.runtime.block_on(serving);
-        }
-        self.handle.shutdown();
-        if let Some(node) = self.node.take() {
-            let _ = node.join();
         }
     }
 }
@@ -117,6 +118,7 @@ fn config(
         nodes,
         goal: args.placement.place,
         layers: args.placement.layers,
+        rebalance: args.rebalance,
         data,
         cluster_key_file: args.cluster_key_file,
         trust: args.trust,

@@ -1,6 +1,6 @@
 //! What is placed, what has to be done about it, and where a node stands.
 
-use super::{Assignment, Placement};
+use super::{Assignment, Placement, Wish};
 use crate::{
     fabric::{
         NodeId,
@@ -33,11 +33,13 @@ pub struct PlacedModel {
     pub fingerprint: [u8; 32],
     /// Who holds what.
     pub placement: Placement,
+    /// Its size.
+    pub shape: ModelShape,
 }
 
 impl PlacedModel {
     /// As it is told to other nodes.
-    pub(super) fn message(&self) -> Place {
+    pub(super) fn message(&self, wish: &Wish) -> Place {
         let range = |a: &Assignment| (*a.node.as_bytes(), a.range.start(), a.range.end());
         Place {
             placement_epoch: self.epoch,
@@ -46,6 +48,8 @@ impl PlacedModel {
             fingerprint: self.fingerprint,
             layers: self.placement.layers(),
             ranges: self.placement.assignments().iter().map(range).collect(),
+            shape: self.shape.clone(),
+            wish: wish.clone(),
         }
     }
 }
@@ -59,13 +63,8 @@ pub enum Action {
     Broadcast(ClusterMessage),
     /// Load this node's layers of the placement (or drop what is held, if it has none in it).
     Load(PlacedModel),
-    /// The placement is gone: free its memory, and end its requests with this cause.
-    Unload {
-        /// Name of the node that is gone.
-        node: String,
-        /// What happened.
-        cause: String,
-    },
+    /// Load what this node lacks for this placement, beside what runs.
+    Prepare(PlacedModel),
     /// All layers are loaded: requests may run.
     Ready,
 }

@@ -1,6 +1,9 @@
 //! The cluster's decisions, among nodes whose messages arrive in the order sent.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use super::*;
 use crate::{
@@ -25,6 +28,7 @@ fn record(id: u8) -> Record {
         api: String::new(),
         wants: None,
         placement_epoch: 0,
+        leaving: false,
         facts: Facts::default(),
     }
 }
@@ -47,13 +51,22 @@ struct Net {
     nodes: BTreeMap<u8, Cluster>,
     up: BTreeSet<(u8, u8)>,
     queue: VecDeque<(u8, u8, ClusterMessage)>,
-    unloaded: Vec<(u8, String)>,
+    /// Who was asked to prepare a placement.
+    prepared: Vec<u8>,
+    /// Who cannot load.
+    unable: BTreeSet<u8>,
 }
 
 impl Net {
     fn new(ids: &[u8], wanted: NodesWanted) -> Self {
         let nodes = ids.iter().map(|&id| (id, Cluster::new(record(id), wanted))).collect();
-        Self { nodes, up: BTreeSet::new(), queue: VecDeque::new(), unloaded: Vec::new() }
+        Self {
+            nodes,
+            up: BTreeSet::new(),
+            queue: VecDeque::new(),
+            prepared: Vec::new(),
+            unable: BTreeSet::new(),
+        }
     }
 
     fn connect(&mut self, a: u8, b: u8) {
@@ -90,10 +103,16 @@ impl Net {
                 Action::Load(model) => {
                     let node = self.nodes.get_mut(&at).unwrap();
                     if model.placement.position(NodeId::from_bytes([at; 16])).is_some() {
-                        actions.extend(node.handle_own_load(model.epoch, Ok(1)));
+                        let why = "m is not on this disk".to_owned();
+                        let result = if self.unable.contains(&at) { Err(why) } else { Ok(1) };
+                        actions.extend(node.handle_own_load(model.epoch, result));
                     }
                 }
-                Action::Unload { node, .. } => self.unloaded.push((at, node)),
+                Action::Prepare(model) => {
+                    let node = self.nodes.get_mut(&at).unwrap();
+                    self.prepared.push(at);
+                    actions.extend(node.handle_own_prepared(model.epoch, Ok(())));
+                }
                 Action::Ready => {}
             }
         }
@@ -115,13 +134,22 @@ impl Net {
                 ClusterMessage::LoadFailed { placement_epoch, cause } => {
                     node.handle_load(peer, placement_epoch, Err(cause))
                 }
-                ClusterMessage::Abandon { placement_epoch, node: gone, cause } => {
-                    node.handle_abandon(peer, placement_epoch, &gone, &cause)
+                ClusterMessage::Hearing(hearing) => node.handle_hearing(peer, hearing),
+                ClusterMessage::Prepare(place) => node.handle_prepare(peer, &place),
+                ClusterMessage::Prepared { placement_epoch } => {
+                    node.handle_prepared(peer, placement_epoch, Ok(()))
                 }
                 other => panic!("not the cluster's business: {other:?}"),
             });
         }
         panic!("the nodes never stop talking");
+    }
+
+    fn pass(&mut self, time: Duration) {
+        for at in self.nodes.keys().copied().collect::<Vec<_>>() {
+            self.act(at, |node| node.handle_time(time));
+        }
+        self.settle();
     }
 
     fn ready(&self) -> Vec<bool> {
@@ -144,7 +172,7 @@ fn both_want_the_model_and_one_placement_holds() {
 }
 
 #[test]
-fn a_lost_node_ends_the_placement_everywhere_and_its_return_makes_a_new_one() {
+fn a_lost_node_ends_the_placement_everywhere_and_a_new_one_is_made_without_it() {
     let mut net = Net::new(&[1, 2, 3], NodesWanted::Exactly(3));
     net.act(3, |node| node.handle_want(model()));
     for (a, b) in [(1, 2), (1, 3), (2, 3)] {
@@ -153,8 +181,14 @@ fn a_lost_node_ends_the_placement_everywhere_and_its_return_makes_a_new_one() {
     assert_eq!(net.ready(), [true, true, true]);
     // 1 and 2 lose each other; 3 sees both and hears of it.
     net.disconnect(1, 2);
-    assert_eq!(net.unloaded.iter().filter(|(at, _)| *at == 3).count(), 1);
+    let placed = net.nodes[&3].placed().unwrap().clone();
+    assert_eq!(placed.placement.assignments().len(), 2, "{placed:?}");
+    assert!(epoch_count(placed.epoch) >= 2);
     net.connect(1, 2);
+    // It is steady again after a while, and takes its share.
+    net.pass(Duration::from_secs(10));
+    assert_eq!(net.nodes[&3].placed().unwrap().placement.assignments().len(), 3);
+    assert!(!net.prepared.is_empty());
     let epochs: Vec<u64> =
         net.nodes.values().map(|node| node.placed().map_or(0, |placed| placed.epoch)).collect();
     assert!(
@@ -180,13 +214,11 @@ fn a_node_that_comes_late_hears_what_holds() {
 #[test]
 fn a_node_that_cannot_load_is_named() {
     let mut net = Net::new(&[1, 2], NodesWanted::Exactly(2));
+    net.unable.insert(2);
     net.act(1, |node| node.handle_want(model()));
     net.connect(1, 2);
-    let epoch = net.nodes[&1].placed().unwrap().epoch;
-    net.act(2, |node| node.handle_own_load(epoch, Err("m is not on this disk".into())));
-    net.settle();
     let failed = Phase::Failed("n2: m is not on this disk".into());
-    assert_eq!(net.nodes[&1].phase(), failed);
+    assert_eq!(net.nodes[&1].phase(), failed, "two nodes were wanted, and it never ran");
 }
 
 #[test]
@@ -199,6 +231,8 @@ fn a_placement_that_does_not_tile_is_ignored() {
         fingerprint: [0; 32],
         layers: 30,
         ranges: vec![([2; 16], 0, 10), ([1; 16], 12, 30)],
+        shape: model().shape,
+        wish: Wish::from(NodesWanted::All),
     };
     assert_eq!(node.handle_place(NodeId::from_bytes([2; 16]), &place), []);
     assert!(node.placed().is_none());

@@ -7,6 +7,8 @@ use rkyv::{Archive, Deserialize, Serialize, api::high, rancor, util::AlignedVec}
 
 use super::record::{Facts, SignedRecord};
 use crate::{
+    cluster::Wish,
+    model::ModelShape,
     request::{Priority, Sampling},
     scheduler::times::StepCount,
 };
@@ -71,7 +73,9 @@ pub struct OpenSequence {
     pub sampling: Sampling,
     /// The prompt's tokens, each once, if choosing looks at them. Stage 0 fills it in.
     pub prompt_tokens: Vec<u32>,
-    /// Tokens to generate at most.
+    /// What earlier starts of it have generated: it goes on behind these.
+    pub generated: Vec<u32>,
+    /// Tokens to generate at most, those in `generated` among them.
     pub max_tokens: u32,
     /// Tokens that end it.
     pub stop_tokens: Vec<u32>,
@@ -101,6 +105,8 @@ pub enum TokenMessage {
     Failed {
         /// Which.
         sequence: u64,
+        /// Which start of it.
+        attempt: u32,
         /// Name of the node.
         node: String,
         /// Why.
@@ -110,8 +116,18 @@ pub enum TokenMessage {
     Busy {
         /// Which.
         sequence: u64,
+        /// Which start of it.
+        attempt: u32,
         /// When it is worth trying again.
         retry_after_s: u32,
+    },
+    /// The node that was asked to run a sequence does not hold layer 0 of that placement (any more,
+    /// or yet): it was not begun, and is worth submitting again.
+    Moved {
+        /// Which.
+        sequence: u64,
+        /// Which start of it.
+        attempt: u32,
     },
     /// To stage 0, after the tokens of a step: it has gone all the way round.
     Round {
@@ -143,15 +159,29 @@ pub enum ClusterMessage {
         /// Why.
         cause: String,
     },
-    /// That placement has lost a node: do not use it any more.
-    Abandon {
+    /// From who places the model: load what you lack for this placement, beside the one that runs.
+    Prepare(Place),
+    /// I hold all that I need for it.
+    Prepared {
         /// Which.
         placement_epoch: u64,
-        /// Name of the node that is gone.
-        node: String,
-        /// What happened.
+    },
+    /// I cannot hold it.
+    NotPrepared {
+        /// Which.
+        placement_epoch: u64,
+        /// Why.
         cause: String,
     },
+    /// I prepare another placement instead.
+    Superseded {
+        /// Which is not prepared.
+        placement_epoch: u64,
+        /// Which is.
+        by: u64,
+    },
+    /// Whom I hear, and which placement I have given up. Said when it changes, and every second.
+    Hearing(Hearing),
     /// From the entry node to stage 0: run this.
     Submit(Submit),
     /// From the entry node to stage 0: nobody waits for it any more.
@@ -218,6 +248,8 @@ pub struct Record {
     pub wants: Option<(String, [u8; 32])>,
     /// The highest placement epoch it has heard of.
     pub placement_epoch: u64,
+    /// It is about to leave: nothing is to be placed on it.
+    pub leaving: bool,
     /// What it is and has, whatever the cluster does.
     pub facts: Facts,
 }
@@ -237,6 +269,25 @@ pub struct Place {
     pub layers: u32,
     /// Node, first layer, one past the last layer; in ring order.
     pub ranges: Vec<([u8; 16], u32, u32)>,
+    /// Its sizes: whoever is left can place it anew.
+    pub shape: ModelShape,
+    /// How it was wanted: whoever places it anew keeps to that.
+    pub wish: Wish,
+}
+
+/// See [`ClusterMessage::Hearing`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct Hearing {
+    /// The nodes that are connected and not silent.
+    pub nodes: Vec<[u8; 16]>,
+    /// The placement that I go by; 0 for none.
+    pub placed: u64,
+    /// The highest placement epoch that cannot go on: a node of its ring was lost.
+    pub given_up: u64,
+    /// Why.
+    pub cause: String,
+    /// The placement that it has prepared; 0 for none.
+    pub preparing: u64,
 }
 
 /// See [`ClusterMessage::Submit`].
@@ -336,6 +387,7 @@ mod tests {
                 ..Sampling::default()
             },
             prompt_tokens: vec![1],
+            generated: vec![4, 5],
             max_tokens: 64,
             stop_tokens: vec![2, 3],
             entry: [9; 16],

@@ -175,6 +175,7 @@ pub(crate) mod tests {
             api: String::new(),
             wants: None,
             placement_epoch: 0,
+            leaving: false,
             facts,
         }
     }

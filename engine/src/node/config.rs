@@ -37,6 +37,8 @@ pub struct NodeConfig {
     pub goal: Goal,
     /// Layers that the user gave to nodes by name; then `nodes` and `goal` count no more.
     pub layers: Option<ByHand>,
+    /// Whether a node that comes takes its share of a model that runs.
+    pub rebalance: bool,
     /// Folder of models, keys and pins. Need not exist yet.
     pub data: PathBuf,
     /// File with the cluster's key: 64 hexadecimal digits, readable by its owner alone.

@@ -32,6 +32,9 @@ pub enum Command {
     Cancel(RequestId),
     /// Place this model over the cluster.
     Place(ModelChoice),
+    /// End the loop once other nodes have this one's layers, and its clients their answers; or after
+    /// [`LEAVE_MAX`](crate::cluster::core::LEAVE_MAX).
+    Leave,
     /// End the loop.
     Shutdown,
 }
@@ -277,6 +280,11 @@ impl NodeHandle {
     /// [`SubmitError`] if the node cannot take the command.
     pub fn place(&self, model: ModelChoice) -> Result<(), SubmitError> {
         self.commands.try_send(Command::Place(model)).map_err(|_| SubmitError::ShuttingDown)
+    }
+
+    /// Has the node leave: see [`Command::Leave`].
+    pub fn leave(&self) {
+        let _ = self.commands.send(Command::Leave);
     }
 
     /// Ends the node's loop.

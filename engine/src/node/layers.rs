@@ -1,18 +1,16 @@
 //! How does this node come to hold the layers that a placement gives it?
 
 use std::{
-    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use super::{models::Model, run::Node, stage0::Stage0};
+use super::{models::Model, run::Node};
 use crate::{
-    cluster::{Action, PlacedModel, cache_tokens},
+    cluster::{PlacedModel, cache_tokens, core::RingFacts},
     layers::LayerRange,
     prompt::PromptModel,
-    request::GenerateError,
-    scheduler::{Ring, Scheduler},
+    scheduler::Ring,
     stage::{
         Cut, WeightsId,
         worker::{self, Job, Route},
@@ -27,36 +25,12 @@ impl Node {
     pub(super) fn want(&mut self, model: Model) {
         let Some(known) = model.known.clone() else { return };
         self.models.insert(model);
-        let actions = self.cluster.handle_want(known);
-        self.act(actions);
-    }
-
-    pub(super) fn act(&mut self, actions: Vec<Action>) {
-        for action in actions {
-            match action {
-                Action::Send(to, message) => self.tell(to, &message),
-                Action::Broadcast(message) => self.fabric.broadcast(&message),
-                Action::Load(model) => self.load(&model),
-                Action::Unload { node, cause } => {
-                    tracing::warn!(node, cause, "the placement is gone");
-                    self.shared.publish_model(None);
-                    self.fail_requests(&GenerateError::NodeLost { node, cause });
-                    (self.stage0, self.first, self.pending) = (None, None, None);
-                    self.job(Job::Unload);
-                }
-                Action::Ready => self.ready(),
-            }
-        }
+        self.core.handle_want(known);
     }
 
     pub(super) fn load(&mut self, placed: &PlacedModel) {
-        let why = "the model is being placed anew".to_owned();
-        self.fail_requests(&GenerateError::NotReady { why });
-        self.shared.publish_model(None);
-        (self.stage0, self.pending) = (None, None);
-        self.first = Some(placed.placement.first());
+        self.pending = None;
         self.loading_bytes = 0;
-        self.steps.clear();
         self.shards.forget();
         let placement = &placed.placement;
         let Some(position) = placement.position(self.node) else {
@@ -83,20 +57,30 @@ impl Node {
             Ok((folder, precision, (vocabulary, context), ring)) => {
                 let route = Route { before, after };
                 if placement.first() == self.node {
-                    let scheduler = Scheduler::new(self.policy, ring);
-                    self.stage0 = Some(Stage0 {
-                        epoch: placed.epoch,
-                        scheduler,
-                        busy: false,
-                        entries: HashMap::new(),
-                        vocabulary,
-                        context,
-                        begun: Instant::now(),
-                    });
+                    let facts = RingFacts { ring, vocabulary, context };
+                    self.core.handle_ring(placed.epoch, facts);
                 }
                 let weights = WeightsId { fingerprint: placed.fingerprint, precision };
                 let cut = Cut { folder, weights, range };
                 self.job(Job::Load { epoch: placed.epoch, cut, route });
+            }
+            Err(why) => self.ask_for(placed, range, &why),
+        }
+    }
+
+    /// Has layers that this node lacks for a placement loaded, beside those that it holds.
+    pub(super) fn prepare(&mut self, placed: &PlacedModel) {
+        let placement = &placed.placement;
+        let Some(position) = placement.position(self.node) else { return };
+        let range = placement.assignments()[position].range;
+        tracing::info!(epoch = placed.epoch, model = placed.name, %range, "preparing layers");
+        match self.models.find(placed, range) {
+            Ok(model) => {
+                let model = model.clone();
+                let precision = model.precision(range, self.models.policy());
+                let weights = WeightsId { fingerprint: placed.fingerprint, precision };
+                let cut = Cut { folder: model.folder, weights, range };
+                self.job(Job::Prepare { epoch: placed.epoch, cut });
             }
             Err(why) => self.ask_for(placed, range, &why),
         }
@@ -108,9 +92,9 @@ impl Node {
         let assignments = placed.placement.assignments();
         let known = assignments.iter().filter(|part| model.holds(part.range));
         let room = known.map(|part| {
-            let memory = match self.cluster.member(part.node) {
+            let memory = match self.core.cluster().member(part.node) {
                 Some(record) => record.memory,
-                None => self.cluster.record().memory,
+                None => self.core.cluster().record().memory,
             };
             cache_tokens(part.range, model.shape(), memory)
         });
@@ -125,8 +109,11 @@ impl Node {
     /// This node cannot load its layers.
     pub(super) fn not_loaded(&mut self, epoch: u64, cause: String) {
         tracing::error!(cause, "cannot load");
-        let actions = self.cluster.handle_own_load(epoch, Err(cause));
-        self.act(actions);
+        if self.core.cluster().next().is_some_and(|next| next.epoch == epoch) {
+            self.core.handle_prepared(epoch, Err(cause));
+        } else {
+            self.core.handle_loaded(epoch, Err(cause));
+        }
     }
 
     /// Loads what waited for a neighbour to connect, or gives up waiting.
@@ -141,7 +128,7 @@ impl Node {
             None => self.load(&placed),
             Some(node) if since.elapsed() > NEIGHBOUR_WAIT => {
                 self.pending = None;
-                let name = self.cluster.member(node).map_or("?", |record| &record.name);
+                let name = self.core.cluster().name(node);
                 let cause = format!("no connection to {name}, its neighbour on the ring");
                 self.not_loaded(placed.epoch, cause);
             }
@@ -149,8 +136,7 @@ impl Node {
         }
     }
 
-    pub(super) fn ready(&mut self) {
-        let Some(placed) = self.cluster.placed().cloned() else { return };
+    pub(super) fn ready(&mut self, placed: &PlacedModel) {
         tracing::info!(model = placed.name, epoch = placed.epoch, "ready");
         // A node without the model's files is a stage of the ring, but no entry.
         let placement = &placed.placement;
@@ -158,7 +144,7 @@ impl Node {
         let Some(range) = own.or_else(|| LayerRange::checked(0, placement.layers()).ok()) else {
             return;
         };
-        let Ok(model) = self.models.find(&placed, range) else { return };
+        let Ok(model) = self.models.find(placed, range) else { return };
         match PromptModel::open(&model.choice.dir, &placed.name) {
             Ok(model) => self.shared.publish_model(Some(Arc::new(model))),
             Err(error) => tracing::error!(%error, "no tokenizer: this node takes no requests"),

@@ -2,7 +2,6 @@
 
 mod condition;
 mod config;
-mod entry;
 mod facts;
 mod handle;
 mod layers;
@@ -11,10 +10,9 @@ mod parts;
 mod peers;
 mod requests;
 mod run;
-mod sequences;
 mod shards;
 mod society;
-mod stage0;
+mod stage;
 mod start;
 mod view;
 mod ways;

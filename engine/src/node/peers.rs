@@ -1,12 +1,8 @@
 //! What do the other nodes, and the link to them, say?
 
 use super::run::Node;
-use crate::{
-    fabric::{
-        Event, Incoming, Link, LinkEvent, NodeId, is_goodbye,
-        messages::{ClusterMessage, TokenMessage},
-    },
-    request::RequestId,
+use crate::fabric::{
+    Event, Incoming, Link, LinkEvent, NodeId, is_goodbye, messages::ClusterMessage,
 };
 
 impl Node {
@@ -16,18 +12,7 @@ impl Node {
             return;
         }
         match incoming {
-            Incoming::Token(message) => {
-                let last = self.cluster.placed().map(|placed| placed.placement.last());
-                let believed = match message {
-                    TokenMessage::Token { .. } | TokenMessage::Round { .. } => last == Some(from),
-                    TokenMessage::Failed { .. } | TokenMessage::Busy { .. } => {
-                        self.cluster.holds_layers(from)
-                    }
-                };
-                if believed {
-                    self.handle_token(message);
-                }
-            }
+            Incoming::Token(message) => self.core.handle_token_of(from, message),
             Incoming::Cluster(message) => self.handle_cluster(from, *message),
             Incoming::Malformed(what) => self.cut_off(from, &what),
         }
@@ -41,55 +26,38 @@ impl Node {
     }
 
     pub(super) fn handle_cluster(&mut self, from: NodeId, message: ClusterMessage) {
-        let actions = match message {
-            ClusterMessage::Record(_) => return self.cut_off(from, "a record without a signature"),
-            ClusterMessage::Signed(signed) => match self.handle_signed(from, &signed) {
-                Some(record) => self.cluster.handle_record(record),
-                None => return,
-            },
-            ClusterMessage::Gossip(bytes) => return self.handle_gossip(&bytes),
-            ClusterMessage::Condition(condition) => {
+        match self.core.handle_cluster(from, message) {
+            None => {}
+            Some(ClusterMessage::Signed(signed)) => {
+                if let Some(record) = self.handle_signed(from, &signed) {
+                    self.core.handle_record(record);
+                }
+            }
+            Some(ClusterMessage::Gossip(bytes)) => return self.handle_gossip(&bytes),
+            Some(ClusterMessage::Condition(condition)) => {
                 self.ways.conditions.insert(from, condition);
                 return;
             }
-            ClusterMessage::Probe(_) => return,
-            ClusterMessage::Place(place) => self.cluster.handle_place(from, &place),
-            ClusterMessage::Loaded { placement_epoch, bytes_read } => {
-                self.cluster.handle_load(from, placement_epoch, Ok(bytes_read))
-            }
-            ClusterMessage::LoadFailed { placement_epoch, cause } => {
-                self.cluster.handle_load(from, placement_epoch, Err(cause))
-            }
-            ClusterMessage::Abandon { placement_epoch, node, cause } => {
-                self.cluster.handle_abandon(from, placement_epoch, &node, &cause)
-            }
-            ClusterMessage::WantShards { fingerprint } => {
-                return self.handle_want_shards(from, fingerprint);
-            }
-            ClusterMessage::Shards { fingerprint, key, len } => {
-                return self.handle_shards_answer(from, fingerprint, Some((key, len)));
-            }
-            ClusterMessage::NoShards { fingerprint } => {
-                return self.handle_shards_answer(from, fingerprint, None);
-            }
-            ClusterMessage::Submit(submit) => return self.handle_submit(from, submit),
-            ClusterMessage::Cancel { sequence } => {
-                let id = RequestId(sequence);
-                let stage0 = self.stage0.as_ref();
-                if stage0.is_some_and(|stage0| stage0.entries.get(&id) == Some(&from)) {
-                    self.end_sequence(id, false);
-                }
-                return;
-            }
-            ClusterMessage::Steps { placement_epoch, counts } => {
-                return self.handle_steps(from, placement_epoch, counts);
-            }
-            ClusterMessage::Report(report) => {
+            Some(ClusterMessage::Report(report)) => {
                 self.ways.reports.insert(from, report);
                 return;
             }
-        };
-        self.act(actions);
+            Some(ClusterMessage::WantShards { fingerprint }) => {
+                return self.handle_want_shards(from, fingerprint);
+            }
+            Some(ClusterMessage::Shards { fingerprint, key, len }) => {
+                return self.handle_shards_answer(from, fingerprint, Some((key, len)));
+            }
+            Some(ClusterMessage::NoShards { fingerprint }) => {
+                return self.handle_shards_answer(from, fingerprint, None);
+            }
+            Some(ClusterMessage::Record(_)) => {
+                return self.cut_off(from, "a record without a signature");
+            }
+            // Bytes that mean nothing; the rest is the core's.
+            Some(_) => return,
+        }
+        self.do_all();
         self.publish();
     }
 
@@ -103,24 +71,23 @@ impl Node {
                 );
                 if self.fabric.peer(peer.node).is_some() {
                     // Both had dialled; what was said on the first connection may be lost.
-                    let actions = self.cluster.handle_lost(peer.node, "connected anew");
-                    self.act(actions);
+                    self.core.handle_lost(peer.node, "connected anew");
                 }
                 self.fabric.handle_connected(queue_pair);
-                self.tell(peer.node, &ClusterMessage::Record(self.cluster.record().clone()));
+                self.tell(peer.node, &ClusterMessage::Record(self.core.cluster().record().clone()));
                 self.load_pending();
             }
             Event::Suspected { peer, link, silent_ms } => {
                 tracing::warn!(peer = peer.name, link, silent_ms, "silent");
-                self.cluster.handle_suspected(peer.node, true);
+                self.core.handle_suspected(peer.node, true);
             }
             Event::Recovered { peer } => {
                 tracing::info!(peer = peer.name, "heard again");
-                self.cluster.handle_suspected(peer.node, false);
+                self.core.handle_suspected(peer.node, false);
             }
             Event::Disconnected { peer, cause } => {
                 // Who only asked what this end of the link is like is done, not lost.
-                if is_goodbye(&cause) && self.cluster.member(peer.node).is_none() {
+                if is_goodbye(&cause) && self.core.cluster().member(peer.node).is_none() {
                     tracing::info!(peer = peer.name, software = peer.software, "gone");
                 } else {
                     tracing::warn!(peer = peer.name, %cause, "lost");
@@ -128,10 +95,8 @@ impl Node {
                 self.fabric.handle_disconnected(peer.node);
                 self.shards.handle_lost(peer.node);
                 self.ways.handle_parted(peer.node);
-                self.end_sequences_of(peer.node);
                 self.handle_parted(peer.node);
-                let actions = self.cluster.handle_lost(peer.node, &cause.to_string());
-                self.act(actions);
+                self.core.handle_lost(peer.node, &cause.to_string());
             }
             Event::ConnectFailed { addr, error } => {
                 tracing::debug!(%addr, %error, "not connected");

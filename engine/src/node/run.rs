@@ -1,13 +1,14 @@
 //! The loop of a node: one thread that hears everything and decides nothing by itself.
 //!
-//! What is decided is decided by [`Cluster`] (who holds which layers) and [`Scheduler`] (what stage 0
-//! computes next); what is computed, by the stage worker; what is said to clients, by the API.
-//!
-//! [`Scheduler`]: crate::scheduler::Scheduler
+//! What is decided is decided by [`Core`]; what is computed, by the stage worker; what is said to
+//! clients, by the API.
 
 use std::{
     collections::HashMap,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -15,16 +16,22 @@ use crossbeam::{
     channel::{self, Receiver, Sender},
     select,
 };
+use tokio::sync::mpsc;
 
 use super::{
-    Command, NodePort, Shared, condition::Condition, entry::Entry, models::Models, shards::Shards,
-    society::Society, stage0::Stage0, view, ways::Ways,
+    Command, NodePort, Shared, condition::Condition, models::Models, shards::Shards,
+    society::Society, view, ways::Ways,
 };
 use crate::{
-    cluster::{Cluster, PlacedModel},
-    fabric::{Fabric, LinkEvent, NodeId, messages::ClusterMessage},
-    request::GenerateError,
-    scheduler::{Policy, times::StepCount},
+    cluster::{
+        PlacedModel,
+        core::{Core, Out, Work},
+    },
+    fabric::{
+        Fabric, Lane, LinkEvent, NodeId,
+        messages::{self, ClusterMessage},
+    },
+    request::{GenerateEvent, RequestId},
     stage::worker::{Job, WorkerEvent},
 };
 
@@ -35,28 +42,27 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) struct Node {
     pub(super) node: NodeId,
-    pub(super) policy: Policy,
     pub(super) name: String,
     pub(super) models: Models,
-    pub(super) cluster: Cluster,
+    pub(super) core: Core,
     pub(super) fabric: Fabric,
     pub(super) society: Society,
     pub(super) jobs: Sender<Job>,
-    pub(super) stage0: Option<Stage0>,
-    pub(super) entry: Entry,
+    /// The placement of the last job that changes what the worker holds: see [`worker::start`].
+    ///
+    /// [`worker::start`]: crate::stage::worker::start
+    pub(super) wanted: Arc<AtomicU64>,
+    /// Those who wait for the answers.
+    pub(super) clients: HashMap<RequestId, mpsc::Sender<GenerateEvent>>,
     pub(super) shared: Arc<Shared>,
     pub(super) loading_bytes: u64,
     pub(super) link_trouble: Option<String>,
-    /// The node of layer 0, as long as a placement is known.
-    pub(super) first: Option<NodeId>,
     /// A placement whose neighbours are not connected yet, and since when it waits.
     pub(super) pending: Option<(PlacedModel, Instant)>,
     pub(super) ways: Ways,
     pub(super) condition: Condition,
     pub(super) reported: Instant,
     pub(super) shards: Shards,
-    /// How long steps take on the stages of the placement, as far as they have said so.
-    pub(super) steps: HashMap<NodeId, Vec<StepCount>>,
 }
 
 impl Node {
@@ -92,6 +98,7 @@ impl Node {
                 recv(transport) -> event => match event {
                     Ok(event) => {
                         self.handle_transport(event);
+                        self.do_all();
                         self.publish();
                     }
                     Err(_) => {
@@ -104,6 +111,7 @@ impl Node {
                 },
                 recv(shards) -> event => if let Ok(event) = event {
                     self.handle_shards(event);
+                    self.do_all();
                     self.publish();
                 },
                 recv(found) -> found => if let Ok(found) = found
@@ -120,10 +128,17 @@ impl Node {
                     Ok(event) => self.handle_link(event),
                     Err(_) => link = channel::never(),
                 },
-                recv(ticks) -> _ => self.handle_tick(),
+                recv(ticks) -> _ => {
+                    self.handle_tick();
+                    if self.core.may_leave() {
+                        break;
+                    }
+                }
             }
+            self.do_all();
         }
-        self.fail_requests(&GenerateError::ShuttingDown);
+        self.core.handle_shutdown();
+        self.do_all();
         self.fabric.close();
         let mut view = view::view(self);
         view.state = "stopped".into();
@@ -132,29 +147,49 @@ impl Node {
     }
 
     pub(super) fn handle_tick(&mut self) {
-        for gone in self.entry.abandoned() {
-            self.cancel(gone);
+        self.core.handle_time(self.society.now());
+        let gone = self.clients.iter().filter(|(_, events)| events.is_closed());
+        for id in gone.map(|(&id, _)| id).collect::<Vec<_>>() {
+            self.clients.remove(&id);
+            self.core.handle_cancel(id);
         }
+        self.do_all();
         self.load_pending();
         self.go_on_asking();
         self.keep_company();
-        let listening: Vec<&str> =
-            self.cluster.members().map(|(_, record)| record.listen.as_str()).collect();
+        let members = self.core.cluster().members();
+        let listening: Vec<&str> = members.map(|(_, record)| record.listen.as_str()).collect();
         self.fabric.redial(&listening);
         if self.reported.elapsed() >= REPORT_EVERY {
             self.reported = Instant::now();
             self.look_at_ways(self.society.now());
-            if let (Some(placed), Some(counts)) =
-                (self.cluster.placed(), self.steps.get(&self.node))
-            {
-                let (placement_epoch, counts) = (placed.epoch, counts.clone());
-                self.fabric.broadcast(&ClusterMessage::Steps { placement_epoch, counts });
-            }
-            if let Some(reminder) = self.cluster.reminder() {
-                self.fabric.broadcast(&reminder);
-            }
+            self.core.remind();
+            self.do_all();
         }
         self.publish();
+    }
+
+    /// Does what the core wants done.
+    pub(super) fn do_all(&mut self) {
+        while let Some(out) = self.core.poll() {
+            match out {
+                Out::Tell(to, message) => self.tell(to, &message),
+                Out::Broadcast(message) => self.fabric.broadcast(&message),
+                Out::Token(to, message) => {
+                    self.fabric.send(to, Lane::Urgent, messages::TOKEN, &message);
+                }
+                Out::Client(id, event) => self.tell_client(id, event),
+                Out::Load(placed) => self.load(&placed),
+                Out::Prepare(placed) => self.prepare(&placed),
+                Out::PrepareNoMore => self.job(Job::PrepareNoMore),
+                Out::Stage(Work::Open(open)) => self.job(Job::Open(open)),
+                Out::Stage(Work::Order { epoch, order }) => self.job(Job::Order { epoch, order }),
+                Out::Stage(Work::Step { epoch, step }) => self.job(Job::Step { epoch, step }),
+                Out::Ready(placed) => self.ready(&placed),
+                Out::NotReady => self.shared.publish_model(None),
+                Out::CutOff(node, what) => self.cut_off(node, what),
+            }
+        }
     }
 
     pub(super) fn publish(&self) {
@@ -166,6 +201,11 @@ impl Node {
     }
 
     pub(super) fn job(&self, job: Job) {
+        match &job {
+            Job::Load { epoch, .. } => self.wanted.store(*epoch, Ordering::Relaxed),
+            Job::Unload => self.wanted.store(0, Ordering::Relaxed),
+            _ => {}
+        }
         if self.jobs.try_send(job).is_err() {
             tracing::error!("the MLX worker does not keep up, or has ended: a job was dropped");
         }

@@ -257,22 +257,30 @@ impl Node {
                 self.tell(to, &answer);
             }
             ShardEvent::Progress { epoch, bytes } => {
-                if self.cluster.placed().is_some_and(|placed| placed.epoch == epoch) {
+                if self.core.cluster().placed().is_some_and(|placed| placed.epoch == epoch) {
                     self.loading_bytes = bytes;
                 }
             }
             ShardEvent::Fetched { epoch, result } => {
                 self.shards.fetching = None;
-                let placed = self.cluster.placed().filter(|placed| placed.epoch == epoch).cloned();
-                match (placed, result) {
-                    (Some(placed), Ok(dir)) => {
+                let of = |placed: Option<&PlacedModel>| {
+                    placed.filter(|placed| placed.epoch == epoch).cloned()
+                };
+                let cluster = self.core.cluster();
+                match (of(cluster.placed()), of(cluster.next()), result) {
+                    (None, None, _) => {} // placed anew meanwhile
+                    (_, _, Err(cause)) => self.not_loaded(epoch, cause),
+                    (placed, next, Ok(dir)) => {
                         tracing::info!(dir = %dir.display(), "layers have come");
-                        self.load(&placed);
+                        match (placed, next) {
+                            (Some(placed), _) => self.load(&placed),
+                            (None, Some(next)) => self.prepare(&next),
+                            (None, None) => {}
+                        }
                     }
-                    (Some(_), Err(cause)) => self.not_loaded(epoch, cause),
-                    // Placed anew meanwhile: what is wanted now may be asked for already.
-                    (None, _) => self.go_on_asking(),
                 }
+                // What is wanted now may be asked for already.
+                self.go_on_asking();
             }
         }
     }

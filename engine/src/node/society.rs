@@ -120,7 +120,7 @@ impl Node {
     /// Spreads what this node says of itself, and notices what only time tells.
     pub(super) fn keep_company(&mut self) {
         let now = self.society.now();
-        let signed = self.fabric.signed(self.cluster.record());
+        let signed = self.fabric.signed(self.core.cluster().record());
         if self.society.said.as_ref() != Some(&signed) {
             self.society.membership.handle_own_record(&signed, now);
             self.society.said = Some(signed);

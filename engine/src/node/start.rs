@@ -1,13 +1,17 @@
 //! What does a node open and start, in which order?
 
-use std::{collections::HashMap, thread, time::Instant};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::AtomicU64},
+    thread,
+    time::Instant,
+};
 
 use crossbeam::channel;
 
 use super::{
     EncryptChoice, NodeConfig, NodeHandle, StartError, TrustChoice,
     condition::Condition,
-    entry::Entry,
     facts::facts,
     models::{Model, Models, WeightsPolicy},
     parts::Parts,
@@ -17,7 +21,7 @@ use super::{
     ways::Ways,
 };
 use crate::{
-    cluster::{Cluster, NodesWanted, Wish},
+    cluster::{NodesWanted, Wish, core::Core},
     fabric::{Encrypt, Fabric, FabricConfig, TrustWithoutKey, messages::Record},
     stage::worker,
     weights::manifest::Manifests,
@@ -39,7 +43,7 @@ pub fn start(config: NodeConfig) -> Result<(NodeHandle, thread::JoinHandle<()>),
         .map_err(|source| StartError::Data { dir: data.clone(), source })?;
     let policy = WeightsPolicy { choice: config.weights, memory_bytes: config.memory_bytes };
     // A model that cannot run is said at once, before anything listens.
-    let wanted = config.model.as_ref().map(|model| Model::open(model, policy)).transpose()?;
+    let model = config.model.as_ref().map(|model| Model::open(model, policy)).transpose()?;
     let fabric = Fabric::open(&FabricConfig {
         interface: &config.interface,
         listen: config.listen,
@@ -69,9 +73,10 @@ pub fn start(config: NodeConfig) -> Result<(NodeHandle, thread::JoinHandle<()>),
     let id = *node.as_bytes();
     let first_request = u64::from_le_bytes([0, 0, 0, 0, id[0], id[1], id[2], id[3]]);
     let (handle, port) = NodeHandle::new(first_request);
+    let wanted = Arc::<AtomicU64>::default();
     let (jobs, worker_jobs) = channel::bounded(JOBS_MAX);
     let (worker_events, events) = channel::bounded(WORKER_EVENTS_MAX);
-    let worker = worker::start(config.name.clone(), worker_jobs, worker_events)
+    let worker = worker::start(config.name.clone(), wanted.clone(), worker_jobs, worker_events)
         .map_err(StartError::Thread)?;
     let record = Record {
         node: id,
@@ -83,6 +88,7 @@ pub fn start(config: NodeConfig) -> Result<(NodeHandle, thread::JoinHandle<()>),
         api: config.api.clone(),
         wants: None,
         placement_epoch: 0,
+        leaving: false,
         facts: facts(&config.data, endpoint)
             .map_err(|source| StartError::Data { dir: config.data.clone(), source })?,
     };
@@ -93,31 +99,34 @@ pub fn start(config: NodeConfig) -> Result<(NodeHandle, thread::JoinHandle<()>),
         super::NodesWanted::Exactly(count) => NodesWanted::Exactly(count as usize),
         super::NodesWanted::All => NodesWanted::All,
     };
-    let wish = Wish { nodes, goal: config.goal, by_hand: config.layers.clone() };
+    let wish = Wish {
+        nodes,
+        goal: config.goal,
+        by_hand: config.layers.clone(),
+        rebalance: config.rebalance,
+    };
     let mut node = Node {
         node,
-        policy: config.policy,
         name: config.name.clone(),
         models: Models::new(&config.data, policy),
-        cluster: Cluster::new(record, wish),
+        core: Core::new(record, wish, config.policy),
         fabric,
         society,
         jobs,
-        stage0: None,
-        entry: Entry::default(),
+        wanted,
+        clients: HashMap::new(),
         shared: port.shared.clone(),
         loading_bytes: 0,
         link_trouble: None,
-        first: None,
         pending: None,
         shards: Shards::new(Parts::new(data), Manifests::new(data)),
         ways: Ways::default(),
         condition,
         reported: Instant::now(),
-        steps: HashMap::new(),
     };
-    if let Some(model) = wanted {
+    if let Some(model) = model {
         node.want(model);
+        node.do_all();
     }
     node.publish();
     let link = node.fabric.watch_link().map_err(StartError::Thread)?;

@@ -15,7 +15,7 @@ use crate::{
 
 /// Everything, for people and programs.
 pub(super) fn view(node: &Node) -> ClusterView {
-    let cluster = &node.cluster;
+    let cluster = node.core.cluster();
     let (state, mut reason) = match cluster.phase() {
         Phase::Waiting(why) => ("waiting", why),
         Phase::Loading(why) => ("loading", why),
@@ -66,18 +66,18 @@ pub(super) fn view(node: &Node) -> ClusterView {
         placement_epoch: cluster.placed().map_or(0, |placed| epoch_count(placed.epoch)),
         nodes,
         links,
-        requests_running: node.entry.running(),
+        requests_running: node.core.running(),
     }
 }
 
 fn node_view(node: &Node, id: NodeId, record: &Record) -> NodeView {
-    let placed = node.cluster.placed();
+    let placed = node.core.cluster().placed();
     let assignment = placed.and_then(|placed| {
         let position = placed.placement.position(id)?;
         Some(placed.placement.assignments()[position].range)
     });
-    let loaded = node.cluster.loaded_bytes(id);
-    let state = match (node.cluster.is_suspected(id), assignment, loaded) {
+    let loaded = node.core.cluster().loaded_bytes(id);
+    let state = match (node.core.cluster().is_suspected(id), assignment, loaded) {
         (true, ..) => "suspected",
         (_, None, _) => "idle",
         (_, Some(_), None) => "loading",
@@ -95,7 +95,7 @@ fn node_view(node: &Node, id: NodeId, record: &Record) -> NodeView {
         weight_bytes_read: loaded.unwrap_or(loading),
         state: state.to_owned(),
         machine: machine_view(node, id, record),
-        steps: node.steps.get(&id).into_iter().flatten().map(step_view).collect(),
+        steps: node.core.steps(id).iter().map(step_view).collect(),
     }
 }
 

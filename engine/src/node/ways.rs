@@ -87,7 +87,7 @@ impl Node {
         self.fabric.broadcast(&ClusterMessage::Condition(self.own_condition()));
         self.ways.links = links;
         let kind = self.fabric.endpoint().link().kind();
-        self.cluster.handle_links(self.ways.known(self.node, kind));
+        self.core.handle_links(self.ways.known(self.node, kind));
     }
 
     pub(super) fn own_condition(&self) -> ConditionReport {

@@ -180,9 +180,9 @@ impl Pool {
         Some(found)
     }
 
-    /// A sequence was given its cache away.
-    pub(super) fn taken(&mut self, id: RequestId) {
-        self.kept.remove(&id);
+    /// What was kept of a sequence is another's, or nobody's. Says whether something was.
+    pub(super) fn taken(&mut self, id: RequestId) -> bool {
+        self.kept.remove(&id).is_some()
     }
 }
 

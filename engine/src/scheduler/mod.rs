@@ -171,6 +171,10 @@ impl Scheduler {
             return Err(Refused::TooLong { prompt: prompt.len(), room });
         }
         let max_tokens = max_tokens.min(u32::try_from(left).unwrap_or(u32::MAX));
+        // An earlier start of it may have ended here, unheard: one number, one cache.
+        if self.pool.taken(sequence) {
+            self.orders.push(Order::Forget(sequence));
+        }
         self.arrivals += 1;
         let of = Sequence {
             attempt,

@@ -16,6 +16,10 @@ mod sequences;
 
 use std::{
     collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -91,6 +95,8 @@ pub enum Job {
         /// Its neighbours on the ring.
         route: Route,
     },
+    /// Forget what is prepared.
+    PrepareNoMore,
     /// Forget what is held, and what is prepared.
     Unload,
     /// Stage 0: a sequence begins.
@@ -186,10 +192,12 @@ struct Open {
 
 struct Worker {
     name: String,
+    wanted: Arc<AtomicU64>,
     events: Sender<WorkerEvent>,
     received: CompletionQueue,
     sent: CompletionQueue,
-    outstanding: usize,
+    /// Activations on their way, by receiver.
+    outstanding: HashMap<NodeId, usize>,
     tails: RegionPool,
     scratch: Scratch,
     /// Connections on which receive regions are posted.
@@ -209,12 +217,15 @@ struct Loaded {
     times_told: Instant,
 }
 
-/// Starts the worker. It ends when `jobs` is closed.
+/// Starts the worker. It ends when `jobs` is closed. `wanted` is the placement of the last [`Job`]
+/// that changes what is held, be it done or not: a worker that waits for a neighbour, which may have
+/// fallen silent, then waits no more.
 ///
 /// # Errors
 /// No thread can be started.
 pub fn start(
     name: String,
+    wanted: Arc<AtomicU64>,
     jobs: Receiver<Job>,
     events: Sender<WorkerEvent>,
 ) -> std::io::Result<thread::JoinHandle<()>> {
@@ -224,7 +235,8 @@ pub fn start(
             events,
             received: CompletionQueue::with_capacity(64),
             sent: CompletionQueue::with_capacity(64),
-            outstanding: 0,
+            outstanding: HashMap::new(),
+            wanted,
             tails: RegionPool::new(SENDS_OUTSTANDING_MAX * 2, ACTIVATION_TAIL_BYTES),
             scratch: Scratch::default(),
             receiving: HashMap::new(),
@@ -269,11 +281,18 @@ impl Worker {
             Job::Load { epoch, cut, route } => self.load(epoch, cut, route),
             Job::Prepare { epoch, cut } => self.prepare(epoch, cut),
             Job::Switch { epoch, route } => self.switch(epoch, route),
+            Job::PrepareNoMore => self.prepare_no_more(),
             Job::Unload => self.unload(),
             Job::Open(open) => self.handle_open(open),
             Job::Order { epoch, order } => self.handle_order(epoch, order),
             Job::Step { epoch, step } => self.handle_step(epoch, &step),
         }
+    }
+
+    /// Whether another placement is wanted than the one that is loaded.
+    fn is_out_of_date(&self) -> bool {
+        let wanted = self.wanted.load(Ordering::Relaxed);
+        self.loaded.as_ref().is_some_and(|loaded| loaded.epoch != wanted)
     }
 
     fn report(&self, event: WorkerEvent) {

@@ -55,7 +55,7 @@ impl World {
                     Command::Cancel(id) => {
                         let _ = cancels.send(id); // a test that is over listens no more
                     }
-                    Command::Place(_) => {}
+                    Command::Place(_) | Command::Leave => {}
                     Command::Shutdown => return,
                 }
             }

@@ -41,5 +41,5 @@ fn wish(args: PlacementArgs) -> Wish {
         (None, true) => NodesWanted::All,
         (None, false) => NodesWanted::Smallest,
     };
-    Wish { nodes, goal: args.place, by_hand: args.layers }
+    Wish { nodes, goal: args.place, by_hand: args.layers, rebalance: false }
 }

@@ -7,7 +7,9 @@ use clap::ValueEnum;
 use crate::layers::LayerRange;
 
 /// How many nodes the user wants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize,
+)]
 pub enum NodesWanted {
     /// As few as hold the model (by memory), or as many as are best (by speed).
     Smallest,
@@ -18,7 +20,19 @@ pub enum NodesWanted {
 }
 
 /// What a placement should be good at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, ValueEnum)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Default,
+    ValueEnum,
+    rkyv::Archive,
+    rkyv::Serialize,
+    rkyv::Deserialize,
+)]
 pub enum Goal {
     /// The fewest nodes that hold the model, each as full as the others.
     #[default]
@@ -30,11 +44,11 @@ pub enum Goal {
 }
 
 /// Layers given to nodes by name, in ring order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 pub struct ByHand(pub Vec<(String, LayerRange)>);
 
 /// What the user wants.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 pub struct Wish {
     /// How many nodes.
     pub nodes: NodesWanted,
@@ -42,11 +56,32 @@ pub struct Wish {
     pub goal: Goal,
     /// Layers that the user gave away already; then nothing else counts.
     pub by_hand: Option<ByHand>,
+    /// Whether a node that comes takes its share of a model that runs.
+    pub rebalance: bool,
+}
+
+impl Wish {
+    /// Whether a user can have wanted it: what came from a peer is asked this first.
+    #[must_use]
+    pub(crate) fn is_possible(&self) -> bool {
+        let parts = self.by_hand.as_ref().map_or(&[][..], |by_hand| by_hand.0.as_slice());
+        parts.len() <= 1024
+            && parts
+                .iter()
+                .all(|(_, range)| LayerRange::checked(range.start(), range.end()).is_ok())
+    }
+
+    /// The same where a node that was wanted is gone, or one more is to have a share: all that are
+    /// there.
+    #[must_use]
+    pub fn of_all(&self) -> Self {
+        Self { nodes: NodesWanted::All, by_hand: None, ..self.clone() }
+    }
 }
 
 impl From<NodesWanted> for Wish {
     fn from(nodes: NodesWanted) -> Self {
-        Self { nodes, goal: Goal::Memory, by_hand: None }
+        Self { nodes, goal: Goal::Memory, by_hand: None, rebalance: false }
     }
 }
 

@@ -16,7 +16,9 @@ use super::ModelConfig;
 use crate::weights::{Dtype, ModelFolder, Precision, QuantisationConfig, ShardError};
 
 /// What a layer, or the output head, costs.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize,
+)]
 pub struct PartShape {
     /// Bytes of its weights.
     pub bytes: u64,
@@ -27,7 +29,7 @@ pub struct PartShape {
 }
 
 /// Sizes of a model, in bytes of memory.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 pub struct ModelShape {
     /// Each layer, in order.
     pub layers: Vec<PartShape>,
@@ -86,7 +88,27 @@ impl Share {
     }
 }
 
+/// No part of a model has so many bytes, or multiplications for a token.
+const PART_MAX: u64 = 1 << 48;
+/// No model has so many layers.
+const LAYERS_MAX: usize = 4096;
+
 impl ModelShape {
+    /// Whether a model can be like this: what came from a peer is asked this first, so that sums of
+    /// its numbers stay numbers.
+    pub(crate) fn is_possible(&self) -> bool {
+        let parts = self.layers.iter().chain([&self.head]);
+        let small = |part: &PartShape| {
+            part.bytes < PART_MAX && part.read_bytes <= part.bytes && part.multiplies < PART_MAX
+        };
+        (1..=LAYERS_MAX).contains(&self.layers.len())
+            && parts.into_iter().all(small)
+            && self.embedding_bytes < PART_MAX
+            && self.kv_token_layer_bytes < 1 << 32
+            && self.context < 1 << 32
+            && self.token_bytes < 1 << 32
+    }
+
     /// How many layers.
     #[must_use]
     pub fn layer_count(&self) -> u32 {

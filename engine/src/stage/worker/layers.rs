@@ -74,6 +74,12 @@ impl Worker {
         }
     }
 
+    pub(super) fn prepare_no_more(&mut self) {
+        if self.preparing.take().is_some() {
+            free_buffers();
+        }
+    }
+
     pub(super) fn unload(&mut self) {
         (self.loaded, self.preparing) = (None, None);
         free_buffers();

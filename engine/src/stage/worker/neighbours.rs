@@ -1,6 +1,9 @@
 //! What goes to the next stage, and what comes from the one before?
 
-use std::time::Instant;
+use std::{
+    collections::hash_map::Entry,
+    time::{Duration, Instant},
+};
 
 use mlx_rs::{Array, error::Exception, ops::indexing::TryIndexOp};
 
@@ -17,6 +20,9 @@ use crate::{
     mlx::ArrayRegion,
     stage::{Rows, StageInput},
 };
+
+/// How often a worker that waits for a neighbour looks whether its placement still holds.
+const OUT_OF_DATE_EVERY: Duration = Duration::from_millis(20);
 
 impl Worker {
     /// Posts MLX memory on a connection, once for its lifetime: a region goes back after each use.
@@ -179,10 +185,16 @@ impl Worker {
     /// Posts on the activation lane, after at most [`SENDS_OUTSTANDING_MAX`] others: a slow stage
     /// holds up the one before it, and memory stays bounded.
     fn post(&mut self, to: &QueuePair, payload: Payload, immediate: u32) {
+        let peer = to.peer().node;
         let deadline = Instant::now() + ACTIVATION_DEADLINE;
-        while self.outstanding >= SENDS_OUTSTANDING_MAX {
-            match self.sent.wait(deadline.saturating_duration_since(Instant::now())) {
+        while self.outstanding.get(&peer).is_some_and(|&sends| sends >= SENDS_OUTSTANDING_MAX) {
+            if self.is_out_of_date() {
+                tracing::debug!(peer = to.peer().name, "nobody waits for this activation any more");
+                return;
+            }
+            match self.sent.wait(OUT_OF_DATE_EVERY) {
                 Ok(completion) => self.handle_sent(&completion),
+                Err(_) if Instant::now() < deadline => {}
                 Err(_) => {
                     tracing::warn!(peer = to.peer().name, "it does not keep up: closing");
                     return to.close();
@@ -192,7 +204,7 @@ impl Worker {
         let deadline = Some(ACTIVATION_DEADLINE);
         let send = SendRequest { lane: Lane::Activations, payload, immediate, deadline };
         match to.post_send(send, &self.sent) {
-            Ok(_) => self.outstanding += 1,
+            Ok(_) => *self.outstanding.entry(peer).or_default() += 1,
             // The node loop hears of a lost peer, and ends what ran over it.
             Err((error, _)) => {
                 tracing::warn!(peer = %to.peer().name, %error, "activation not posted: closing");
@@ -202,7 +214,12 @@ impl Worker {
     }
 
     pub(super) fn handle_sent(&mut self, completion: &Completion) {
-        self.outstanding = self.outstanding.saturating_sub(1);
+        if let Entry::Occupied(mut sends) = self.outstanding.entry(completion.peer) {
+            *sends.get_mut() -= 1;
+            if *sends.get() == 0 {
+                sends.remove();
+            }
+        }
         let after = self.loaded.as_ref().and_then(|loaded| loaded.route.after.as_ref());
         if let Err(error) = &completion.status
             && let Some(after) = after.filter(|after| after.peer().node == completion.peer)

@@ -21,7 +21,7 @@ impl Worker {
         let Some(loaded) = self.loaded.as_mut().filter(|l| l.epoch == about.placement_epoch) else {
             return;
         };
-        let sampler = Sampler::new(about.sampling.clone(), &about.prompt_tokens, &[]);
+        let sampler = Sampler::new(about.sampling.clone(), &about.prompt_tokens, &about.generated);
         let sequence = about.sequence;
         if let Some(after) = loaded.route.after.clone() {
             self.send_stage_message(&after, &StageMessage::Open(about.clone()));
@@ -178,7 +178,7 @@ impl Worker {
                     logprobs: chosen.logprobs.map(|TokenLogprobs { chosen, top }| (chosen, top)),
                     finish: finish(&open.about, chosen.token, index + 1),
                 },
-                Err(error) => failed(&self.name, sequence, error.to_string()),
+                Err(error) => failed(&self.name, (sequence, attempt), error.to_string()),
             };
             events
                 .push(WorkerEvent::Token { entry: NodeId::from_bytes(open.about.entry), message });
@@ -195,7 +195,8 @@ impl Worker {
         for own in rows {
             loaded.stage.close(own.sequence);
             if let Some(open) = loaded.open.remove(&own.sequence) {
-                let message = failed(&self.name, own.sequence, error.to_string());
+                let which = (own.sequence, own.attempt);
+                let message = failed(&self.name, which, error.to_string());
                 events.push(WorkerEvent::Token {
                     entry: NodeId::from_bytes(open.about.entry),
                     message,
@@ -208,8 +209,8 @@ impl Worker {
     }
 }
 
-fn failed(node: &str, sequence: u64, cause: String) -> TokenMessage {
-    TokenMessage::Failed { sequence, node: node.to_owned(), cause }
+fn failed(node: &str, (sequence, attempt): (u64, u32), cause: String) -> TokenMessage {
+    TokenMessage::Failed { sequence, attempt, node: node.to_owned(), cause }
 }
 
 /// `finish` of a token: see [`TokenMessage::Token`].

@@ -197,7 +197,12 @@ fn by_speed_no_ring_of_all_is_better() {
                 for (goal, over_one) in
                     [Goal::Latency, Goal::Throughput].into_iter().zip(&mut over_one)
                 {
-                    let wish = Wish { nodes: NodesWanted::Smallest, goal, by_hand: None };
+                    let wish = Wish {
+                        nodes: NodesWanted::Smallest,
+                        goal,
+                        by_hand: None,
+                        rebalance: false,
+                    };
                     let found = plan(offers, &model, &wish, &links);
                     let measured = |ring: &Ring| match times(ring, offers, &model, &links) {
                         (one, _) if goal == Goal::Latency => one,

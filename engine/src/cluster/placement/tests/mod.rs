@@ -42,7 +42,7 @@ fn placed(offers: &[Offer], wish: impl Into<Wish>) -> Result<Placement, Placemen
 }
 
 fn by(goal: Goal, nodes: NodesWanted) -> Wish {
-    Wish { nodes, goal, by_hand: None }
+    Wish { nodes, goal, by_hand: None, rebalance: false }
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn any_wish() -> impl Strategy<Value = Wish> {
         (0usize..12).prop_map(NodesWanted::Exactly)
     ];
     let goal = prop_oneof![Just(Goal::Memory), Just(Goal::Latency), Just(Goal::Throughput)];
-    (nodes, goal).prop_map(|(nodes, goal)| Wish { nodes, goal, by_hand: None })
+    (nodes, goal).prop_map(|(nodes, goal)| Wish { nodes, goal, by_hand: None, rebalance: false })
 }
 
 proptest! {
@@ -111,7 +111,7 @@ proptest! {
         offers in any_offers(), model in any_model(), which in any::<prop::sample::Index>(),
     ) {
         prop_assume!(offers.len() <= 4);
-        let wish = Wish { nodes: NodesWanted::Smallest, goal: Goal::Latency, by_hand: None };
+        let wish = Wish { nodes: NodesWanted::Smallest, goal: Goal::Latency, by_hand: None, rebalance: false };
         let links = Links::default();
         let time = |offers: &[Offer]| {
             plan(offers, &model, &wish, &links).map(|plan| plan.estimate.unwrap().token_ns)
