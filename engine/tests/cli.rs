@@ -184,7 +184,7 @@ fn asking_where_no_node_is_says_so() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for api in [format!("http://{closed}"), closed.to_string()] {
         let said = fails(&["status", "--api", &api], 1);
-        let wanted = format!("no node answers at http://{closed}\n");
+        let wanted = format!("no node answers at http://{closed}: ");
         assert!(said.contains(&wanted) && said.contains("exo-node serve"), "{said}");
     }
 }

@@ -8,6 +8,7 @@ pub mod hub;
 pub mod lines;
 pub mod namespaces;
 mod node;
+pub mod ring;
 
 use std::{
     env, fs,

@@ -1,9 +1,12 @@
-//! Do the transport and tbnet hold out? The long runs of what the suite does in seconds.
+//! Do transport, cluster and tbnet hold out? The long runs of what the suite does in seconds.
 //!
 //! | what | in the suite | here |
 //! |---|---|---|
 //! | `simulation` | 300 seeds | 10,000 seeds, optimised |
 //! | `faults` | 6 faults between two namespaces | 100 |
+//! | `cluster` | 2,000 seeds | 10,000 seeds |
+//! | `survival` | 4 faults in a ring of three processes | 50 |
+//! | `churn` | a minute of nodes that come and go under load | `--minutes` |
 //! | `parsers`, `session`, `answers` | a fixed number of inputs | as many as fit into `--minutes`, each |
 
 use std::{
@@ -19,6 +22,7 @@ use clap::ValueEnum;
 use crate::{
     cargo::cargo,
     layout::Layout,
+    mlx_linux, model,
     progress::{human, say, step},
     shell::hint,
     test,
@@ -34,6 +38,13 @@ pub(crate) enum What {
     Simulation,
     /// Two processes in two network namespaces, whose cable fails at random (needs root).
     Faults,
+    /// Whole clusters in one thread, whose nodes crash, freeze, lose each other, come and leave.
+    Cluster,
+    /// Processes in network namespaces that are killed, frozen, cut off or leave while they answer
+    /// (needs root).
+    Survival,
+    /// The same for `--minutes`, with an eye on memory and file descriptors (needs root).
+    Churn,
     /// Fuzzers of all of the transport that reads bytes from outside.
     Parsers,
     /// The session's state machine, with a peer that was let in and means harm.
@@ -49,6 +60,9 @@ impl What {
         let words: &[&str] = match self {
             Self::Simulation => &["--release", "-p", "exo-transport", "--lib", "whatever_breaks"],
             Self::Faults => &["-p", "exo-tests", "--test", "link_faults"],
+            Self::Cluster => &["-p", "exo-engine", "--lib", "cluster::simulation"],
+            Self::Survival => &["-p", "exo-tests", "--test", "survive"],
+            Self::Churn => &["-p", "exo-tests", "--test", "churn"],
             // Not optimised: so that a sum that overflows is seen.
             Self::Parsers => &["-p", "exo-transport", "--test", "fuzz"],
             Self::Session => &["-p", "exo-transport", "--lib", "hostile_peer"],
@@ -56,13 +70,23 @@ impl What {
         };
         cargo.args(words).args(["--", "--nocapture"]);
         match self {
-            Self::Simulation => cargo.env("EXO_SEEDS", "10000"),
+            Self::Simulation | Self::Cluster => cargo.env("EXO_SEEDS", "10000"),
+            Self::Survival => cargo.env("EXO_RUNS", "50"),
+            Self::Churn => cargo.env("EXO_MINUTES", minutes.to_string()),
             Self::Faults => cargo.env("EXO_FAULTS", "100"),
             Self::Parsers | Self::Session | Self::Answers => {
                 cargo.env("EXO_FUZZ_SECONDS", (minutes * 60).to_string())
             }
         };
+        if self.needs_model() {
+            cargo.env("EXO_TEST_MODEL_DIR", layout.model_dir());
+        }
         cargo
+    }
+
+    /// Whether `exo-node` runs in it, with the demo's model.
+    fn needs_model(self) -> bool {
+        matches!(self, Self::Survival | Self::Churn)
     }
 }
 
@@ -70,6 +94,11 @@ impl What {
 /// skipped.
 pub(crate) fn run(layout: &Layout, what: &[What], minutes: u64) -> Result<()> {
     let what = if what.is_empty() { What::value_variants() } else { what };
+    if what.iter().any(|one| one.needs_model()) {
+        mlx_linux::ensure(layout)?;
+        test::exo_node(layout)?;
+        model::ensure(layout, false, || test::exo_node(layout))?;
+    }
     let mut failed = Vec::new();
     for one in what {
         let name = format!("{one:?}").to_lowercase();

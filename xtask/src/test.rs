@@ -121,7 +121,7 @@ fn test_program_arguments(strict: bool) -> impl Iterator<Item = &'static str> {
 }
 
 /// Builds what the tests run, exo-node among it: then it is not built once more for them.
-fn exo_node(layout: &Layout) -> Result<PathBuf> {
+pub(crate) fn exo_node(layout: &Layout) -> Result<PathBuf> {
     let mut build = cargo(layout);
     build.args(["test", "--workspace", "--locked", "--no-run"]);
     if let Some(built) = step("building the tests (minutes, the first time)", || {

@@ -22,6 +22,12 @@ pub(super) fn view(node: &Node) -> ClusterView {
         Phase::Ready => ("ready", String::new()),
         Phase::Failed(why) => ("failed", why),
     };
+    if let Some(next) = cluster.next() {
+        let names: Vec<String> =
+            next.placement.assignments().iter().map(|part| cluster.name(part.node)).collect();
+        let moves = format!("layers are loaded for a ring of {}", names.join(", "));
+        reason = if reason.is_empty() { moves } else { format!("{reason}; {moves}") };
+    }
     if let Some(trouble) = &node.link_trouble {
         reason = if reason.is_empty() { trouble.clone() } else { format!("{trouble}; {reason}") };
     }
