@@ -1,7 +1,7 @@
 //! Nodes are killed, frozen, cut off, leave and come back under load, for a while: every stream of the
 //! node that stays ends well, and its memory and file descriptors stay as they were.
 //!
-//! `EXO_MINUTES=20` is the long run; `EXO_SEED=<n>` repeats one.
+//! `EXO_MINUTES=20` is the long run, without it there are six turns; `EXO_SEED=<n>` repeats one.
 #![allow(clippy::unwrap_used, reason = "a test may end where it fails")]
 
 use std::{
@@ -17,11 +17,14 @@ use exo_tests::{
 
 const NODES: usize = 3;
 /// Turns before the first look: caches and buffers have been as large as they get.
-const WARM: usize = 4;
+const WARM: usize = 3;
+/// Turns at the end of which the least is looked at: memory goes up and down with the layers that the
+/// node holds, and while it takes over another's. What leaks never goes down.
+const LAST: usize = 3;
 /// What the allocator may keep more than before: pieces, not a leak of a little each turn.
-const MEMORY_SLACK: u64 = 48 << 20;
+const MEMORY_SLACK: u64 = 32 << 20;
 /// Sockets of sessions that are on their way to end.
-const DESCRIPTOR_SLACK: usize = 12;
+const DESCRIPTOR_SLACK: usize = 4;
 
 fn memory(process: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
@@ -40,7 +43,7 @@ fn a_node_among_others_that_come_and_go_does_not_grow() {
     let number = |variable: &str| std::env::var(variable).ok()?.parse::<u64>().ok();
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as u64;
     let mut seed = number("EXO_SEED").unwrap_or(now);
-    let minutes = number("EXO_MINUTES").unwrap_or(1);
+    let minutes = number("EXO_MINUTES").unwrap_or(0);
     println!("EXO_SEED={seed} EXO_MINUTES={minutes}");
     let asked = requests(model.file_name().unwrap().to_str().unwrap());
     let dir = tempfile::tempdir().unwrap();
@@ -49,7 +52,7 @@ fn a_node_among_others_that_come_and_go_does_not_grow() {
     let stays = ring.nodes[0].as_ref().unwrap().id();
     let (until, mut turn) = (Instant::now() + Duration::from_secs(60 * minutes), 0);
     let mut looks: Vec<(u64, usize)> = Vec::new();
-    while Instant::now() < until {
+    while Instant::now() < until || turn < WARM + LAST {
         seed = seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
         let (victim, fault) = (1 + (seed >> 60) as usize % 2, FAULTS[(seed >> 40) as usize % 4]);
         let streams: Vec<_> = asked.iter().map(|asked| ring.stream(0, asked)).collect();
@@ -72,13 +75,12 @@ fn a_node_among_others_that_come_and_go_does_not_grow() {
         );
         looks.push(look);
     }
-    let Some((before, after)) = looks.split_at_checked(WARM.min(looks.len() / 2)) else { return };
-    let most = |looks: &[(u64, usize)]| {
-        let memory = looks.iter().map(|look| look.0).max().unwrap();
-        (memory, looks.iter().map(|look| look.1).max().unwrap())
-    };
-    assert!(!before.is_empty() && !after.is_empty(), "too few turns: {looks:?}");
-    let ((memory_before, open_before), (memory, open)) = (most(before), most(after));
-    assert!(memory <= memory_before + MEMORY_SLACK, "memory grows: {looks:?}");
-    assert!(open <= open_before + DESCRIPTOR_SLACK, "descriptors grow: {looks:?}");
+    assert!(looks.len() >= WARM + LAST, "too few turns: {looks:?}");
+    let (before, after) = (&looks[..WARM], &looks[looks.len() - LAST..]);
+    let most = before.iter().map(|look| look.0).max().unwrap();
+    let least = after.iter().map(|look| look.0).min().unwrap();
+    assert!(least <= most + MEMORY_SLACK, "memory grows: {looks:?}");
+    let most = before.iter().map(|look| look.1).max().unwrap();
+    let least = after.iter().map(|look| look.1).min().unwrap();
+    assert!(least <= most + DESCRIPTOR_SLACK, "descriptors grow: {looks:?}");
 }

@@ -134,5 +134,5 @@ fn a_node_that_joins_takes_its_share_while_requests_go_on() {
         assert!(*times.last().unwrap() > joined, "the streams were over before it had layers");
         gaps.extend(times.windows(2).map(|pair| pair[1] - pair[0]).max());
     }
-    println!("the longest wait for a token while layers moved: {:.0?}", gaps.iter().max().unwrap());
+    println!("the longest wait for a token while layers moved: {:.2?}", gaps.iter().max().unwrap());
 }

@@ -61,8 +61,9 @@ impl Target {
 /// The packages that need no MLX: they are linted and linked for every Mac.
 const LINKED: [&str; 2] = ["exo-netconfig", "tbnet"];
 
-/// Checks and lints the whole workspace for `target`; `tbnet` for the other Macs too, and links it.
-pub(crate) fn check(layout: &Layout, target: Target) -> Result<()> {
+/// Checks and lints the whole workspace for `target`, `tbnet` for the other Macs too, and links `tbnet`
+/// for those that are in `linked`.
+pub(crate) fn check(layout: &Layout, target: Target, linked: &[Target]) -> Result<()> {
     if cfg!(target_os = "macos") {
         say("this is a Mac: `cargo clippy` checks the macOS code already");
         return Ok(());
@@ -78,7 +79,9 @@ pub(crate) fn check(layout: &Layout, target: Target) -> Result<()> {
         step(&what, || clippy(layout, &toolchain, other, &packages))?;
     }
     let sdk = Sdk::ensure()?;
-    step("linking tbnet for both kinds of Mac", || link(layout, &toolchain, &sdk))
+    let macs: Vec<_> = linked.iter().map(|target| target.triple()).collect();
+    let what = format!("linking tbnet for {}", macs.join(" and "));
+    step(&what, || link(layout, &toolchain, &sdk, linked))
 }
 
 fn target_dir(layout: &Layout) -> PathBuf {
@@ -113,8 +116,8 @@ fn clippy(layout: &Layout, toolchain: &Toolchain, target: Target, packages: &[&s
     })
 }
 
-/// Links `tbnet` for every Mac, unoptimised: what counts is that nothing is missing.
-fn link(layout: &Layout, toolchain: &Toolchain, sdk: &Sdk) -> Result<()> {
+/// Links `tbnet`, unoptimised: what counts is that nothing is missing.
+fn link(layout: &Layout, toolchain: &Toolchain, sdk: &Sdk, targets: &[Target]) -> Result<()> {
     // Not where clippy was: there the C code of dependencies is empty.
     let target_dir = target_dir(layout).join("link");
     let mut build: Command = toolchain.cargo();
@@ -122,11 +125,11 @@ fn link(layout: &Layout, toolchain: &Toolchain, sdk: &Sdk) -> Result<()> {
     build.env("CARGO_PROFILE_DEV_OPT_LEVEL", "0").env("CARGO_PROFILE_DEV_DEBUG", "0");
     // Without debug information cargo has the rest stripped, by a tool that not every toolchain has.
     build.env("CARGO_PROFILE_DEV_STRIP", "none");
-    sdk.link(&mut build, &Target::ALL)?;
+    sdk.link(&mut build, targets)?;
     build.args(["build", "-p", "tbnet", "--locked"]);
-    build.args(Target::ALL.iter().flat_map(|target| ["--target", target.triple()]));
+    build.args(targets.iter().flat_map(|target| ["--target", target.triple()]));
     run(&mut build)?;
-    for target in Target::ALL {
+    for &target in targets {
         let program = target_dir.join(target.triple()).join("debug/tbnet");
         let bytes = fs::read(&program).with_context(|| program.display().to_string())?;
         ensure!(

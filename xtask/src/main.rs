@@ -202,7 +202,7 @@ fn run(task: Task) -> Result<()> {
             test::test(&layout, &test::Options { strict, arguments })
         }
         Task::Soak { minutes, what } => soak::run(&layout, &what, minutes),
-        Task::MacCheck { target } => mac::check(&layout, target),
+        Task::MacCheck { target } => mac::check(&layout, target, &mac::Target::ALL),
         Task::Guard { update } => {
             mlx_linux::ensure(&layout)?;
             guard::run(&layout, update)
