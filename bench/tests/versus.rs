@@ -27,6 +27,11 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// More than the look at both links side by side sends (10 KiB in each 5 ms of a second) and the first
+/// slice, round trips of 64 bytes; less than the slice after these sends, which begins with bulk of
+/// 4 MiB. It is a small part of the whole: 16 MiB go there and back at the end.
+const PAST_THE_FIRST_SLICE_BYTES: u64 = 4_500_000;
+
 /// A short run over two links that are quick to measure.
 struct Versus {
     child: Child,
@@ -47,15 +52,22 @@ impl Versus {
         format!("tbbench-versus-{}-{machine}", self.child.id())
     }
 
-    /// Waits until the measuring side has measured for a while.
-    fn let_measure(&mut self, lasts: Duration) {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while !self.pids(1).contains(" --emulation ") {
+    /// Waits until round trips over both links were measured.
+    fn let_measure(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(120);
+        while self.sent_over_the_second() < PAST_THE_FIRST_SLICE_BYTES {
             let ended = self.child.try_wait().unwrap();
             assert!(ended.is_none() && Instant::now() < deadline, "it does not begin to measure");
-            thread::sleep(Duration::from_millis(50));
+            thread::sleep(Duration::from_millis(20));
         }
-        thread::sleep(lasts);
+    }
+
+    /// Bytes that the measuring side has sent over the second link, which has its turn after the
+    /// first.
+    fn sent_over_the_second(&self) -> u64 {
+        let shown = ip(&["-n", &self.namespace(1), "-j", "-s", "link", "show", "second0"]);
+        let links: Value = serde_json::from_slice(&shown.stdout).unwrap_or_default();
+        links[0]["stats64"]["tx"]["bytes"].as_u64().unwrap_or(0)
     }
 
     /// Command lines of what runs on a machine, after their process numbers.
@@ -131,7 +143,7 @@ fn a_peer_that_is_gone_midway_ends_it_with_what_was_measured() {
     let place = tempfile::tempdir().unwrap();
     let out = place.path().join("report");
     let mut versus = Versus::start(&out, place.path(), "40");
-    versus.let_measure(Duration::from_secs(4));
+    versus.let_measure();
     let server = versus.pids(2);
     let pid = server.lines().find(|line| line.contains(" serve ")).unwrap();
     let pid = pid.split(' ').next().unwrap();
@@ -143,9 +155,8 @@ fn a_peer_that_is_gone_midway_ends_it_with_what_was_measured() {
     assert!(told.contains("What was measured until then is in "), "{told}");
     let report = report_in(&out);
     assert_eq!(report["complete"], false);
-    assert!(
-        trips(&report, 0) > 0 && !report["links"][0]["timeline"].as_array().unwrap().is_empty()
-    );
+    assert!(trips(&report, 0) > 0, "{told}");
+    assert!(!report["links"][0]["timeline"].as_array().unwrap().is_empty(), "{told}");
     assert!(said.contains("each token crosses twice") || said.contains("nothing was measured"));
     let page = fs::read_to_string(out.join("report.html")).unwrap();
     assert!(page.contains("It was given up."));
@@ -159,7 +170,7 @@ fn a_link_that_is_lost_is_given_up_and_the_other_is_measured_to_the_end() {
     let place = tempfile::tempdir().unwrap();
     let out = place.path().join("report");
     let mut versus = Versus::start(&out, place.path(), "40");
-    versus.let_measure(Duration::from_secs(4));
+    versus.let_measure();
     let cut = ip(&["-n", &versus.namespace(1), "link", "set", "second0", "down"]);
     assert!(cut.status.success(), "{}", text(&cut.stderr));
     let (output, out) = versus.end();
@@ -169,13 +180,17 @@ fn a_link_that_is_lost_is_given_up_and_the_other_is_measured_to_the_end() {
         told.contains("emulated 1 GbE broke after ") && told.contains("It was given up."),
         "{told}"
     );
-    assert!(!told.contains("emulated 10 GbE broke"), "{told}");
     let report = report_in(&out);
     assert_eq!(report["complete"], false);
-    assert!(trips(&report, 1) > 0 && trips(&report, 1) < trips(&report, 0));
+    // The other may have to repeat something on a machine that has no time for it.
+    let broken = report["broken"].as_array().unwrap();
+    let given_up: Vec<_> = broken.iter().filter(|broken| broken["for_good"] == true).collect();
+    assert!(given_up.len() == 1 && given_up[0]["link"] == 1, "{told}");
+    let [first, second] = [0, 1].map(|link| trips(&report, link));
+    assert!(0 < second && second < first, "{second} of {first}: {told}");
     // The largest size is the last.
     let last = report["links"][0]["round_trips"].as_array().unwrap();
-    assert!(last.iter().any(|trips| trips["size"] == 16 << 20));
+    assert!(last.iter().any(|trips| trips["size"] == 16 << 20), "{told}");
 }
 
 /// A file system with room for next to nothing.
