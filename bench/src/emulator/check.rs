@@ -146,7 +146,7 @@ impl Bench {
         Plan { interface: "check0", net: JOINT_NET, mtu, joint, seed: self.seed }
     }
 
-    /// ping's mean, and the spread where there is jitter: two ways' variances add up.
+    /// ping's median, and the spread where there is jitter: two ways' variances add up.
     fn delay(&self, delay: Duration, jitter: Duration) -> anyhow::Result<Vec<Row>> {
         let plan = self.plan(1500, Character { delay, jitter, ..Character::CLEAR });
         let _link = lay(&self.machines.names(), &plan)?;
@@ -159,9 +159,9 @@ impl Bench {
         let every = (6 * jitter).max(Duration::from_millis(2));
         let pinged = self.ping(&plan, PINGS, every)?;
         let ms = |time: Duration| time.as_secs_f64() * 1e3;
-        let mean = [2.0 * ms(delay), pinged.mean_ms()];
+        let median = [2.0 * ms(delay), pinged.at(0.5)];
         // A direction may be off by so much, and ping sees two.
-        let mut rows = vec![Row::new(&what, "ping, mean", "ms", mean, 2.0 * DELAY_MS)];
+        let mut rows = vec![Row::new(&what, "ping, median", "ms", median, 2.0 * DELAY_MS)];
         if !jitter.is_zero() {
             let spread = [2_f64.sqrt() * ms(jitter), pinged.spread_ms()];
             rows.push(Row::new(what, "ping, spread", "ms", spread, DELAY_MS));
@@ -265,15 +265,15 @@ impl Pinged {
         Self(times)
     }
 
-    fn mean_ms(&self) -> f64 {
-        self.0.iter().sum::<f64>() / self.0.len() as f64
+    /// So large a share of them is no longer. Half of them is the mean, if times are normally
+    /// distributed: ping's own is moved by each time at which this machine did something else.
+    fn at(&self, share: f64) -> f64 {
+        self.0[(share * (self.0.len() - 1) as f64).round() as usize]
     }
 
     /// Half of what the middle 68 % span: the standard deviation, if times are normally distributed.
-    /// ping's own is ruined by a single time at which this machine did something else.
     fn spread_ms(&self) -> f64 {
-        let at = |share: f64| self.0[(share * (self.0.len() - 1) as f64).round() as usize];
-        (at(0.8413) - at(0.1587)) / 2.0
+        (self.at(0.8413) - self.at(0.1587)) / 2.0
     }
 }
 
@@ -296,7 +296,7 @@ mod tests {
         times[1000] = 500.0;
         let pinged = Pinged(times);
         assert!((pinged.spread_ms() - 0.341).abs() < 0.002, "{}", pinged.spread_ms());
-        assert!(pinged.mean_ms() > 10.9);
+        assert_eq!(pinged.at(0.5), 10.5);
     }
 
     #[test]
