@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `site/` | Apple's MLX and OpenBLAS, unpacked from their PyPI wheels, pinned by hash |
 //! | `libexoblas.so` | MLX's three BLAS calls, answered by OpenBLAS (`assets/mlx/blas.cpp`) |
-//! | `libmlxc.so` | the mlx-c sources that mlx-sys carries, compiled against that MLX |
+//! | `libmlxc.so` | the mlx-c sources that mlx-sys carries, compiled against that MLX, and products with matrices in bf16 (`assets/mlx/narrow.cpp`) |
 //! | `bindings.rs` | what bindgen reads from mlx-c's headers |
 //! | `config.toml` | `[target.<host>.mlx]`; the committed `.cargo/config.toml` includes it |
 //! | `stamp` | everything that went in: if it is unchanged there is nothing to do |
@@ -40,6 +40,7 @@ const REQUIREMENTS: &str = include_str!("../assets/mlx/requirements.txt");
 const LIBCLANG: &str = include_str!("../assets/mlx/libclang.txt");
 const BLAS_CPP: &str = include_str!("../assets/mlx/blas.cpp");
 const FEW_ROWS_HPP: &str = include_str!("../assets/mlx/few_rows.hpp");
+const NARROW_CPP: &str = include_str!("../assets/mlx/narrow.cpp");
 const MACH_CPP: &str = include_str!("../assets/mlx/mach.cpp");
 const COMPAT_HPP: &str = include_str!("../assets/mlx/compat.hpp");
 const COMPAT_H: &str = include_str!("../assets/mlx/compat.h");
@@ -107,8 +108,8 @@ impl Plan {
         let cxx = env::var("CXX").unwrap_or_default();
         let mut stamp =
             format!("recipe {RECIPE} {triple} {} {} {cxx}\n", out.display(), mlx_c.display());
-        for part in [REQUIREMENTS, LIBCLANG, BLAS_CPP, FEW_ROWS_HPP, MACH_CPP, COMPAT_HPP, COMPAT_H]
-        {
+        let sources = [BLAS_CPP, FEW_ROWS_HPP, NARROW_CPP, MACH_CPP, COMPAT_HPP, COMPAT_H];
+        for part in [REQUIREMENTS, LIBCLANG].into_iter().chain(sources) {
             stamp.push_str(part);
         }
         Ok(Self { triple, mlx_c, version, out, stamp })
@@ -140,6 +141,7 @@ impl Plan {
         for (name, text) in [
             ("blas.cpp", BLAS_CPP),
             ("few_rows.hpp", FEW_ROWS_HPP),
+            ("narrow.cpp", NARROW_CPP),
             ("mach.cpp", MACH_CPP),
             ("compat.hpp", COMPAT_HPP),
         ] {
@@ -147,7 +149,7 @@ impl Plan {
         }
         let compiler = self.compiler(work)?;
         let mut sources = files_with_extension(&self.mlx_c.join("mlx/c"), "cpp")?;
-        sources.push(work.join("mach.cpp"));
+        sources.extend([work.join("mach.cpp"), work.join("narrow.cpp")]);
         let sources = bundle(&sources, work)?;
         let include = [site.join("mlx/include"), self.mlx_c.clone()];
         let objects = compile_all(&sources, &work.join("objects"), || {

@@ -11,6 +11,8 @@
 mod files;
 mod memory;
 pub(crate) mod mxfp4;
+pub(crate) mod narrow;
+mod operation;
 mod unwritten;
 
 pub(crate) use files::mapped;

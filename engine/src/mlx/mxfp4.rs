@@ -4,13 +4,14 @@
 //! float of 4 bits. MLX holds them as codes in u32 words, eight a word, and scales in u8.
 #![allow(unsafe_code, reason = "mlx-rs leaves the mode out; see each SAFETY note")]
 
-use std::ffi::{CStr, c_int};
+use std::ffi::CStr;
 
 use mlx_rs::{Array, Dtype, Stream, error::Exception};
-use mlx_sys::{mlx_array, mlx_optional_dtype, mlx_optional_int};
+use mlx_sys::{mlx_optional_dtype, mlx_optional_int};
 
-use super::unwritten::install_error_handler;
+use super::operation::call;
 
+const REFUSED: &str = "MLX does not take the shapes of a matrix in MXFP4";
 const MODE: &CStr = c"mxfp4";
 const GROUP_SIZE: mlx_optional_int = mlx_optional_int { value: 32, has_value: true };
 const BITS: mlx_optional_int = mlx_optional_int { value: 4, has_value: true };
@@ -26,7 +27,7 @@ pub(crate) fn matmul(
     transposed: bool,
 ) -> Result<Array, Exception> {
     let stream = Stream::thread_local_or_default();
-    call(|out, none| {
+    call(REFUSED, |out, none| {
         // SAFETY: all handles are valid while their arrays are borrowed; `none` stands for an
         // argument that is left out; the mode is a C string; MLX writes a handle to `out`.
         unsafe {
@@ -58,7 +59,7 @@ pub(crate) fn gather(
     sorted: bool,
 ) -> Result<Array, Exception> {
     let stream = Stream::thread_local_or_default();
-    call(|out, none| {
+    call(REFUSED, |out, none| {
         // SAFETY: as in `matmul`.
         unsafe {
             mlx_sys::mlx_gather_qmm(
@@ -88,7 +89,7 @@ pub(crate) fn dequantise(weight: &Array, scales: &Array, dtype: Dtype) -> Result
     let stream = Stream::thread_local_or_default();
     let bf16 = mlx_sys::mlx_dtype__MLX_BFLOAT16;
     let exact = mlx_optional_dtype { value: bf16, has_value: true };
-    call(|out, none| {
+    call(REFUSED, |out, none| {
         // SAFETY: as in `matmul`.
         unsafe {
             mlx_sys::mlx_dequantize(
@@ -106,25 +107,6 @@ pub(crate) fn dequantise(weight: &Array, scales: &Array, dtype: Dtype) -> Result
         }
     })?
     .as_dtype(dtype)
-}
-
-/// Runs an operation that writes its result to the first argument; the second is an argument that is
-/// left out.
-fn call(operation: impl FnOnce(*mut mlx_array, mlx_array) -> c_int) -> Result<Array, Exception> {
-    install_error_handler()?;
-    // SAFETY: a new handle is empty, and an array made of it frees it; so `none` lives until the
-    // operation is over, and what is in `out` then is ours.
-    let (status, out) = unsafe {
-        let none = Array::from_ptr(mlx_sys::mlx_array_new());
-        let mut out = mlx_sys::mlx_array_new();
-        let status = operation(&raw mut out, none.as_ptr());
-        (status, Array::from_ptr(out))
-    };
-    if status == 0 {
-        Ok(out)
-    } else {
-        Err(Exception::custom("MLX does not take the shapes of a matrix in MXFP4"))
-    }
 }
 
 #[cfg(test)]

@@ -99,7 +99,7 @@ impl Assembly {
         match piece {
             Piece::Embedding => {
                 let part = Part::whole("model.embed_tokens", vocabulary);
-                let table = reader.matrix(&part, hidden)?;
+                let table = reader.table(&part, hidden)?;
                 self.held.embedding = Some(Rc::new(Embedding::new(table, reader.compute())));
             }
             Piece::Block(layer) => {

@@ -26,6 +26,7 @@ impl Embedding {
         let ids = Array::from_slice(tokens, &[tokens.len() as i32]);
         match &self.table {
             Matrix::Dense(table) => table.take_axis(&ids, 0),
+            Matrix::Narrow(table) => table.take_axis(&ids, 0)?.as_dtype(self.compute),
             Matrix::Quantised { weight, scales, biases, quantisation } => {
                 let row = |array: &Array| array.take_axis(&ids, 0);
                 let (group_size, bits) = (quantisation.group_size as i32, quantisation.bits as i32);

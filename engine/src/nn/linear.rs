@@ -3,7 +3,7 @@
 use mlx_rs::{Array, error::Exception, ops};
 
 use crate::{
-    mlx::mxfp4,
+    mlx::{mxfp4, narrow},
     weights::{Matrix, Part, ShardError, ShardReader},
 };
 
@@ -19,6 +19,8 @@ pub struct Linear {
 pub(super) enum Weight {
     /// `[…, inputs, outputs]`: the view that the product wants.
     Dense(Array),
+    /// `[outputs, inputs]` in bf16, though f32 is computed in.
+    Narrow(Array),
     /// As it lies in memory.
     Quantised { weight: Array, scales: Array, biases: Array, group_size: i32, bits: i32 },
     /// The same in floats of 4 bits.
@@ -33,6 +35,7 @@ impl Weight {
                 transposed.eval()?;
                 Self::Dense(transposed)
             }
+            Matrix::Narrow(matrix) => Self::Narrow(matrix.clone()),
             Matrix::Quantised { weight, scales, biases, quantisation } => Self::Quantised {
                 weight: weight.clone(),
                 scales: scales.clone(),
@@ -50,6 +53,7 @@ impl Weight {
     pub(super) fn apply(&self, x: &Array) -> Result<Array, Exception> {
         match self {
             Self::Dense(transposed) => x.matmul(transposed),
+            Self::Narrow(weight) => narrow::matmul(x, weight, None),
             Self::Quantised { weight, scales, biases, group_size, bits } => {
                 ops::quantized_matmul(x, weight, scales, biases, true, *group_size, *bits)
             }
@@ -66,6 +70,11 @@ impl Weight {
     ) -> Result<Array, Exception> {
         match self {
             Self::Dense(transposed) => ops::gather_mm(x, transposed, None, experts, sorted),
+            // Experts are read in the type that is computed in.
+            Self::Narrow(weight) => {
+                let wide = weight.as_dtype(x.dtype())?.swap_axes(-1, -2)?;
+                ops::gather_mm(x, wide, None, experts, sorted)
+            }
             Self::Quantised { weight, scales, biases, group_size, bits } => ops::gather_qmm(
                 x,
                 weight,
@@ -86,6 +95,8 @@ impl Weight {
     pub(super) fn apply_back(&self, x: &Array) -> Result<Array, Exception> {
         match self {
             Self::Dense(transposed) => x.matmul(transposed.swap_axes(-1, -2)?),
+            // What is multiplied from both sides is read in the type that is computed in.
+            Self::Narrow(weight) => x.matmul(weight.as_dtype(x.dtype())?),
             Self::Quantised { weight, scales, biases, group_size, bits } => {
                 ops::quantized_matmul(x, weight, scales, biases, false, *group_size, *bits)
             }
@@ -127,6 +138,7 @@ impl Linear {
         match (self.parts.as_slice(), &self.bias) {
             ([Weight::Dense(transposed)], Some(bias)) => ops::addmm(bias, x, transposed, 1.0, 1.0),
             ([part], None) => part.apply(x),
+            ([part], Some(bias)) => part.apply(x)?.add(bias),
             (parts, bias) => {
                 let outputs = parts.iter().map(|part| part.apply(x)).collect::<Result<Vec<_>, _>>();
                 let joined = ops::concatenate(&outputs?, -1)?;
@@ -142,6 +154,7 @@ impl Linear {
     pub fn forward_add(&self, x: &Array, residual: &Array) -> Result<Array, Exception> {
         match (self.parts.as_slice(), &self.bias) {
             ([Weight::Dense(transposed)], None) => ops::addmm(residual, x, transposed, 1.0, 1.0),
+            ([Weight::Narrow(weight)], None) => narrow::matmul(x, weight, Some(residual)),
             _ => residual.add(self.forward(x)?),
         }
     }

@@ -2,10 +2,13 @@
 //!
 //! On a GPU: as the checkpoint has them. On the CPU device MLX accumulates halves in halves, which
 //! costs accuracy and an order of magnitude of speed, and multiplies codes several times slower than
-//! floats. So there everything is computed in f32, and codes become f32 where memory allows.
+//! floats. So there everything is computed in f32, and codes become f32 where memory allows. What is
+//! stored in bf16 stays so, where MLX has a product for it (`Precision::keeps_bf16`).
 
 use mlx_rs::{Device, DeviceType, Dtype};
 use serde_json::Value;
+
+use crate::mlx::narrow;
 
 /// How quantised weights lie in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -26,6 +29,9 @@ pub struct Precision {
     pub compute: Dtype,
     /// Whether quantised weights become dense.
     pub dense: bool,
+    /// Whether matrices that are stored in bf16 stay so in memory, though f32 is computed in: every
+    /// bf16 is an f32 of the same value. Those of experts do not.
+    pub keeps_bf16: bool,
 }
 
 impl Precision {
@@ -39,7 +45,7 @@ impl Precision {
     #[must_use]
     pub fn on_gpu(config: &Value, choice: WeightsChoice) -> Self {
         let compute = stored(config).unwrap_or(Dtype::Bfloat16);
-        Self { compute, dense: choice == WeightsChoice::Dense }
+        Self { compute, dense: choice == WeightsChoice::Dense, keeps_bf16: false }
     }
 
     /// Of a model of this configuration on this machine; `dense_fits` says whether its weights fit
@@ -57,7 +63,7 @@ impl Precision {
             WeightsChoice::Dense => true,
             WeightsChoice::Stored => false,
         };
-        Self { compute, dense }
+        Self { compute, dense, keeps_bf16: cpu && narrow::is_available() }
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Matrices that are used together are read below each other into one array, so that one product
 //! computes them all. One copy: from the page cache into the array (and, of codes that are to be
-//! dense, one pass of MLX's own over each).
+//! dense, one pass of MLX's own over each). Matrices in bf16 are not widened where MLX multiplies
+//! with them as they are.
 
 use mlx_rs::{Array, Dtype as MlxDtype, error::Exception, ops};
 use safetensors::Dtype;
@@ -69,8 +70,10 @@ pub enum ShardError {
 /// A matrix in memory, `[rows, columns]` or, of experts, `[experts, rows, columns]`.
 #[derive(Clone)]
 pub enum Matrix {
-    /// Its numbers.
+    /// Its numbers, in the type that is computed in.
     Dense(Array),
+    /// Its numbers in bf16, though f32 is computed in.
+    Narrow(Array),
     /// Its codes, `[…, rows, words]`; scales and biases `[…, rows, groups]`.
     Quantised {
         /// u32 words of codes.
@@ -127,32 +130,36 @@ impl<'a> ShardReader<'a> {
         self.precision.compute
     }
 
-    /// Matrices `[rows, columns]` below each other: one, unless they are quantised in more than one
-    /// way; then one for each run of matrices that are alike.
+    /// Matrices `[rows, columns]` below each other: one, unless they are held in more than one way;
+    /// then one for each run of matrices that are alike.
     ///
     /// # Errors
     /// A tensor that is missing, has another shape, or cannot be read.
     pub fn matrices(&self, parts: &[Part], columns: usize) -> Result<Vec<Matrix>, ShardError> {
         let mut formats = Vec::with_capacity(parts.len());
         for part in parts {
-            formats.push(self.format(part)?);
+            formats.push((self.format(part)?, self.stays_narrow(part)?));
         }
         let mut matrices = Vec::new();
         let mut start = 0;
         for end in 1..=parts.len() {
             if end == parts.len() || formats[end] != formats[start] {
-                matrices.push(self.run(&parts[start..end], columns, formats[start], &[])?);
+                let alike = &parts[start..end];
+                matrices.push(match formats[start] {
+                    (_, true) => self.narrow(alike, columns)?,
+                    (format, false) => self.run(alike, columns, format, &[])?,
+                });
                 start = end;
             }
         }
-        if self.precision.dense && matrices.len() > 1 {
-            let dense: Vec<&Array> = matrices
-                .iter()
-                .filter_map(|matrix| match matrix {
-                    Matrix::Dense(array) => Some(array),
-                    Matrix::Quantised { .. } | Matrix::Mxfp4 { .. } => None,
-                })
-                .collect();
+        let dense: Vec<&Array> = matrices
+            .iter()
+            .filter_map(|matrix| match matrix {
+                Matrix::Dense(array) => Some(array),
+                Matrix::Narrow(_) | Matrix::Quantised { .. } | Matrix::Mxfp4 { .. } => None,
+            })
+            .collect();
+        if dense.len() > 1 && dense.len() == matrices.len() {
             let joined = ops::concatenate(&dense, 0)?;
             joined.eval()?;
             return Ok(vec![Matrix::Dense(joined)]);
@@ -160,7 +167,42 @@ impl<'a> ShardReader<'a> {
         Ok(matrices)
     }
 
-    /// One matrix, of parts that are quantised alike.
+    /// One matrix whose rows are looked up.
+    ///
+    /// # Errors
+    /// As [`matrices`](Self::matrices).
+    pub fn table(&self, part: &Part, columns: usize) -> Result<Matrix, ShardError> {
+        if self.stays_narrow(part)? {
+            return self.narrow(std::slice::from_ref(part), columns);
+        }
+        self.matrix(part, columns)
+    }
+
+    /// Whether a part is stored in bf16 and is held so, though f32 is computed in.
+    fn stays_narrow(&self, part: &Part) -> Result<bool, ShardError> {
+        Ok(self.precision.keeps_bf16
+            && self.format(part)?.is_none()
+            && self.folder.tensor(&part.tensor("weight"))?.dtype == Dtype::BF16)
+    }
+
+    /// Matrices in bf16 below each other, as they are stored.
+    fn narrow(&self, parts: &[Part], columns: usize) -> Result<Matrix, ShardError> {
+        let mut found = Vec::with_capacity(parts.len());
+        for part in parts {
+            let expected = [&part.shape[..], &[columns]].concat();
+            let tensor = self.checked(&part.tensor("weight"), &expected)?;
+            found.push((tensor, part.first, part.rows, part.pairing));
+        }
+        let rows: usize = parts.iter().map(|part| part.rows).sum();
+        let (row_bytes, shape) = (2 * columns, [rows as i32, columns as i32]);
+        let read = |tensor: &TensorInfo, first: usize, out: &mut [u8]| {
+            self.reader.read_into(tensor, row_bytes * first, out)
+        };
+        let array = self.filled(&found, row_bytes, &shape, MlxDtype::Bfloat16, read)?;
+        Ok(Matrix::Narrow(array))
+    }
+
+    /// One matrix in the type that is computed in, or in codes.
     ///
     /// # Errors
     /// As [`matrices`](Self::matrices).

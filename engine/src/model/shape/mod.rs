@@ -93,6 +93,10 @@ const PART_MAX: u64 = 1 << 48;
 /// No model has so many layers.
 const LAYERS_MAX: usize = 4096;
 
+fn is_expert(module: &str) -> bool {
+    [".experts", ".switch_mlp"].iter().any(|name| module.contains(name))
+}
+
 impl ModelShape {
     /// Whether a model can be like this: what came from a peer is asked this first, so that sums of
     /// its numbers stay numbers.
@@ -126,7 +130,7 @@ impl ModelShape {
     ) -> Result<Self, ShardError> {
         let quantisation = QuantisationConfig::from_json(folder.config())?;
         let experts = Share::of_experts(folder.config());
-        let number = precision.number_bytes();
+        let (number, keeps_bf16) = (precision.number_bytes(), precision.keeps_bf16);
         let mut layers = vec![PartShape::default(); config.layers as usize];
         let (mut embedding, mut head) = (PartShape::default(), PartShape::default());
         let described = folder.described()?;
@@ -148,6 +152,16 @@ impl ModelShape {
                 }
                 ("scales" | "biases", Some(_)) if precision.dense => (0, 0),
                 ("scales" | "biases", Some(_)) => (stored * number, 0),
+                // Experts, and what is multiplied from both sides, are as wide as what is computed.
+                ("weight", None)
+                    if tensor.dtype == Dtype::BF16
+                        && tensor.shape.len() == 2
+                        && keeps_bf16
+                        && !is_expert(module)
+                        && !module.ends_with(".kv_b_proj") =>
+                {
+                    (stored * 2, stored)
+                }
                 _ => (stored * number, stored),
             };
             let layer =
@@ -161,8 +175,7 @@ impl ModelShape {
                 _ if module == "model.embed_tokens" => &mut embedding,
                 _ => &mut head,
             };
-            let chosen = [".experts", ".switch_mlp"].iter().any(|name| module.contains(name));
-            part.add(bytes, elements, if chosen { experts } else { Share::ALL });
+            part.add(bytes, elements, if is_expert(module) { experts } else { Share::ALL });
         }
         if config.tied {
             head.add(embedding.bytes, embedding.multiplies, Share::ALL);

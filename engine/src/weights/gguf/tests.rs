@@ -163,7 +163,8 @@ fn blocks_may_stay_codes() {
     let names = ["model.embed_tokens", "model.layers.0.self_attn.k_proj", "model.norm"];
     let weights = |out: &str| {
         let folder = ModelFolder::open(&dir.path().join(out)).unwrap();
-        let precision = Precision { compute: mlx_rs::Dtype::Float32, dense: true };
+        let precision =
+            Precision { compute: mlx_rs::Dtype::Float32, dense: true, keeps_bf16: false };
         let reader = TensorReader::new();
         let shard = ShardReader::new(&folder, &reader, precision, &|_| {}).unwrap();
         let rows = [VOCAB, 16];
