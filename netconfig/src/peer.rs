@@ -221,6 +221,8 @@ pub enum Silence {
         /// Its program.
         software: String,
     },
+    /// It was not asked: no network of the link has its address.
+    NotOnLink,
     /// It was not asked: the link is no cable, and without the cluster's key nobody on it can be
     /// believed.
     KeyNeeded,

@@ -195,6 +195,15 @@ fn three_machines_whose_cables_form_a_ring_are_seen_from_one_of_them() {
     // One that is silent may be a part of one.
     let (ids, _) = found(&machines, &[&base[..], &["--peer", "192.168.2.9"]].concat());
     assert!(ids.contains(&"error peer-silent".to_owned()), "{ids:?}");
+    // So may one whose address was mistyped: it is named, and hides no ring of the others.
+    let mistyped = "10.99.9.9";
+    let (ids, _) = found(&machines, &[&base[..], &["--peer", mistyped]].concat());
+    assert!(ids.contains(&"error peer-silent".to_owned()), "{ids:?}");
+    let first = ["check", "--interface", "br0", "--cluster-key-file", &key, "--peer", mistyped];
+    let (ids, _) =
+        found(&machines, &[&first[..], &["--peer", PEER, "--peer", "192.168.2.3"]].concat());
+    assert!(ids.contains(&"error loop".to_owned()), "{ids:?}");
+    assert!(ids.contains(&"error peer-outside-subnet".to_owned()), "{ids:?}");
 }
 
 /// The Thunderbolt domain of a machine.

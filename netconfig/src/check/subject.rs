@@ -238,8 +238,12 @@ fn on_macos<'a>(snapshot: &'a Snapshot, findings: &mut Findings) -> Option<Subje
     if let Some(bridge) = best(&bridges, snapshot, findings) {
         return Some(Subject::new(snapshot, &bridge.name, true));
     }
-    if let Some(device) = bridge_device(snapshot) {
-        return Some(Subject::new(snapshot, &device, true));
+    let configured = bridge_device(snapshot);
+    // What the kernel has lost is no link, however many lists still name it.
+    let is_there =
+        |name: &String| snapshot.interfaces.is_unknown() || snapshot.interface(name).is_some();
+    if let Some(device) = configured.as_ref().filter(|name| is_there(name)) {
+        return Some(Subject::new(snapshot, device, true));
     }
     // Per-port mode: no bridge, and a Thunderbolt port with an address of its own.
     let ports: Vec<&Interface> =
@@ -247,7 +251,10 @@ fn on_macos<'a>(snapshot: &'a Snapshot, findings: &mut Findings) -> Option<Subje
     if let Some(port) = best(&ports, snapshot, findings) {
         return Some(Subject::new(snapshot, &port.name, true));
     }
-    findings.push(no_bridge(snapshot));
+    findings.push(match &configured {
+        Some(device) => lost_bridge(snapshot, device),
+        None => no_bridge(snapshot),
+    });
     findings.extend(removed_by_exo(snapshot));
     None
 }
@@ -291,6 +298,17 @@ fn no_bridge(snapshot: &Snapshot) -> Finding {
         .click(say::new_bridge())
         .click(say::no_command_makes_a_bridge())
         .command("networksetup -listallhardwareports")
+}
+
+/// The settings have the bridge, and the kernel has not.
+fn lost_bridge(snapshot: &Snapshot, device: &str) -> Finding {
+    Finding::new(FindingId::BridgeMissing, Severity::Error, say::bridge_lost(device))
+        .seen_in(say::no_bridge_in_kernel(), &snapshot.interfaces)
+        .why(say::bridge_missing_why())
+        .click(say::restart_brings_it_back())
+        .click(say::manage_virtual_interfaces())
+        .click(say::new_bridge())
+        .command(format!("ifconfig {device}"))
 }
 
 /// What exo leaves: services and a location of its own, and a daemon. All three names are the

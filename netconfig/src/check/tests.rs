@@ -55,6 +55,7 @@ const SITUATIONS: &[(&str, Option<&str>, Verdict, &[&str])] = &[
     ("per-port", Some("10.25.0.2"), GOOD, &[]),
     ("no-route-file", Some("10.25.0.2"), GOOD, &[]),
     ("bridge-missing", None, BAD, &["error bridge-missing"]),
+    ("bridge-lost", None, BAD, &["error bridge-missing"]),
     ("bridge-removed-by-exo", None, BAD, &["error bridge-missing", "error removed-by-exo"]),
     ("bridge-empty", None, BAD, &["error bridge-empty", "error link-down"]),
     ("service-missing", None, BAD, &["error service-missing"]),

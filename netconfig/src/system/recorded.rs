@@ -60,6 +60,11 @@ pub enum RecordError {
         /// Why not.
         why: Unknown,
     },
+    /// It holds a recording already: answers of two times, or of two machines, would be mixed.
+    AlreadyRecorded {
+        /// The folder.
+        path: PathBuf,
+    },
     /// `platform.txt` names something else.
     UnknownPlatform {
         /// The file.
@@ -75,6 +80,7 @@ impl RecordError {
         match self {
             Self::Io { path, error } => tool::record_io(path.display(), error),
             Self::NothingRecorded { path } => tool::record_nothing(path.display()),
+            Self::AlreadyRecorded { path } => tool::record_already(path.display()),
             Self::Exchange { path, why } => tool::record_io(path.display(), why.text()),
             Self::UnknownPlatform { path, found } => tool::record_platform(path.display(), found),
         }
@@ -87,6 +93,7 @@ impl RecordError {
                 tool::record_io_hint(path.display())
             }
             Self::NothingRecorded { .. } => tool::record_nothing_hint(),
+            Self::AlreadyRecorded { .. } => tool::record_already_hint(),
             Self::UnknownPlatform { path, .. } => tool::record_platform_hint(path.display()),
         }
     }
@@ -208,7 +215,7 @@ pub struct Recorded {
 /// Of the property lists only what the checks read is written, as the rest is nobody's business.
 ///
 /// # Errors
-/// If the folder or a file cannot be written. A source that does not answer is left out and named.
+/// If the folder holds a recording already, or it or a file cannot be written. A source that does not answer is left out and named.
 pub fn record(
     folder: &Path,
     request: &Request,
@@ -216,6 +223,9 @@ pub fn record(
     privacy: Privacy,
 ) -> Result<Vec<Recorded>, RecordError> {
     create(folder)?;
+    if !matches!(platform(folder), Err(RecordError::NothingRecorded { .. })) {
+        return Err(RecordError::AlreadyRecorded { path: folder.to_owned() });
+    }
     #[cfg(target_os = "linux")]
     let (platform, mut answers) = ("linux", linux::live::answers(request));
     #[cfg(not(target_os = "linux"))]

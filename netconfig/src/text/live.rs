@@ -25,6 +25,10 @@ catalogue! {
         en: "is there, {state}{addresses}",
         ko: "나타났습니다. {state}{addresses}",
     }
+    watch_not_there(name) {
+        en: "{name} is not there (yet); what comes is shown. `tbnet show` has those that are.",
+        ko: "{name} 인터페이스가 (아직) 없습니다. 생기면 표시합니다. 지금 있는 것은 `tbnet show`로 봅니다.",
+    }
     watch_gone { en: "is gone", ko: "사라졌습니다" }
     watch_renumbered(was, now) {
         en: "was index {was}, is index {now}: sockets kept on it are dead",

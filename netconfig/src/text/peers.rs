@@ -33,6 +33,14 @@ catalogue! {
         en: "this link is not shown to be a cable: without the cluster's key nobody on it can be believed",
         ko: "이 링크가 케이블이라는 증거가 없어, 클러스터 키 없이는 상대를 믿을 수 없습니다",
     }
+    silent_not_on_link {
+        en: "no network of this link has that address",
+        ko: "이 링크의 네트워크에 속한 주소가 아닙니다",
+    }
+    not_on_link_do {
+        en: "Look for a mistyped address; all machines on one cable or bridge need addresses of one subnet.",
+        ko: "주소를 잘못 입력하지 않았는지 확인합니다. 한 케이블이나 브리지에 있는 기기는 모두 같은 서브넷의 주소가 필요합니다.",
+    }
     silent_node_runs {
         en: "this machine's exo-node is connected to it; a second connection under the same name would end that one",
         ko: "이 기기의 exo-node가 이미 상대와 연결되어 있습니다. 같은 이름으로 다시 연결하면 그 연결이 끊깁니다",

@@ -97,6 +97,14 @@ catalogue! {
         en: "There is no Thunderbolt bridge",
         ko: "Thunderbolt 브리지가 없습니다",
     }
+    bridge_lost(device) {
+        en: "{device} is in the settings, but not there",
+        ko: "{device} 브리지가 설정에는 있지만 실제로는 없습니다",
+    }
+    restart_brings_it_back {
+        en: "Restart the Mac: macOS then makes what is in its settings. If it is still not there, delete the bridge and make it anew:",
+        ko: "Mac을 다시 시작하면 macOS가 설정에 있는 것을 다시 만듭니다. 그래도 없으면 브리지를 지우고 새로 만듭니다:",
+    }
     no_bridge_in_kernel {
         en: "no bridge with Thunderbolt ports as its members",
         ko: "Thunderbolt 포트를 구성원으로 가진 브리지가 없습니다",

@@ -128,6 +128,10 @@ catalogue! {
         en: "{path} holds no recorded answers",
         ko: "{path} 폴더에 기록된 응답이 없습니다",
     }
+    record_already(path) {
+        en: "{path} holds a recording already",
+        ko: "{path} 폴더에 이미 기록이 있습니다",
+    }
     record_platform(path, found) {
         en: "{path}: \"{found}\" is neither macos nor linux",
         ko: "{path}: \"{found}\" 값이 macos도 linux도 아닙니다",
@@ -139,6 +143,10 @@ catalogue! {
     record_nothing_hint {
         en: "record one with `tbnet snapshot DIR`, or name the files after their commands, for example ifconfig.txt and networksetup-listallhardwareports.txt",
         ko: "`tbnet snapshot DIR`로 기록하거나, 파일 이름을 명령에 맞춥니다. 예: ifconfig.txt, networksetup-listallhardwareports.txt",
+    }
+    record_already_hint {
+        en: "name a folder that is not there yet: what is left of an older recording would be taken for this one's",
+        ko: "아직 없는 폴더를 지정합니다. 이전 기록이 남아 있으면 이번 기록으로 오인됩니다",
     }
     record_platform_hint(path) {
         en: "write macos or linux into {path}",

@@ -71,8 +71,7 @@ pub(crate) fn add_exchange(
 
 /// Asks the peer, then the others; measures the way to the peer by ICMP if it does not answer.
 ///
-/// `None` if asking is in vain: the link is not usable, or the peer not on it. That is found
-/// without asking.
+/// `None` if asking is in vain: the link is not usable. That is found without asking.
 pub(crate) fn talk(
     snapshot: &Snapshot,
     choice: &InterfaceChoice,
@@ -83,18 +82,27 @@ pub(crate) fn talk(
     let link = Link::from_snapshot(snapshot, &peer.narrow(choice)).ok()?;
     let is_on_link =
         |ip: IpAddr| link.contains(ip) && link.addresses().iter().all(|own| own.addr() != ip);
-    if !is_on_link(peer.ip) {
-        return None;
+    if !peers.iter().any(|peer| is_on_link(peer.ip)) {
+        let off = others.iter().map(|other| (other.ip, Silence::NotOnLink));
+        let contact = Contact::Silent { why: Silence::NotOnLink, round_trips: None };
+        let exchange = Exchange { own: None, contact, others: Vec::new() };
+        return Some(Talk { exchange, silent_others: off.collect() });
     }
     let voice = Voice::open(&link, 0, args);
     let name = voice.as_ref().map(|voice| voice.name.clone()).unwrap_or_else(|_| named(None));
     let own = EndReport::of(snapshot, link.name(), name, SystemTime::now());
-    let contact = match hear(&voice, &link, peer.ip, args.port) {
-        Ok(contact) => contact,
-        Err(why) => Contact::Silent { why, round_trips: echoes(&link, peer.ip) },
+    let contact = if is_on_link(peer.ip) {
+        hear(&voice, &link, peer.ip, args.port)
+            .unwrap_or_else(|why| Contact::Silent { why, round_trips: echoes(&link, peer.ip) })
+    } else {
+        Contact::Silent { why: Silence::NotOnLink, round_trips: None }
     };
     let (mut reports, mut silent_others) = (Vec::new(), Vec::new());
-    for other in others.iter().map(|other| other.ip).filter(|ip| is_on_link(*ip)) {
+    for other in others.iter().map(|other| other.ip) {
+        if !is_on_link(other) {
+            silent_others.push((other, Silence::NotOnLink));
+            continue;
+        }
         match hear(&voice, &link, other, args.port) {
             Ok(Contact::Answered { report, .. }) => reports.push(report),
             Ok(Contact::Silent { why, .. }) | Err(why) => silent_others.push((other, why)),
@@ -187,6 +195,10 @@ impl NoVoice {
 impl Voice {
     /// Listens on `listen`, or on any port that is free if it is 0.
     pub(crate) fn open(link: &Link, listen: u16, args: &PeerArgs) -> Result<Self, NoVoice> {
+        // Before any file is written: nobody can be asked over such a link.
+        if args.cluster_key_file.is_none() && link.kind() != LinkKind::Thunderbolt {
+            return Err(NoVoice::KeyNeeded);
+        }
         let words = |error: &dyn std::fmt::Display, hint: Text| {
             let text = say::cannot_open(link.name(), error.to_string());
             NoVoice::Other(Mistake { text, hint })
@@ -204,7 +216,6 @@ impl Voice {
                 let key = ClusterKey::from_file(file).map_err(|error| files(&error))?;
                 (Identity::generate(), Trust::ClusterKey(key), None)
             }
-            _ if link.kind() != LinkKind::Thunderbolt => return Err(NoVoice::KeyNeeded),
             (None, Some(folder), Some(file), Some(own)) => {
                 let held = hold(&file).map_err(|error| files(&error))?;
                 let hold = held.ok_or(NoVoice::NodeRuns)?;
@@ -323,5 +334,7 @@ mod tests {
         let by_hand = lo("ixgbe");
         let voice = Voice::open(&by_hand, 0, &args(folder.path()));
         assert!(matches!(voice, Err(NoVoice::KeyNeeded)));
+        // And nothing is written for it.
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

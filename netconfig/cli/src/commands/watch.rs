@@ -31,6 +31,12 @@ pub(crate) fn run(args: &WatchArgs, output: &mut Output) -> anyhow::Result<Exit>
     }
     let end = args.seconds.map(|seconds| watch.begun + Duration::from_secs(seconds));
     let mut before = system::collect(&Request::default());
+    if let Some(name) = &args.interface
+        && before.interface(name).is_none()
+        && !args.json
+    {
+        watch.output.say(say::watch_not_there(name))?;
+    }
     for interface in before.interfaces.items().iter().filter(|i| is_wanted(args, i)) {
         watch.say(&changes::now(interface), Some(interface))?;
     }

@@ -61,8 +61,12 @@ fn peer_name(case: &Case<'_>) -> String {
 }
 
 fn silent(case: &Case<'_>, why: &Silence, icmp: Option<&RoundTrips>, findings: &mut Findings) {
-    // A link that is down has nobody to answer: that is reported already.
-    if case.subject.is_inactive() || findings.has(FindingId::LocalNetwork) {
+    // A link that is down has nobody to answer, and an address off the link is judged by the routes:
+    // that is reported already.
+    if case.subject.is_inactive()
+        || *why == Silence::NotOnLink
+        || findings.has(FindingId::LocalNetwork)
+    {
         return;
     }
     let source = case.peer.map_or_else(|| Source::new("connection"), connection);
@@ -98,6 +102,7 @@ fn unanswered(peer: &str, why: &Silence, icmp: Option<&RoundTrips>, source: &Sou
         Silence::Mute { software } => say::silent_mute(software),
         Silence::KeyNeeded => say::silent_key_needed(),
         Silence::NodeRuns => say::silent_node_runs(),
+        Silence::NotOnLink => say::silent_not_on_link(),
         Silence::Failed { detail } => text::words::failed(detail),
     };
     let remedy = match why {
@@ -105,6 +110,7 @@ fn unanswered(peer: &str, why: &Silence, icmp: Option<&RoundTrips>, source: &Sou
         Silence::OtherVersion { .. } | Silence::Mute { .. } => say::peer_version_do(),
         Silence::KeyNeeded => text::live::key_needed_do(),
         Silence::NodeRuns => say::node_runs_do(),
+        Silence::NotOnLink => say::not_on_link_do(),
         _ => say::start_serve(),
     };
     // The machine is there, only no program of ours that it may talk to is.

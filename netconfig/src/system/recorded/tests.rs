@@ -24,6 +24,19 @@ fn the_platform_is_told_by_the_files_if_nobody_says_it() {
 }
 
 #[test]
+fn what_was_recorded_before_is_neither_mixed_nor_left_unmasked() {
+    let folder = tempfile::tempdir().unwrap();
+    let again = || record(folder.path(), &Request::default(), &[], Privacy::Masked);
+    again().unwrap();
+    assert!(matches!(again(), Err(RecordError::AlreadyRecorded { .. })));
+    // Nor over another machine's.
+    let other = tempfile::tempdir().unwrap();
+    fs::write(other.path().join("ifconfig.txt"), "lo0: flags=8049<UP> mtu 16384\n").unwrap();
+    let error = record(other.path(), &Request::default(), &[], Privacy::AsItIs).unwrap_err();
+    assert!(matches!(error, RecordError::AlreadyRecorded { .. }), "{error}");
+}
+
+#[test]
 fn a_link_can_be_validated_from_a_recording() {
     let open = |name: &str, choice: &InterfaceChoice| {
         Link::from_snapshot(&load(&set(name), &Request::default()).unwrap(), choice)
