@@ -4,7 +4,7 @@ use super::{PlanError, Wish};
 use crate::{
     LinkKind,
     check::{FindingId, Report, Severity},
-    snapshot::{Platform, Snapshot},
+    snapshot::{InterfaceType, Platform, Snapshot},
     text::plan as say,
 };
 
@@ -36,6 +36,15 @@ pub(super) fn check(
     };
     if report.findings.iter().any(is_ring) {
         return Err(PlanError::Ring { interface });
+    }
+    // Nor one that may be in a ring: switched on, it would drown both machines in packets.
+    let ring_unknown =
+        |f: &crate::check::Finding| f.id == FindingId::Loop && f.severity == Severity::Unknown;
+    let is_off = snapshot
+        .interface(name)
+        .is_none_or(|i| i.interface_type == InterfaceType::Bridge && i.up != Some(true));
+    if is_off && report.findings.iter().any(ring_unknown) {
+        return Err(PlanError::NotKnown { what: say::what_ports() });
     }
     if is_wifi(snapshot, wish, name) {
         return Err(PlanError::Wifi { interface });

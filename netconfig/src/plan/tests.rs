@@ -103,6 +103,23 @@ fn a_bridge_in_a_ring_is_not_touched() {
 }
 
 #[test]
+fn a_bridge_that_is_off_and_may_be_in_a_ring_is_not_switched_on() {
+    for set in ["link-down", "good"] {
+        let mut snapshot = load(set, None);
+        let source = crate::snapshot::Source::new("system_profiler");
+        let why = crate::snapshot::Unknown::Failed { detail: "it hangs".into() };
+        snapshot.thunderbolt_ports = crate::snapshot::Reading::Unknown { source, why };
+        let report = check(&snapshot, &Expectation::default());
+        let planned = plan(&snapshot, &report, &Wish::default());
+        // One that is on stays as it is, and all else about it may be mended.
+        match set {
+            "good" => assert!(planned.is_ok(), "{planned:?}"),
+            _ => assert!(matches!(planned, Err(PlanError::NotKnown { .. })), "{planned:?}"),
+        }
+    }
+}
+
+#[test]
 fn wifi_and_the_way_to_the_internet_are_not_touched() {
     let refuse = |set: &str, interface: &str, wifi: &[&str]| {
         let snapshot = load(set, None);
