@@ -127,7 +127,7 @@ const SITUATIONS: &[(&str, Option<&str>, Verdict, &[&str])] = &[
     ("linux-leased-and-default-route", None, BAD, &["error router-set", "warning address-dhcp"]),
     ("linux-driver-not-loaded", None, BAD, &["error interface-missing"]),
     ("linux-veth-called-thunderbolt0", None, BAD, &["error xdomain-missing"]),
-    ("linux-sysfs-only", None, OPEN, &["unknown address-missing"]),
+    ("linux-sysfs-only", None, OPEN, &["unknown address-missing", "unknown router-set"]),
 ];
 
 #[test]
@@ -141,6 +141,27 @@ fn each_situation_has_its_verdict_and_findings() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// An error behind what is not known is not called good: the service's router, and on Linux a default
+/// route over the cable.
+#[test]
+fn what_could_hide_a_router_leaves_no_verdict() {
+    let unknown = || (Source::new("a test"), Unknown::Failed { detail: "no answer".into() });
+    let load = |set: &str| recorded::load(&sets().join(set), &Request::default()).unwrap();
+    let mut mac = load("router-set");
+    assert_eq!(check(&mac, &Expectation::default()).verdict, BAD);
+    if let Reading::Known { value, .. } = &mut mac.services {
+        for service in value {
+            let (source, why) = unknown();
+            service.config = Reading::Unknown { source, why };
+        }
+    }
+    assert_eq!(check(&mac, &Expectation::default()).verdict, OPEN);
+    let mut linux = load("linux-leased-and-default-route");
+    let (source, why) = unknown();
+    linux.routes = Reading::Unknown { source, why };
+    assert_eq!(check(&linux, &Expectation::default()).verdict, OPEN);
 }
 
 #[test]

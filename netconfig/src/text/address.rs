@@ -21,6 +21,10 @@ catalogue! {
         en: "{method} configuration, no IP address",
         ko: "IPv4 구성 {method}, IP 주소 없음",
     }
+    default_route_unknown(name) {
+        en: "Whether the way to the internet leads over {name} is not known",
+        ko: "인터넷으로 가는 길이 {name} 쪽인지 알 수 없습니다",
+    }
     method_unknown(name) {
         en: "How {name} gets its address is not known",
         ko: "{name} 인터페이스가 주소를 어떻게 받는지 알 수 없습니다",

@@ -41,11 +41,10 @@ fn method(case: &Case<'_>, findings: &mut Findings) {
             findings.push(set_manually(case, finding));
         }
         Some(unknown @ Reading::Unknown { .. }) => {
-            // With an address to be seen, DHCP is a warning at most.
-            let has_one = case.subject.interface.is_some_and(|i| i.ipv4().next().is_some());
+            // With an address to be seen DHCP is a warning at most, but a router is an error.
             let title = say::method_unknown(name);
             findings.push(
-                Finding::unknown(FindingId::AddressDhcp, title, unknown, !has_one)
+                Finding::unknown(FindingId::AddressDhcp, title, unknown, true)
                     .why(say::method_unknown_why()),
             );
         }
@@ -201,6 +200,13 @@ fn router(case: &Case<'_>, findings: &mut Findings) {
                 ])),
             None => set_manually(case, finding),
         });
+    }
+    if case.snapshot.platform == Platform::Linux && case.snapshot.routes.is_unknown() {
+        let title = say::default_route_unknown(name);
+        findings.push(
+            Finding::unknown(FindingId::RouterSet, title, &case.snapshot.routes, true)
+                .why(say::router_why()),
+        );
     }
     let default = case.snapshot.routes.items().iter().find(|route| {
         case.snapshot.platform == Platform::Linux
