@@ -96,6 +96,12 @@ impl<'a> Ring<'a> {
         command
     }
 
+    /// What a node says of the cluster; null while it does not answer.
+    fn view(&mut self, machine: usize) -> Value {
+        let output = self.curl(machine, "/v1/cluster", None).output().expect("curl runs");
+        serde_json::from_slice(&output.stdout).unwrap_or_default()
+    }
+
     /// Waits until all nodes say that all hold layers, and of one placement.
     ///
     /// # Panics
@@ -124,8 +130,7 @@ impl<'a> Ring<'a> {
     pub fn wait_for_layers(&mut self, machine: usize, count: usize) -> Instant {
         let deadline = Instant::now() + READY;
         loop {
-            let output = self.curl(machine, "/v1/cluster", None).output().expect("curl runs");
-            let view: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+            let view = self.view(machine);
             let nodes = view["nodes"].as_array().map_or(&[][..], Vec::as_slice);
             let holders = nodes.iter().filter(|node| node["layers"].is_object()).count();
             if view["state"] == "ready" && holders == count {
@@ -140,13 +145,7 @@ impl<'a> Ring<'a> {
         let count = self.nodes.len();
         let deadline = Instant::now() + READY;
         loop {
-            let views: Vec<Value> = (0..count)
-                .map(|machine| {
-                    let output = self.curl(machine, "/v1/cluster", None).output();
-                    let output = output.expect("curl runs");
-                    serde_json::from_slice(&output.stdout).unwrap_or_default()
-                })
-                .collect();
+            let views: Vec<Value> = (0..count).map(|machine| self.view(machine)).collect();
             let agreed = views.iter().all(|view| {
                 view["state"] == "ready"
                     && view["placement_epoch"] == views[0]["placement_epoch"]

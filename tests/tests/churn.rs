@@ -16,10 +16,10 @@ use exo_tests::{
 };
 
 const NODES: usize = 3;
-/// Turns before the first look: caches and buffers have been as large as they get.
+/// Turns at the beginning, whose most open descriptors are what there may be at the end.
 const WARM: usize = 3;
-/// Turns at the end of which the least is looked at: memory goes up and down with the layers that the
-/// node holds, and while it takes over another's. What leaks never goes down.
+/// Turns at the end, of which the least is looked at: memory goes up and down while the node takes over
+/// others' layers, and with the buffers that MLX keeps for them. What leaks never goes down.
 const LAST: usize = 3;
 /// Program, caches and what the allocator keeps, beside the weights.
 const MEMORY_SLACK: u64 = 160 << 20;

@@ -78,7 +78,7 @@ class NarrowMatmul : public Primitive {
         lda = k;
       }
       product(m, n, k, rows, lda, reinterpret_cast<const Bf16*>(b.data<bfloat16_t>()),
-               weak.size() == 3 ? 1 : 0, c);
+              weak.size() == 3 ? 1 : 0, c);
     });
   }
 

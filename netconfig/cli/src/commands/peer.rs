@@ -82,6 +82,7 @@ pub(crate) fn talk(
     let link = Link::from_snapshot(snapshot, &peer.narrow(choice)).ok()?;
     let is_on_link =
         |ip: IpAddr| link.contains(ip) && link.addresses().iter().all(|own| own.addr() != ip);
+    // Nothing is opened for those who cannot be asked.
     if !peers.iter().any(|peer| is_on_link(peer.ip)) {
         let off = others.iter().map(|other| (other.ip, Silence::NotOnLink));
         let contact = Contact::Silent { why: Silence::NotOnLink, round_trips: None };
@@ -89,21 +90,19 @@ pub(crate) fn talk(
         return Some(Talk { exchange, silent_others: off.collect() });
     }
     let voice = Voice::open(&link, 0, args);
+    let reach = |ip: IpAddr| match is_on_link(ip) {
+        true => hear(&voice, &link, ip, args.port),
+        false => Err(Silence::NotOnLink),
+    };
     let name = voice.as_ref().map(|voice| voice.name.clone()).unwrap_or_else(|_| named(None));
     let own = EndReport::of(snapshot, link.name(), name, SystemTime::now());
-    let contact = if is_on_link(peer.ip) {
-        hear(&voice, &link, peer.ip, args.port)
-            .unwrap_or_else(|why| Contact::Silent { why, round_trips: echoes(&link, peer.ip) })
-    } else {
-        Contact::Silent { why: Silence::NotOnLink, round_trips: None }
-    };
+    let contact = reach(peer.ip).unwrap_or_else(|why| {
+        let round_trips = (why != Silence::NotOnLink).then(|| echoes(&link, peer.ip)).flatten();
+        Contact::Silent { why, round_trips }
+    });
     let (mut reports, mut silent_others) = (Vec::new(), Vec::new());
     for other in others.iter().map(|other| other.ip) {
-        if !is_on_link(other) {
-            silent_others.push((other, Silence::NotOnLink));
-            continue;
-        }
-        match hear(&voice, &link, other, args.port) {
+        match reach(other) {
             Ok(Contact::Answered { report, .. }) => reports.push(report),
             Ok(Contact::Silent { why, .. }) | Err(why) => silent_others.push((other, why)),
         }
