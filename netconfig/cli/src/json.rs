@@ -111,6 +111,8 @@ pub(crate) struct SetupJson<'a> {
     pair: Option<Pair>,
     steps: Vec<StepJson<'a>>,
     left: &'a [Left],
+    /// What a check would come to after the steps.
+    verdict: Verdict,
 }
 
 #[derive(Serialize)]
@@ -122,7 +124,7 @@ struct StepJson<'a> {
 }
 
 impl<'a> SetupJson<'a> {
-    pub(crate) fn of(plan: &'a Plan, lang: Lang) -> Self {
+    pub(crate) fn of(plan: &'a Plan, outlook: Verdict, lang: Lang) -> Self {
         let steps = plan.steps.iter().map(|step| StepJson {
             action: &step.action,
             what: step.action.text().words(lang).to_owned(),
@@ -138,6 +140,7 @@ impl<'a> SetupJson<'a> {
             pair: plan.pair,
             steps: steps.collect(),
             left: &plan.left,
+            verdict: outlook,
         }
     }
 }

@@ -163,6 +163,38 @@ fn mistakes_are_named_with_a_hint_and_exit_code_2() {
     );
 }
 
+/// `setup --dry-run` ends as `check` would once the steps are done.
+#[test]
+fn a_dry_run_ends_as_the_steps_would() {
+    for (set, check, dry_run) in [
+        ("good", 0, 0),
+        ("service-below-wifi", 0, 0),
+        ("service-disabled", 1, 0),
+        ("subnet-overlap", 1, 0),
+        ("linux-leased-and-default-route", 1, 0),
+        // It can be switched on, but it has no members.
+        ("bridge-empty", 1, 1),
+        ("no-cable", 1, 1),
+        ("linux-no-carrier", 1, 1),
+        // Not known, and no plan without it.
+        ("everything-garbled", 2, 2),
+        ("linux-sysfs-only", 2, 2),
+        // No plan, whatever is wrong.
+        ("loop-to-itself", 1, 2),
+    ] {
+        let code = |args: &[&str]| tbnet(&[args, &["--from", set]].concat()).status.code();
+        assert_eq!(code(&["check"]), Some(check), "{set}");
+        assert_eq!(code(&["setup", "--dry-run"]), Some(dry_run), "{set}");
+        let json = tbnet(&["setup", "--dry-run", "--json", "--from", set]);
+        assert_eq!(json.status.code(), Some(dry_run), "{set}");
+        if dry_run < 2 {
+            let said: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
+            let verdict = ["good", "problems"][usize::from(dry_run == 1)];
+            assert_eq!(said["verdict"], verdict, "{set}");
+        }
+    }
+}
+
 #[test]
 fn output_that_is_no_terminal_has_no_colour() {
     let text = said(&["check", "--from", "self-assigned"]);

@@ -72,6 +72,22 @@ pub enum Verdict {
     CouldNotCheck,
 }
 
+impl Verdict {
+    /// What these findings come to.
+    pub fn of<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> Self {
+        let mut verdict = Self::Good;
+        for finding in findings {
+            if finding.severity == Severity::Error {
+                return Self::Problems;
+            }
+            if finding.withholds_verdict {
+                verdict = Self::CouldNotCheck;
+            }
+        }
+        verdict
+    }
+}
+
 /// The interface that was judged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Judged {
@@ -117,13 +133,7 @@ pub fn check(snapshot: &Snapshot, expectation: &Expectation) -> Report {
         rules::judge(&case, &mut findings);
     }
     let findings = findings.sorted();
-    let verdict = if findings.iter().any(|f| f.severity == Severity::Error) {
-        Verdict::Problems
-    } else if findings.iter().any(|f| f.withholds_verdict) {
-        Verdict::CouldNotCheck
-    } else {
-        Verdict::Good
-    };
+    let verdict = Verdict::of(&findings);
     Report { verdict, platform: snapshot.platform, judged: subject.map(Subject::judged), findings }
 }
 

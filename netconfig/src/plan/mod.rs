@@ -8,6 +8,7 @@
 //! - `ports`: one /30 per cable, without a bridge
 //! - [`state`]: what is saved before the first step
 //! - `error`: why there is no plan
+//! - `outlook`: what a check would come to after the last step
 //! - `restore`: the commands that lead from what is now back to what was saved
 //!
 //! What a plan cannot or may not mend is in [`Plan::left`], each with its reason.
@@ -18,6 +19,7 @@ mod error;
 mod guard;
 mod linux;
 mod macos;
+mod outlook;
 mod ports;
 mod restore;
 pub mod state;
@@ -122,7 +124,7 @@ impl Reason {
     }
 }
 
-/// A finding that the plan does not mend.
+/// A finding that the plan does not mend, or that it brings about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Left {
     /// Which.
@@ -151,6 +153,12 @@ pub struct Plan {
 /// # Errors
 /// [`PlanError`]: nothing may or can be changed, and why.
 pub fn plan(snapshot: &Snapshot, report: &Report, wish: &Wish) -> Result<Plan, PlanError> {
+    let mut plan = draw(snapshot, report, wish)?;
+    outlook::leave_stranded(&mut plan, wish);
+    Ok(plan)
+}
+
+fn draw(snapshot: &Snapshot, report: &Report, wish: &Wish) -> Result<Plan, PlanError> {
     if wish.per_port {
         return ports::plan(snapshot, report, wish);
     }

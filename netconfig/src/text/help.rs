@@ -62,7 +62,8 @@ What is not known is reported as not known, never as good.",
   tbnet setup --undo                     puts everything back as it was
 
 Never touched: Wi-Fi, Internet Sharing, other locations, a bridge in a ring.
-Exit codes: 0 good, 1 problems are left, 2 it stopped or could not begin.",
+Exit codes: 0 good, 1 problems are left, 2 it stopped, could not begin or could not check.
+With --dry-run: as it would be once every step is done.",
         ko: "예:
   tbnet setup --dry-run                  실행할 명령과 바뀌는 것을 그대로 보여 줍니다
   tbnet setup                            묻고 나서 실행합니다. 필요한 단계에서만 sudo를 씁니다
@@ -71,7 +72,8 @@ Exit codes: 0 good, 1 problems are left, 2 it stopped or could not begin.",
   tbnet setup --undo                     모두 이전 상태로 되돌립니다
 
 건드리지 않는 것: Wi-Fi, 인터넷 공유, 다른 네트워크 위치, 고리에 든 브리지.
-종료 코드: 0 정상, 1 문제가 남음, 2 멈췄거나 시작할 수 없음.",
+종료 코드: 0 정상, 1 문제가 남음, 2 멈췄거나 시작하거나 점검할 수 없음.
+--dry-run에서는 모든 단계를 마쳤을 때의 결과입니다.",
     }
     show {
         en: "Show the machine's links: who is at the end of which cable, in which order",

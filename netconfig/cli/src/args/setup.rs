@@ -16,7 +16,8 @@ Examples:
   tbnet setup --undo                     puts everything back as it was
 
 Never touched: Wi-Fi, Internet Sharing, other locations, a bridge in a ring.
-Exit codes: 0 good, 1 problems are left, 2 it stopped or could not begin.";
+Exit codes: 0 good, 1 problems are left, 2 it stopped, could not begin or could not check.
+With --dry-run: as it would be once every step is done.";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct SetupArgs {

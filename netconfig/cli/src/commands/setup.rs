@@ -43,14 +43,15 @@ pub(crate) fn run(args: &SetupArgs, output: &mut Output) -> anyhow::Result<Exit>
     let report = check(&snapshot, &expectation);
     let wish = wish(args, &report, expectation);
     let plan = plan(&snapshot, &report, &wish).map_err(|error| planless(&error))?;
+    let outlook = plan.outlook(&report);
     if args.json {
-        output.json(&SetupJson::of(&plan, output.lang()))?;
-        return Ok(Exit::Good);
+        output.json(&SetupJson::of(&plan, outlook, output.lang()))?;
+        return Ok(outlook.into());
     }
     show(&plan, output)?;
     let Some(turn) = turn else {
         output.say(say::dry_run())?;
-        return Ok(Exit::Good);
+        return Ok(outlook.into());
     };
     // Even if nothing is left to do: what was cut off may have left a step unseen.
     refuse_after_a_cut(turn.folder())?;
