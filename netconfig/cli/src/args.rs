@@ -1,6 +1,7 @@
 //! What was typed, and nothing else: no file is opened and nothing is asked here.
 
 mod live;
+mod number;
 mod setup;
 
 use std::{
@@ -14,6 +15,7 @@ use exo_netconfig::{InterfaceChoice, text::Lang};
 
 use self::live::{PING_EXAMPLES, SERVE_EXAMPLES, WATCH_EXAMPLES};
 pub(crate) use self::live::{PeerArgs, PingArgs, ServeArgs, WatchArgs};
+pub(crate) use self::number::NoNumber;
 pub(crate) use self::setup::SetupArgs;
 
 const EXAMPLES: &str = "\

@@ -1,6 +1,7 @@
 //! `tbnet`: what is between the machines, and is it right?
 //!
-//! `args` is what was typed, `help` what is said about it; `commands` holds one file per command,
+//! `args` is what was typed, `help` what is said about it, `mistyped` what is wrong with it;
+//! `commands` holds one file per command,
 //! which turns arguments into an exit code; `output` and `json` are how it looks. Exit codes: 0
 //! good, 1 problems, 2 could not check.
 
@@ -8,6 +9,7 @@ mod args;
 mod commands;
 mod help;
 mod json;
+mod mistyped;
 mod output;
 
 use std::process::ExitCode;
@@ -21,9 +23,11 @@ use crate::{
 };
 
 fn main() -> ExitCode {
-    let args = match Args::from_arg_matches(&help::command(help::lang_typed()).get_matches()) {
+    let lang_typed = help::lang_typed();
+    let matches = help::command(lang_typed).try_get_matches();
+    let args = match matches.and_then(|matches| Args::from_arg_matches(&matches)) {
         Ok(args) => args,
-        Err(error) => error.exit(),
+        Err(error) => return mistyped::tell(&error, lang_typed).into(),
     };
     // Scripts read JSON: it follows the locale only if it is asked to.
     let by_default = if args.wants_json() { Lang::En } else { Lang::of_environment() };

@@ -65,9 +65,7 @@ pub(crate) struct Output {
 impl Output {
     pub(crate) fn to_stdout(lang: Lang) -> Self {
         let stdout = io::stdout();
-        // https://no-color.org: set to anything but nothing.
-        let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let colour = stdout.is_terminal() && !refused;
+        let colour = wants_colour(&stdout);
         Self { writer: Box::new(stdout), colour, lang }
     }
 
@@ -156,6 +154,13 @@ impl Output {
         serde_json::to_writer_pretty(&mut self.writer, value)?;
         self.line("")
     }
+}
+
+/// Whether there is somebody to see colours, and who has nothing against them.
+pub(crate) fn wants_colour(stream: &impl IsTerminal) -> bool {
+    // https://no-color.org: set to anything but nothing.
+    let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    stream.is_terminal() && !refused
 }
 
 /// The text without what could steer a terminal: names come from cables, peers and recordings of

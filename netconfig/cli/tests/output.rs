@@ -196,6 +196,58 @@ fn a_dry_run_ends_as_the_steps_would() {
 }
 
 #[test]
+fn what_is_mistyped_is_said_in_the_users_language() {
+    let mistakes: &[(&str, &[&str])] = &[
+        ("nothing", &[]),
+        ("command", &["chekc"]),
+        ("command-missing", &["--lang", "en"]),
+        ("argument", &["check", "--form", "good"]),
+        ("argument-before-command", &["--interface", "en1", "check"]),
+        ("argument-missing", &["ping", "--versus-peer", "10.0.0.2"]),
+        ("superfluous", &["show", "good"]),
+        ("conflict", &["setup", "--dry-run", "--undo"]),
+        ("twice", &["check", "--json", "--json"]),
+        ("value-missing", &["check", "--from"]),
+        ("value-unexpected", &["check", "--json=yes"]),
+        ("value", &["completions", "csh"]),
+        ("address", &["check", "--peer", "the-other-mac"]),
+        ("network", &["setup", "--address", "192.168.2.1"]),
+        ("number", &["ping", "10.0.0.2", "--count", "many"]),
+        ("bounds", &["serve", "--port", "65536"]),
+        ("language", &["check", "--lang", "kr"]),
+    ];
+    for (name, args) in mistakes {
+        let snapshot = said(args);
+        assert!(snapshot.ends_with("exit code 2\n"), "{snapshot}");
+        insta::assert_snapshot!(format!("mistyped-{name}"), snapshot);
+        // By the locale, as `--lang` stands in some of them; and the words on standard error alone.
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tbnet"));
+        let mut typed = args.to_vec();
+        if let Some(lang) = typed.iter_mut().find(|word| **word == "en") {
+            *lang = "ko";
+        }
+        let output = command.args(typed).env("LC_ALL", "ko_KR.UTF-8").output().expect("tbnet");
+        assert!(output.status.code() == Some(2) && output.stdout.is_empty(), "{name}");
+        let korean = String::from_utf8(output.stderr).expect("UTF-8");
+        insta::assert_snapshot!(format!("mistyped-ko-{name}"), korean);
+    }
+    let asked = said(&["chekc", "--lang", "ko"]);
+    assert!(asked.contains("\"chekc\" 명령이 없습니다"), "{asked}");
+}
+
+#[test]
+#[cfg(unix)]
+fn what_is_no_text_is_refused_and_not_fallen_over() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tbnet"));
+    command.arg("check").arg(OsStr::from_bytes(b"--\xff")).env("LC_ALL", "C");
+    let output = command.output().expect("tbnet");
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.starts_with("error: unexpected argument"), "{said}");
+}
+
+#[test]
 fn output_that_is_no_terminal_has_no_colour() {
     let text = said(&["check", "--from", "self-assigned"]);
     assert!(!text.contains('\x1b'), "{text}");
@@ -204,6 +256,12 @@ fn output_that_is_no_terminal_has_no_colour() {
 #[test]
 fn help_has_examples_and_completions_complete() {
     insta::assert_snapshot!("help", said(&["--help"]));
+    insta::assert_snapshot!("help-ko", said(&["--help", "--lang", "ko"]));
+    for command in ["setup", "ping", "completions"] {
+        insta::assert_snapshot!(format!("help-{command}"), said(&[command, "--help"]));
+        let korean = said(&[command, "--help", "--lang", "ko"]);
+        insta::assert_snapshot!(format!("help-ko-{command}"), korean);
+    }
     for shell in ["bash", "zsh", "fish"] {
         let output = tbnet(&["completions", shell]);
         let script = String::from_utf8_lossy(&output.stdout);

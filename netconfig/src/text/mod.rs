@@ -35,6 +35,7 @@ pub mod route;
 pub mod service;
 pub mod subject;
 pub mod tool;
+pub mod usage;
 pub mod words;
 
 use std::{fmt, str::FromStr};
@@ -186,6 +187,7 @@ pub fn entries() -> impl Iterator<Item = &'static Entry> {
         service::ENTRIES,
         subject::ENTRIES,
         tool::ENTRIES,
+        usage::ENTRIES,
         words::ENTRIES,
     ]
     .into_iter()

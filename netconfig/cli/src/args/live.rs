@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use exo_netconfig::InterfaceChoice;
 
-use super::PeerAddress;
+use super::{PeerAddress, number::number};
 
 /// Where `exo-node serve` and `tbnet serve` listen.
 const PORT: u16 = 52_416;
@@ -34,7 +34,7 @@ Exit codes: 0 the peer answered, 1 it did not (over one of the interfaces), 2 co
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct PeerArgs {
     /// The port on which the other machine answers, and this one
-    #[arg(long, value_name = "PORT", default_value_t = PORT)]
+    #[arg(long, value_name = "PORT", default_value_t = PORT, value_parser = number(0..=u16::MAX))]
     pub(crate) port: u16,
     /// The cluster's key; needed on every link but a Thunderbolt cable
     #[arg(long, value_name = "FILE", env = "EXO_CLUSTER_KEY_FILE")]
@@ -59,7 +59,7 @@ pub(crate) struct WatchArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) interface: Option<String>,
     /// End after so many seconds
-    #[arg(long = "for", value_name = "SECONDS")]
+    #[arg(long = "for", value_name = "SECONDS", value_parser = number(0..=u64::MAX))]
     pub(crate) seconds: Option<u64>,
     /// Print one JSON object a line (schema 1)
     #[arg(long)]
@@ -81,13 +81,13 @@ pub(crate) struct PingArgs {
     #[arg(long, value_name = "IP", requires = "versus")]
     pub(crate) versus_peer: Option<PeerAddress>,
     /// How many
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = number(1..=1_000_000_u32))]
     pub(crate) count: u32,
     /// Bytes that each carries
-    #[arg(long, value_name = "BYTES", default_value_t = 56, value_parser = clap::value_parser!(u32).range(16..=65_000))]
+    #[arg(long, value_name = "BYTES", default_value_t = 56, value_parser = number(16..=65_000_u32))]
     pub(crate) size: u32,
     /// Milliseconds between two
-    #[arg(long, value_name = "MS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(..=60_000))]
+    #[arg(long, value_name = "MS", default_value_t = 10, value_parser = number(0..=60_000_u64))]
     pub(crate) interval_ms: u64,
     /// Print JSON (schema 1)
     #[arg(long)]

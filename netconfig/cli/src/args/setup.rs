@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use exo_netconfig::InterfaceChoice;
 use ipnet::Ipv4Net;
 
-use super::{PeerAddress, PeerArgs};
+use super::{PeerAddress, PeerArgs, number::number};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -40,7 +40,7 @@ pub(crate) struct SetupArgs {
     #[arg(long, value_name = "IP/PREFIX")]
     pub(crate) address: Option<Ipv4Net>,
     /// The largest packet, in bytes; both ends must have the same
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", value_parser = number(0..=u32::MAX))]
     pub(crate) mtu: Option<u32>,
     /// One /30 per cable, without a bridge
     #[arg(long, conflicts_with_all = ["address", "interface"])]
