@@ -119,6 +119,7 @@ const SITUATIONS: &[(&str, Option<&str>, Verdict, &[&str])] = &[
     ("linux-odd-rows", Some("10.25.0.2"), GOOD, &[]),
     ("linux-good", Some("10.25.0.2"), GOOD, &[]),
     ("linux-bond", None, GOOD, &[]),
+    ("linux-two-cables", None, BAD, &["error address-missing"]),
     ("linux-self-assigned", None, BAD, &["error address-self-assigned"]),
     ("linux-no-address", None, BAD, &["error address-missing"]),
     ("linux-link-down", None, BAD, &["error link-down", "error address-missing"]),

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::Source;
+use super::{Source, ThunderboltPort};
 
 /// What sort of interface the kernel says it is. Never read from the name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -52,6 +52,8 @@ pub struct Interface {
     pub members: Option<Vec<String>>,
     /// Linux: the kernel driver of the device behind it.
     pub driver: Option<Driver>,
+    /// Linux: the Thunderbolt port that its cable is plugged into.
+    pub cable_port: Option<CablePort>,
 }
 
 impl Interface {
@@ -76,6 +78,24 @@ pub struct Driver {
     pub name: String,
     /// The file or link it was read from.
     pub source: Source,
+}
+
+/// A Thunderbolt port as [`ThunderboltPort`] names it, and the file that led there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CablePort {
+    /// The bus or domain.
+    pub bus: String,
+    /// The receptacle.
+    pub receptacle: String,
+    /// The file or link it was read from.
+    pub source: Source,
+}
+
+impl CablePort {
+    /// Whether this is that port.
+    pub fn is(&self, port: &ThunderboltPort) -> bool {
+        self.bus == port.bus && port.receptacle.as_ref() == Some(&self.receptacle)
+    }
 }
 
 /// An address on an interface, with the network it opens.

@@ -68,7 +68,7 @@ fn interfaces(sysfs: &Path) -> Reading<Vec<Interface>> {
     };
     attach_addresses(&mut links);
     for interface in &mut links {
-        interface.driver = sysfs::driver(sysfs, interface);
+        sysfs::attach_device(sysfs, interface);
     }
     Reading::known(links, source)
 }

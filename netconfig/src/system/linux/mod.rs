@@ -72,7 +72,7 @@ fn interfaces(text: Result<String, Unknown>, sys: &Path) -> Reading<Vec<Interfac
     }
     if let Reading::Known { value, .. } = &mut reading {
         for interface in value {
-            interface.driver = sysfs::driver(sys, interface);
+            sysfs::attach_device(sys, interface);
         }
     }
     reading

@@ -4,10 +4,16 @@
 //! serves as well as `/sys`. The attributes are those of the kernel's
 //! `Documentation/ABI/testing/sysfs-class-net` and `sysfs-bus-thunderbolt`.
 
-use std::{collections::BTreeMap, fs, io, num::NonZeroU32, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+};
 
 use crate::snapshot::{
-    Driver, Interface, InterfaceType, Reading, Source, ThunderboltDevice, ThunderboltPort, Unknown,
+    CablePort, Driver, Interface, InterfaceType, Reading, Source, ThunderboltDevice,
+    ThunderboltPort, Unknown,
 };
 
 // <linux/if.h>
@@ -24,19 +30,18 @@ pub enum Tree {
     Recorded,
 }
 
-/// The driver behind `interface`, if sysfs shows this very device: in a network namespace `/sys`
-/// may still show the devices of another one, so index and hardware address must agree.
+/// A recorded tree has no links: here it holds the name of the device behind an interface.
+const DEVICE_NAME: &str = "device/name";
+
+/// Adds what sysfs knows of the device behind `interface`: its driver and the port it is at.
+pub fn attach_device(root: &Path, interface: &mut Interface) {
+    interface.driver = driver(root, interface);
+    interface.cable_port = cable_port(root, interface);
+}
+
+/// The driver behind `interface`, if sysfs shows this very device.
 pub fn driver(root: &Path, interface: &Interface) -> Option<Driver> {
-    let folder = root.join("class/net").join(&interface.name);
-    let same = |file: &str, ours: Option<String>| match (ours, text(&folder.join(file))) {
-        (Some(ours), Some(theirs)) => ours.eq_ignore_ascii_case(&theirs),
-        _ => true,
-    };
-    if !same("ifindex", interface.index.map(|i| i.to_string()))
-        || !same("address", interface.mac.clone())
-    {
-        return None;
-    }
+    let folder = shown(root, interface)?;
     let link = folder.join("device/driver");
     if let Ok(target) = fs::read_link(&link) {
         let name = target.file_name()?.to_string_lossy().into_owned();
@@ -45,6 +50,41 @@ pub fn driver(root: &Path, interface: &Interface) -> Option<Driver> {
     let uevent = folder.join("device/uevent");
     let name = field(&text(&uevent)?, "DRIVER")?;
     Some(Driver { name, source: Source::new(uevent.display().to_string()) })
+}
+
+/// The Thunderbolt port that the cable of `interface` is plugged into, if sysfs shows this very
+/// device: it stands on a service (`0-1.0`) of the computer at a route (`0-1`).
+pub fn cable_port(root: &Path, interface: &Interface) -> Option<CablePort> {
+    let (device, path) = device_name(&shown(root, interface)?)?;
+    let (domain, route) = route_of_service(&device)?;
+    Some(CablePort {
+        bus: bus(domain),
+        receptacle: receptacle(route),
+        source: Source::new(path.display().to_string()),
+    })
+}
+
+/// The folder of `interface`, if sysfs shows this very device: in a network namespace `/sys` may
+/// still show the devices of another one, so index and hardware address must agree.
+fn shown(root: &Path, interface: &Interface) -> Option<PathBuf> {
+    let folder = root.join("class/net").join(&interface.name);
+    let same = |file: &str, ours: Option<String>| match (ours, text(&folder.join(file))) {
+        (Some(ours), Some(theirs)) => ours.eq_ignore_ascii_case(&theirs),
+        _ => true,
+    };
+    let is_shown = same("ifindex", interface.index.map(|i| i.to_string()))
+        && same("address", interface.mac.clone());
+    is_shown.then_some(folder)
+}
+
+/// What the device behind an interface is called on its bus, and where that stands.
+fn device_name(folder: &Path) -> Option<(String, PathBuf)> {
+    let link = folder.join("device");
+    if let Ok(target) = fs::read_link(&link) {
+        return Some((target.file_name()?.to_string_lossy().into_owned(), link));
+    }
+    let copy = folder.join(DEVICE_NAME);
+    Some((text(&copy)?, copy))
 }
 
 /// The network devices of a tree. sysfs knows no addresses: those stay unknown.
@@ -112,12 +152,11 @@ pub fn thunderbolt_ports(root: &Path, tree: Tree) -> Reading<Vec<ThunderboltPort
         let device = folder.join(name);
         let read = |file: &str| text(&device.join(file)).filter(|text| !text.is_empty());
         let lanes = lanes(&read);
-        // The low byte of a route is the port of this machine's own router.
-        let port = ports.entry((domain.to_owned(), route & 0xff)).or_insert_with(|| {
+        let port = ports.entry((domain.to_owned(), first_hop(route))).or_insert_with(|| {
             let own = folder.join(format!("{domain}-0"));
             ThunderboltPort {
-                bus: format!("domain{domain}"),
-                receptacle: Some((route & 0xff).to_string()),
+                bus: bus(domain),
+                receptacle: Some(receptacle(route)),
                 domain_uuid: text(&own.join("unique_id")),
                 speed: None,
                 generation: text(&own.join("generation")).and_then(|n| n.parse().ok()),
@@ -158,6 +197,26 @@ fn route_of(name: &str) -> Option<(&str, u64)> {
     (route != 0).then_some((domain, route))
 }
 
+/// `0-1.0` is a service of the computer at the route `0-1`.
+fn route_of_service(name: &str) -> Option<(&str, u64)> {
+    let (computer, service) = name.split_once('.')?;
+    let is_number = !service.is_empty() && service.chars().all(|c| c.is_ascii_digit());
+    route_of(computer).filter(|_| is_number)
+}
+
+/// The low byte of a route is the port of this machine's own router.
+fn first_hop(route: u64) -> u64 {
+    route & 0xff
+}
+
+fn bus(domain: &str) -> String {
+    format!("domain{domain}")
+}
+
+fn receptacle(route: u64) -> String {
+    first_hop(route).to_string()
+}
+
 /// The services of the computer at `name`: `0-1.0` holds one in `key`.
 fn service_keys(folder: &Path, name: &str, names: &[String]) -> Vec<String> {
     let services = names
@@ -184,8 +243,9 @@ fn lanes(read: &impl Fn(&str) -> Option<String>) -> Option<String> {
     }
 }
 
-/// The files of a tree that [`interfaces`], [`driver`] and [`thunderbolt_ports`] read, with their
-/// contents. Links become files: `device/driver` is kept as the line `DRIVER=` of `device/uevent`.
+/// The files of a tree that [`interfaces`], [`attach_device`] and [`thunderbolt_ports`] read, with
+/// their contents. Links become files: `device/driver` is kept as the line `DRIVER=` of
+/// `device/uevent`, and `device`, where it leads to the Thunderbolt bus, as [`DEVICE_NAME`].
 pub(super) fn worth_recording(root: &Path) -> Vec<(String, String)> {
     let mut files = Vec::new();
     let mut keep = |folder: &str, names: &[String], attributes: &[&str]| {
@@ -221,6 +281,12 @@ pub(super) fn worth_recording(root: &Path) -> Vec<(String, String)> {
             "key",
         ],
     );
+    for name in listed("class/net") {
+        let device = device_name(&root.join("class/net").join(&name));
+        if let Some((device, _)) = device.filter(|(device, _)| route_of_service(device).is_some()) {
+            files.push((format!("class/net/{name}/{DEVICE_NAME}"), format!("{device}\n")));
+        }
+    }
     // An empty bus is known to be empty: the folder must be there to say so.
     if listed("bus/thunderbolt/devices").is_empty() {
         files.push(("bus/thunderbolt/devices/.recorded".to_owned(), String::new()));

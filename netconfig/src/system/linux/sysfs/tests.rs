@@ -35,6 +35,32 @@ fn the_driver_is_a_link_on_a_running_kernel() {
 }
 
 #[test]
+fn the_port_of_an_interface_is_where_its_device_link_leads() {
+    let root = tempfile::tempdir().unwrap();
+    let port = |target: &str| {
+        let folder = root.path().join("class/net/cable");
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        symlink(target, folder.join("device")).unwrap();
+        let index = NonZeroU32::new(3);
+        fs::write(folder.join("ifindex"), "3\n").unwrap();
+        let interface = Interface { name: "cable".into(), index, ..Interface::default() };
+        let other = Interface { index: NonZeroU32::new(4), ..interface.clone() };
+        assert_eq!(cable_port(root.path(), &other), None, "another namespace's device");
+        cable_port(root.path(), &interface).map(|port| (port.bus, port.receptacle))
+    };
+    let at = |bus: &str, receptacle: &str| Some((bus.to_owned(), receptacle.to_owned()));
+    assert_eq!(port("../../../0-1.0"), at("domain0", "1"));
+    assert_eq!(port("../../../domain1/1-0/1-3/1-3.2"), at("domain1", "3"));
+    // Behind a dock: the cable begins at the first hop.
+    assert_eq!(port("../../../0-301.0"), at("domain0", "1"));
+    // An Ethernet card, an adapter on a USB hub, a router without services.
+    for other in ["../../../0000:01:00.0", "../../../1-1.4:1.0", "../../../0-1", "../../.."] {
+        assert_eq!(port(other), None, "{other}");
+    }
+}
+
+#[test]
 fn peers_are_told_from_docks() {
     let reading = thunderbolt_ports(&made_up(), Tree::Recorded);
     let ports = reading.items();
@@ -77,4 +103,29 @@ fn what_is_recorded_reads_back_the_same() {
     assert_eq!(items(copy.path()), items(&made_up()));
     let ports = |root: &Path| thunderbolt_ports(root, Tree::Recorded).value().cloned();
     assert_eq!(ports(copy.path()), ports(&made_up()));
+}
+
+#[test]
+fn the_port_of_an_interface_is_recorded_without_the_link() {
+    let (live, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let service = live.path().join("devices/domain0/0-0/0-1/0-1.0");
+    let class = live.path().join("class/net");
+    for folder in [service.join("net/thunderbolt0"), class.join("lo"), class.clone()] {
+        fs::create_dir_all(folder).unwrap();
+    }
+    symlink("../../../0-1.0", service.join("net/thunderbolt0/device")).unwrap();
+    let device = "../../devices/domain0/0-0/0-1/0-1.0/net/thunderbolt0";
+    symlink(device, class.join("thunderbolt0")).unwrap();
+    for (file, text) in worth_recording(live.path()) {
+        let path = copy.path().join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let interface = Interface { name: "thunderbolt0".into(), ..Interface::default() };
+    let [live, copy] = [live, copy].map(|root| {
+        let port = cable_port(root.path(), &interface).unwrap();
+        (port.bus, port.receptacle)
+    });
+    assert_eq!(live, ("domain0".to_owned(), "1".to_owned()));
+    assert_eq!(copy, live);
 }
