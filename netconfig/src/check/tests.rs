@@ -128,6 +128,7 @@ const SITUATIONS: &[(&str, Option<&str>, Verdict, &[&str])] = &[
     ("linux-leased-and-default-route", None, BAD, &["error router-set", "warning address-dhcp"]),
     ("linux-driver-not-loaded", None, BAD, &["error interface-missing"]),
     ("linux-veth-called-thunderbolt0", None, BAD, &["error xdomain-missing"]),
+    ("linux-no-route-file", None, OPEN, &["unknown router-set"]),
     ("linux-sysfs-only", None, OPEN, &["unknown address-missing", "unknown router-set"]),
 ];
 

@@ -6,6 +6,7 @@ use ipnet::Ipv4Net;
 
 use crate::{
     check::FindingId,
+    snapshot::Platform,
     text::{Lang, Text, plan as say},
 };
 
@@ -22,6 +23,8 @@ pub enum PlanError {
     Ring {
         /// The bridge.
         interface: String,
+        /// Whose bridge it is.
+        platform: Platform,
     },
     /// The interface belongs to a bridge or bond, which carries the addresses.
     Member {
@@ -67,6 +70,8 @@ pub enum PlanError {
     NoPort {
         /// For each port, why not.
         why: Vec<Text>,
+        /// Whose ports these are.
+        platform: Platform,
     },
 }
 
@@ -75,7 +80,7 @@ impl PlanError {
     pub fn text(&self) -> Text {
         match self {
             Self::NoInterface { .. } => say::no_link(),
-            Self::Ring { interface } => say::ring(interface),
+            Self::Ring { interface, .. } => say::ring(interface),
             Self::Member { interface, master } => say::member(interface, master),
             Self::Wifi { interface } => say::is_wifi(interface),
             Self::Uplink { interface } => say::is_uplink(interface),
@@ -83,7 +88,7 @@ impl PlanError {
             Self::NoFreeNetwork => say::no_free_network(),
             Self::Mtu { mtu, min, max } => say::mtu_out_of_bounds(mtu, min, max),
             Self::NotKnown { what } => say::not_known(what),
-            Self::NoPort { why } => say::no_port(Text::joined(why, "; ")),
+            Self::NoPort { why, .. } => say::no_port(Text::joined(why, "; ")),
         }
     }
 
@@ -94,14 +99,16 @@ impl PlanError {
                 say::no_bridge_hint()
             }
             Self::NoInterface { .. } => say::no_link_hint(),
-            Self::Ring { interface } => say::ring_hint(interface),
+            Self::Ring { interface, platform: Platform::MacOs } => say::ring_hint(interface),
+            Self::Ring { interface, platform: Platform::Linux } => say::ring_hint_linux(interface),
             Self::Member { master, .. } => say::member_hint(master),
             Self::Wifi { .. } | Self::Uplink { .. } => say::name_the_cable(),
             Self::Collides { .. } => say::collides_hint(),
             Self::NoFreeNetwork => say::no_free_network_hint(),
             Self::Mtu { .. } => say::mtu_hint(),
             Self::NotKnown { .. } => say::not_known_hint(),
-            Self::NoPort { .. } => say::no_port_hint(),
+            Self::NoPort { platform: Platform::MacOs, .. } => say::no_port_hint(),
+            Self::NoPort { platform: Platform::Linux, .. } => say::no_port_hint_linux(),
         }
     }
 }

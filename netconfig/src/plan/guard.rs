@@ -35,7 +35,7 @@ pub(super) fn check(
         f.id == FindingId::Loop && matches!(f.severity, Severity::Error | Severity::Warning)
     };
     if report.findings.iter().any(is_ring) {
-        return Err(PlanError::Ring { interface });
+        return Err(PlanError::Ring { interface, platform: snapshot.platform });
     }
     // Nor one that may be in a ring: switched on, it would drown both machines in packets.
     let ring_unknown =

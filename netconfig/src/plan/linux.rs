@@ -112,7 +112,7 @@ fn mtu(interface: &Interface, wish: &Wish) -> Option<u32> {
 }
 
 /// A bridge carries no more than its members: they come first on the way up, last on the way down.
-fn size(snapshot: &Snapshot, interface: &Interface, mtu: u32, draft: &mut Draft<'_>) {
+pub(super) fn size(snapshot: &Snapshot, interface: &Interface, mtu: u32, draft: &mut Draft<'_>) {
     let set = |interface: &str| Action::SetMtu { interface: interface.to_owned(), mtu };
     let other = |member: &&String| {
         snapshot.interface(member).is_some_and(|m| m.mtu.is_some_and(|now| now != mtu))
@@ -169,9 +169,16 @@ fn leaves_elsewhere(
     })
 }
 
-fn keep(interface: &Interface, wish: &Wish, net: Ipv4Net, mtu: Option<u32>, draft: &mut Draft<'_>) {
+/// Makes what was done to the interface last, if somebody keeps its configuration.
+pub(super) fn keep(
+    interface: &Interface,
+    wish: &Wish,
+    net: Ipv4Net,
+    mtu: Option<u32>,
+    draft: &mut Draft<'_>,
+) {
     let name = interface.name.clone();
-    match wish.keeper {
+    match wish.keepers.get(&name).copied() {
         Some(Keeper::Networkd) => {
             let text = networkd(interface, net, mtu);
             draft.step(Action::KeepNetworkd { interface: name, text }, &[]);

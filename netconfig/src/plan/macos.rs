@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// What a manual address with a blank router mends.
-const ADDRESS: &[FindingId] = &[
+pub(super) const ADDRESS: &[FindingId] = &[
     FindingId::AddressMissing,
     FindingId::AddressSelfAssigned,
     FindingId::AddressDhcp,

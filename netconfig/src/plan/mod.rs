@@ -24,7 +24,10 @@ mod ports;
 mod restore;
 pub mod state;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use ipnet::Ipv4Net;
 use serde::Serialize;
@@ -47,7 +50,7 @@ use crate::{
 /// A plan never has more steps than this: ten cables in per-port mode need fewer.
 pub(crate) const STEPS_MAX: usize = 64;
 
-/// Who keeps the network's configuration across restarts on this Linux machine.
+/// Who keeps an interface's configuration across restarts on this Linux machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Keeper {
@@ -71,8 +74,8 @@ pub struct Wish {
     pub mtu: Option<u32>,
     /// One /30 per cable instead of a bridge.
     pub per_port: bool,
-    /// Linux: who keeps the configuration.
-    pub keeper: Option<Keeper>,
+    /// Linux: who keeps the configuration of each interface; those that nobody keeps are not in it.
+    pub keepers: BTreeMap<String, Keeper>,
     /// Linux: interfaces that sysfs shows to be Wi-Fi.
     pub wifi: Vec<String>,
     /// What the peer said of itself, if it answered.
@@ -159,6 +162,9 @@ pub fn plan(snapshot: &Snapshot, report: &Report, wish: &Wish) -> Result<Plan, P
 }
 
 fn draw(snapshot: &Snapshot, report: &Report, wish: &Wish) -> Result<Plan, PlanError> {
+    if let Some(mtu) = wish.mtu {
+        guard::mtu(snapshot.platform, mtu)?;
+    }
     if wish.per_port {
         return ports::plan(snapshot, report, wish);
     }
@@ -167,15 +173,21 @@ fn draw(snapshot: &Snapshot, report: &Report, wish: &Wish) -> Result<Plan, PlanE
         report.judged.as_ref().ok_or_else(|| PlanError::NoInterface { findings: ids() })?;
     let name = &judged.interface;
     guard::check(snapshot, report, wish, name)?;
-    if let Some(mtu) = wish.mtu {
-        guard::mtu(snapshot.platform, mtu)?;
-    }
     let plan = match snapshot.platform {
         Platform::Linux => linux::plan(snapshot, report, wish, name)?,
         Platform::MacOs => macos::plan(snapshot, report, wish, name)?,
     };
     debug_assert!(plan.steps.len() <= STEPS_MAX);
     Ok(plan)
+}
+
+/// The interfaces that a plan may be for: the one that was judged, or in per-port mode each that is
+/// shown to be a cable.
+pub fn candidates<'a>(snapshot: &'a Snapshot, report: &'a Report, per_port: bool) -> Vec<&'a str> {
+    if per_port {
+        return ports::interfaces(snapshot).map(|interface| interface.name.as_str()).collect();
+    }
+    report.judged.iter().map(|judged| judged.interface.as_str()).collect()
 }
 
 /// Collects steps and what is left, finding by finding.

@@ -1,8 +1,11 @@
 //! Per-port mode: no bridge, one /30 per cable. Both ends find the same addresses without a word,
 //! because both see the domain UUIDs of both ends.
 
-use super::{Action, Draft, Plan, PlanError, Wish, action::Action as A, address, macos};
+use super::{
+    Action, Draft, Pair, Plan, PlanError, Reason, Wish, action::Action as A, address, linux, macos,
+};
 use crate::{
+    Evidence,
     check::{FindingId, Report},
     snapshot::{ConfigMethod, Interface, Platform, Reading, Service, Snapshot, ThunderboltPort},
     text::{Text, plan as say},
@@ -12,27 +15,49 @@ pub(super) fn plan(snapshot: &Snapshot, report: &Report, wish: &Wish) -> Result<
     let Reading::Known { value: ports, .. } = &snapshot.thunderbolt_ports else {
         return Err(PlanError::NotKnown { what: say::what_ports() });
     };
-    let mut draft = Draft::new(snapshot.platform, Vec::new(), report);
+    let platform = snapshot.platform;
+    let mut draft = Draft::new(platform, Vec::new(), report);
     let mut why = Vec::new();
     for port in ports {
         match one(snapshot, wish, port, &mut draft) {
             Ok(device) => draft.plan.interfaces.push(device),
-            Err(reason) => why.push(say::port_because(label(port), reason)),
+            Err(reason) => why.push(say::port_because(label(platform, port), reason)),
         }
     }
     if draft.plan.interfaces.is_empty() {
         if why.is_empty() {
             why.push(say::port_nothing_plugged());
         }
-        return Err(PlanError::NoPort { why });
+        return Err(PlanError::NoPort { why, platform });
     }
-    Ok(draft.plan)
+    Ok(draft.finish(|id| match id {
+        FindingId::InternetSharing | FindingId::WrongRoute | FindingId::RouteRejected => {
+            Reason::NotOurs
+        }
+        FindingId::MtuMismatch | FindingId::MaskMismatch | FindingId::PeerVersion => {
+            Reason::OtherEnd
+        }
+        _ => Reason::ByHand,
+    }))
 }
 
-fn label(port: &ThunderboltPort) -> Text {
-    match &port.receptacle {
-        Some(receptacle) => say::port_named(receptacle),
-        None => Text::verbatim(&port.bus),
+/// The interfaces that are shown to be cables by themselves.
+pub(super) fn interfaces(snapshot: &Snapshot) -> impl Iterator<Item = &Interface> {
+    let is_cable = |interface: &&Interface| {
+        matches!(
+            snapshot.evidence(&interface.name),
+            Some(Evidence::ThunderboltNetDriver { .. } | Evidence::ThunderboltPort { .. })
+        )
+    };
+    snapshot.interfaces.items().iter().filter(is_cable)
+}
+
+/// Receptacles are numbered by machine on macOS and by bus on Linux.
+fn label(platform: Platform, port: &ThunderboltPort) -> Text {
+    match (&port.receptacle, platform) {
+        (Some(receptacle), Platform::MacOs) => say::port_named(receptacle),
+        (Some(receptacle), Platform::Linux) => say::port_on_bus(receptacle, &port.bus),
+        (None, _) => Text::verbatim(&port.bus),
     }
 }
 
@@ -64,8 +89,8 @@ fn one(
         return Err(say::port_second_cable());
     }
     match snapshot.platform {
-        Platform::MacOs => service(snapshot, interface, pair, draft)?,
-        Platform::Linux => plain(interface, pair, draft),
+        Platform::MacOs => service(snapshot, wish, interface, pair, draft)?,
+        Platform::Linux => plain(wish, interface, pair, draft)?,
     }
     draft.plan.pair.get_or_insert(pair);
     Ok(interface.name.clone())
@@ -75,39 +100,92 @@ fn interface_of<'a>(snapshot: &'a Snapshot, port: &ThunderboltPort) -> Result<&'
     let found = match snapshot.platform {
         Platform::MacOs => snapshot.device_of(port).and_then(|device| snapshot.interface(device)),
         Platform::Linux => {
-            // The kernel names no port with an interface of its own: with one of each there is no
-            // doubt.
-            let is_thunderbolt = |i: &&Interface| {
-                matches!(
-                    snapshot.evidence(&i.name),
-                    Some(crate::Evidence::ThunderboltNetDriver { .. })
-                )
-            };
-            let mut all = snapshot.interfaces.items().iter().filter(is_thunderbolt);
-            let first = all.next();
-            let cables =
-                snapshot.thunderbolt_ports.items().iter().filter(|p| p.peers().next().is_some());
-            first.filter(|_| all.next().is_none() && cables.count() == 1)
+            let is_at = |i: &&Interface| i.cable_port.as_ref().is_some_and(|at| at.is(port));
+            interfaces(snapshot).find(is_at).or_else(|| only_one(snapshot))
         }
     };
     found.ok_or_else(say::port_interface_unknown)
 }
 
-fn plain(interface: &Interface, pair: super::Pair, draft: &mut Draft<'_>) {
+/// Linux: where the kernel does not say at which port an interface is, there is no doubt with one
+/// of each.
+fn only_one(snapshot: &Snapshot) -> Option<&Interface> {
+    let mut all = interfaces(snapshot);
+    let first = all.next().filter(|first| first.cable_port.is_none() && all.next().is_none())?;
+    let ports = snapshot.thunderbolt_ports.items().iter();
+    let cables = ports.filter(|port| port.peers().next().is_some()).count();
+    (cables == 1).then_some(first)
+}
+
+/// Of `ids`, those that steps on `device` may mend: what was found of another interface stays, and
+/// what was found without one (a bridge that is missing) each port makes up for.
+fn mends<'a>(draft: &Draft<'_>, device: &str, ids: &'a [FindingId]) -> &'a [FindingId] {
+    let judged = draft.report.judged.as_ref();
+    if judged.is_none_or(|judged| judged.interface == device) { ids } else { &[] }
+}
+
+/// What an address mends of `ids`: what was found about the way to the peer only if that is the peer
+/// of this cable, and then the route comes with it.
+fn towards(wish: &Wish, pair: Pair, ids: &[FindingId]) -> Vec<FindingId> {
+    if ids.is_empty() {
+        return Vec::new();
+    }
+    if wish.peer_v4() == Some(pair.peer) {
+        return [ids, &[FindingId::WrongRoute]].concat();
+    }
+    let about_peer =
+        [FindingId::SameAddress, FindingId::PeerOutsideSubnet, FindingId::MaskMismatch];
+    ids.iter().copied().filter(|id| !about_peer.contains(id)).collect()
+}
+
+/// A size that a person chose, if it is not so already. The peer's own is that of another cable,
+/// for all that is known.
+fn mtu(interface: &Interface, wish: &Wish) -> Option<u32> {
+    let now = interface.mtu?;
+    wish.mtu.filter(|mtu| *mtu != now)
+}
+
+fn plain(
+    wish: &Wish,
+    interface: &Interface,
+    pair: Pair,
+    draft: &mut Draft<'_>,
+) -> Result<(), Text> {
+    if interface.addresses.is_none() {
+        return Err(say::port_addresses_unknown());
+    }
     let name = || interface.name.clone();
+    let before = draft.plan.steps.len();
+    let mtu = mtu(interface, wish);
+    if let Some(mtu) = mtu {
+        let ids = mends(draft, &interface.name, &[FindingId::MtuMismatch]);
+        draft.step(Action::SetMtu { interface: name(), mtu }, ids);
+    }
     if !interface.ipv4().any(|net| net == pair.own) {
-        let mends = [FindingId::AddressMissing];
-        draft.step(Action::AddAddress { interface: name(), net: pair.own }, &mends);
+        // Others that it has stay, and what was found wrong with them.
+        let ids = [
+            FindingId::AddressMissing,
+            FindingId::AddressSelfAssigned,
+            FindingId::PeerOutsideSubnet,
+        ];
+        let ids = towards(wish, pair, mends(draft, &interface.name, &ids));
+        draft.step(Action::AddAddress { interface: name(), net: pair.own }, &ids);
     }
     if interface.up == Some(false) {
-        draft.step(Action::SwitchOn { interface: name() }, &[FindingId::LinkDown]);
+        let ids = mends(draft, &interface.name, &[FindingId::LinkDown]);
+        draft.step(Action::SwitchOn { interface: name() }, ids);
     }
+    if draft.plan.steps.len() > before {
+        linux::keep(interface, wish, pair.own, mtu, draft);
+    }
+    Ok(())
 }
 
 fn service(
     snapshot: &Snapshot,
+    wish: &Wish,
     interface: &Interface,
-    pair: super::Pair,
+    pair: Pair,
     draft: &mut Draft<'_>,
 ) -> Result<(), Text> {
     let Reading::Known { value: services, .. } = &snapshot.services else {
@@ -123,31 +201,37 @@ fn service(
             macos::free_name(services, port)
         }
     };
+    let config = existing.and_then(|s| s.config.value());
+    if existing.is_some() && config.is_none() {
+        // It could not be put back.
+        return Err(say::port_config_unknown(name));
+    }
     match existing {
-        None => draft.step(
-            Action::CreateService { service: name.clone(), device: device.clone() },
-            &[FindingId::BridgeMissing, FindingId::ServiceMissing],
-        ),
+        None => {
+            let ids = mends(draft, device, &[FindingId::BridgeMissing, FindingId::ServiceMissing]);
+            let action = Action::CreateService { service: name.clone(), device: device.clone() };
+            draft.step(action, ids);
+        }
         Some(service) if !service.enabled => {
-            draft.step(
-                Action::EnableService { service: name.clone() },
-                &[FindingId::ServiceDisabled],
-            );
+            let ids = mends(draft, device, &[FindingId::ServiceDisabled]);
+            draft.step(Action::EnableService { service: name.clone() }, ids);
         }
         Some(_) => {}
     }
-    let config = existing.and_then(|s| s.config.value());
     let has_it = config.is_some_and(|c| {
         c.method == ConfigMethod::Manual
             && c.address == Some(pair.own.addr())
             && c.mask == Some(pair.own.netmask())
             && c.router.is_none()
     });
-    if existing.is_some() && config.is_none() {
-        return Err(say::port_config_unknown(name));
-    }
     if !has_it {
-        draft.step(Action::SetManual { service: name, net: pair.own }, &[FindingId::BridgeMissing]);
+        let ids = [macos::ADDRESS, &[FindingId::BridgeMissing]].concat();
+        let ids = towards(wish, pair, mends(draft, device, &ids));
+        draft.step(Action::SetManual { service: name, net: pair.own }, &ids);
+    }
+    if let Some(mtu) = mtu(interface, wish) {
+        let ids = mends(draft, device, &[FindingId::MtuMismatch]);
+        draft.step(Action::SetDeviceMtu { device: device.clone(), mtu }, ids);
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use crate::{
     InterfaceChoice,
     check::{Expectation, Severity, check},
     peer::{END_REPORT_SCHEMA, EndReport, Identity},
+    snapshot::Reading,
     system::{Request, recorded},
     text::Lang,
 };
@@ -74,16 +75,17 @@ fn linux_gets_its_address_its_size_and_a_profile() {
     let leased = both("linux-leased-and-default-route", None);
     assert!(leased.contains(&"ip route del default dev thunderbolt0".to_owned()), "{leased:?}");
 
-    let keeper = Some(Keeper::Networkd);
-    let kept = plan_with("linux-no-address", Wish { keeper, ..Wish::default() }).unwrap();
-    let Action::KeepNetworkd { text, .. } = &kept.steps.last().unwrap().action else {
-        panic!("{kept:?}")
+    let kept = |keeper| {
+        let keepers = BTreeMap::from([("thunderbolt0".to_owned(), keeper)]);
+        plan_with("linux-no-address", Wish { keepers, ..Wish::default() }).unwrap()
+    };
+    let kept_by_networkd = kept(Keeper::Networkd);
+    let Action::KeepNetworkd { text, .. } = &kept_by_networkd.steps.last().unwrap().action else {
+        panic!("{kept_by_networkd:?}")
     };
     assert!(text.contains("MACAddress=") && text.contains("Address=192.168.2.1/24"), "{text}");
-    let keeper = Some(Keeper::NetworkManager { has_profile: false });
-    let kept = plan_with("linux-no-address", Wish { keeper, ..Wish::default() }).unwrap();
     assert_eq!(
-        commands(&kept)[1..],
+        commands(&kept(Keeper::NetworkManager { has_profile: false }))[1..],
         [
             "nmcli connection add type ethernet con-name tbnet-thunderbolt0 ifname thunderbolt0 \
              ipv4.method manual ipv4.addresses 192.168.2.1/24 ipv4.never-default yes \
@@ -108,7 +110,7 @@ fn a_bridge_that_is_off_and_may_be_in_a_ring_is_not_switched_on() {
         let mut snapshot = load(set, None);
         let source = crate::snapshot::Source::new("system_profiler");
         let why = crate::snapshot::Unknown::Failed { detail: "it hangs".into() };
-        snapshot.thunderbolt_ports = crate::snapshot::Reading::Unknown { source, why };
+        snapshot.thunderbolt_ports = Reading::Unknown { source, why };
         let report = check(&snapshot, &Expectation::default());
         let planned = plan(&snapshot, &report, &Wish::default());
         // One that is on stays as it is, and all else about it may be mended.
@@ -165,6 +167,135 @@ fn without_a_bridge_there_is_no_plan_but_per_port() {
     // Ports that belong to a bridge stay in it.
     let refused = per_port("good").unwrap_err().to_string();
     assert!(refused.contains("belongs to bridge0"), "{refused}");
+}
+
+/// Which interface gets what, with a profile of each; the names are in no order of the ports.
+#[test]
+fn each_cable_on_linux_gets_its_network_its_size_and_a_profile() {
+    let keepers = BTreeMap::from([
+        ("thunderbolt0".to_owned(), Keeper::Networkd),
+        ("thunderbolt1".to_owned(), Keeper::NetworkManager { has_profile: true }),
+    ]);
+    let wish = Wish { per_port: true, mtu: Some(9000), keepers, ..Wish::default() };
+    let plan = plan_with("linux-two-cables", wish.clone()).unwrap();
+    assert_eq!(plan.interfaces, ["thunderbolt1", "thunderbolt0"]);
+    let snapshot = load("linux-two-cables", None);
+    let own = |domain: usize| {
+        let (own, far) = address::cabled(&snapshot.thunderbolt_ports.items()[domain]).unwrap();
+        address::of_cable(own, far).unwrap().own
+    };
+    let (first, second) = (own(0), own(1));
+    let words = commands(&plan);
+    let profile: Vec<&String> = words.iter().filter(|words| words.contains("tee")).collect();
+    assert!(profile[0].contains("MTUBytes=9000") && profile[0].contains(&second.to_string()));
+    let rest: Vec<&str> =
+        words.iter().filter(|words| !words.contains("tee")).map(String::as_str).collect();
+    assert_eq!(
+        rest,
+        [
+            "ip link set dev thunderbolt1 mtu 9000",
+            &format!("ip address add {first} dev thunderbolt1"),
+            &format!(
+                "nmcli connection modify tbnet-thunderbolt1 ipv4.method manual ipv4.addresses \
+                 {first} ipv4.never-default yes ipv6.method link-local 802-3-ethernet.mtu 9000"
+            ),
+            "nmcli connection up tbnet-thunderbolt1",
+            "ip link set dev thunderbolt0 mtu 9000",
+            &format!("ip address add {second} dev thunderbolt0"),
+            "ip link set dev thunderbolt0 up",
+            "networkctl reload",
+        ]
+    );
+    let out_of_bounds = Wish { mtu: Some(100), ..wish };
+    assert!(matches!(plan_with("linux-two-cables", out_of_bounds), Err(PlanError::Mtu { .. })));
+}
+
+/// What is found is found of one interface: steps on the other do not mend it.
+#[test]
+fn what_per_port_mode_leaves_is_named() {
+    let per_port = || Wish { per_port: true, ..Wish::default() };
+    let plan = plan_with("linux-two-cables", per_port()).unwrap();
+    let mending: Vec<&Action> = plan
+        .steps
+        .iter()
+        .filter(|step| step.mends.contains(&FindingId::AddressMissing))
+        .map(|step| &step.action)
+        .collect();
+    let [Action::AddAddress { interface, .. }] = mending[..] else { panic!("{mending:?}") };
+    let report = check(&load("linux-two-cables", None), &Expectation::default());
+    assert_eq!(*interface, report.judged.unwrap().interface);
+
+    let sets = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/sets");
+    let mut plans = 0;
+    for entry in std::fs::read_dir(sets).unwrap().map(Result::unwrap) {
+        let set = entry.file_name().into_string().unwrap();
+        if !entry.path().is_dir() {
+            continue;
+        }
+        let report = check(&load(&set, None), &Expectation::default());
+        let Ok(plan) = plan_with(&set, per_port()) else { continue };
+        plans += 1;
+        for finding in report.findings.iter().filter(|f| f.severity != Severity::Info) {
+            let mended = plan.steps.iter().any(|step| step.mends.contains(&finding.id));
+            let left = plan.left.iter().any(|left| left.finding == finding.id);
+            assert!(mended || left, "{set}: {}", finding.id);
+        }
+    }
+    assert!(plans > 5, "{plans}");
+}
+
+#[test]
+fn where_the_kernel_tells_no_port_one_of_each_leaves_no_doubt() {
+    let planned = |set: &str, change: &dyn Fn(&mut Snapshot)| {
+        let mut snapshot = load(set, None);
+        change(&mut snapshot);
+        let report = check(&snapshot, &Expectation::default());
+        plan(&snapshot, &report, &Wish { per_port: true, ..Wish::default() })
+    };
+    let forget = |snapshot: &mut Snapshot| {
+        let Reading::Known { value, .. } = &mut snapshot.interfaces else { panic!() };
+        value.iter_mut().for_each(|interface| interface.cable_port = None);
+    };
+    assert_eq!(planned("linux-no-address", &forget).unwrap().interfaces, ["thunderbolt0"]);
+    let refused = planned("linux-two-cables", &forget).unwrap_err();
+    assert!(matches!(refused, PlanError::NoPort { .. }), "{refused}");
+    // The only interface is that of another port.
+    let elsewhere = |snapshot: &mut Snapshot| {
+        let Reading::Known { value, .. } = &mut snapshot.interfaces else { panic!() };
+        let cable = value.iter_mut().find(|interface| interface.name == "thunderbolt0").unwrap();
+        let source = crate::snapshot::Source::new("a test");
+        let (bus, receptacle) = ("domain0".to_owned(), "3".to_owned());
+        cable.cable_port = Some(crate::snapshot::CablePort { bus, receptacle, source });
+    };
+    let refused = planned("linux-no-address", &elsewhere).unwrap_err();
+    assert!(matches!(refused, PlanError::NoPort { .. }), "{refused}");
+}
+
+#[test]
+fn hints_are_for_the_system_that_they_are_read_on() {
+    for (set, speaks) in [("good", true), ("linux-bond", false)] {
+        let refused = plan_with(set, Wish { per_port: true, ..Wish::default() }).unwrap_err();
+        let hint = refused.hint();
+        assert_eq!(hint.words(Lang::En).contains("System Settings"), speaks, "{set}: {hint:?}");
+        assert_eq!(hint.words(Lang::Ko).contains("시스템 설정"), speaks, "{set}: {hint:?}");
+        assert_eq!(hint.words(Lang::En).contains("nomaster"), !speaks, "{set}: {hint:?}");
+        let interface = "br0".to_owned();
+        let platform = load(set, None).platform;
+        let hint = PlanError::Ring { interface, platform }.hint();
+        assert_eq!(hint.words(Lang::En).contains("System Settings"), speaks, "{set}: {hint:?}");
+    }
+}
+
+#[test]
+fn a_size_by_hand_is_honoured_per_port_on_macos_too() {
+    let plan =
+        plan_with("bridge-missing", Wish { per_port: true, mtu: Some(9000), ..Wish::default() });
+    assert_eq!(commands(&plan.unwrap()).last().unwrap(), "networksetup -setMTU en2 9000");
+    // The peer's own is that of another cable.
+    let answered = Some(said("10.25.0.2/24", 1400, &[]));
+    let plan = plan_with("bridge-missing", Wish { per_port: true, answered, ..Wish::default() });
+    let words = commands(&plan.unwrap());
+    assert!(!words.iter().any(|words| words.contains("MTU")), "{words:?}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The only place that changes the system: runs the commands of a plan, reads the state to come back
 //! to, and sees what a step has done.
 
-use std::{fmt, fs, io, time::Duration};
+use std::{collections::BTreeMap, fmt, fs, io, time::Duration};
 
 use super::{Request, command};
 use crate::{
@@ -156,8 +156,13 @@ fn profile(interface: &str) -> ProfileState {
     ProfileState { interface: interface.to_owned(), name, addresses, active }
 }
 
-/// Who keeps the configuration of `interface` across restarts; `None` if nobody that is known.
-pub fn keeper(interface: &str) -> Option<Keeper> {
+/// Who keeps the configuration of each of these interfaces across restarts; those that nobody known
+/// keeps are left out.
+pub fn keepers<'a>(interfaces: impl IntoIterator<Item = &'a str>) -> BTreeMap<String, Keeper> {
+    interfaces.into_iter().filter_map(|name| Some((name.to_owned(), keeper(name)?))).collect()
+}
+
+fn keeper(interface: &str) -> Option<Keeper> {
     if !cfg!(target_os = "linux") {
         return None;
     }

@@ -102,6 +102,10 @@ catalogue! {
         en: "unplug one of the cables and run it again; or take the ports out of {interface} (System Settings > Network > … > Manage Virtual Interfaces…) and run `tbnet setup --per-port`",
         ko: "케이블 하나를 뽑고 다시 실행합니다. 또는 {interface}에서 포트를 빼고(시스템 설정 > 네트워크 > … > 가상 인터페이스 관리…) `tbnet setup --per-port`를 실행합니다",
     }
+    ring_hint_linux(interface) {
+        en: "unplug one of the cables and run it again; or take the cables' interfaces out of {interface} (ip link set dev INTERFACE nomaster) and run `tbnet setup --per-port`",
+        ko: "케이블 하나를 뽑고 다시 실행합니다. 또는 {interface}에서 케이블의 인터페이스를 빼고(ip link set dev INTERFACE nomaster) `tbnet setup --per-port`를 실행합니다",
+    }
     member(interface, master) {
         en: "{interface} belongs to {master}, which carries the addresses",
         ko: "{interface} 인터페이스의 주소는 {master} 인터페이스가 맡고 있습니다",
@@ -187,9 +191,14 @@ catalogue! {
         en: "take the ports out of the bridge first (System Settings > Network > … > Manage Virtual Interfaces…), connect the cable and wake the other machine",
         ko: "먼저 브리지에서 포트를 빼고(시스템 설정 > 네트워크 > … > 가상 인터페이스 관리…), 케이블을 연결하고 상대 기기를 깨웁니다",
     }
+    no_port_hint_linux {
+        en: "take the cables' interfaces out of their bridge or bond first (ip link set dev INTERFACE nomaster), connect the cable, wake the other machine, and load the driver at both ends (modprobe thunderbolt-net)",
+        ko: "먼저 브리지나 본드에서 케이블의 인터페이스를 빼고(ip link set dev INTERFACE nomaster), 케이블을 연결하고 상대 기기를 깨운 다음, 양쪽에서 드라이버를 올립니다(modprobe thunderbolt-net)",
+    }
 
     // Per-port mode: why a port is left alone.
     port_named(port) { en: "port {port}", ko: "포트 {port}" }
+    port_on_bus(port, bus) { en: "port {port} of {bus}", ko: "{bus} 포트 {port}" }
     port_because(port, why) { en: "{port}: {why}", ko: "{port}: {why}" }
     port_nothing_plugged {
         en: "nothing is plugged into any",
@@ -222,6 +231,10 @@ catalogue! {
     port_interface_unknown {
         en: "which interface it is is not known",
         ko: "어느 인터페이스인지 알 수 없습니다",
+    }
+    port_addresses_unknown {
+        en: "which addresses it has is not known",
+        ko: "어떤 주소가 있는지 알 수 없습니다",
     }
     port_services_unknown {
         en: "the network services are not known",

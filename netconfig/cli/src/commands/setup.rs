@@ -11,7 +11,7 @@ use exo_netconfig::{
     apply::{ApplyError, Journal, JournalError, Progress, Turn, apply, undo},
     check::{Expectation, Report, check},
     peer::Contact,
-    plan::{Plan, PlanError, Step, Wish, plan},
+    plan::{Plan, PlanError, Step, Wish, candidates, plan},
     system::change,
     text::{Lang, Text, apply as say},
 };
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &SetupArgs, output: &mut Output) -> anyhow::Result<Exit>
         expectation.contact = None;
     }
     let report = check(&snapshot, &expectation);
-    let wish = wish(args, &report, expectation);
+    let wish = wish(args, &snapshot, &report, expectation);
     let plan = plan(&snapshot, &report, &wish).map_err(|error| planless(&error))?;
     let outlook = plan.outlook(&report);
     if args.json {
@@ -84,15 +84,16 @@ fn expectation(args: &SetupArgs) -> Expectation {
 }
 
 /// What was typed, and what only the running machine and the peer can say.
-fn wish(args: &SetupArgs, report: &Report, expectation: Expectation) -> Wish {
+fn wish(args: &SetupArgs, snapshot: &Snapshot, report: &Report, expectation: Expectation) -> Wish {
     let is_live = args.from.is_none();
-    let judged = report.judged.as_ref().filter(|_| is_live);
+    let mut interfaces = candidates(snapshot, report, args.per_port);
+    interfaces.retain(|_| is_live);
     Wish {
         peer: expectation.peer,
         address: args.address,
         mtu: args.mtu,
         per_port: args.per_port,
-        keeper: judged.and_then(|judged| change::keeper(&judged.interface)),
+        keepers: change::keepers(interfaces),
         wifi: if is_live { change::wifi() } else { Vec::new() },
         answered: match expectation.contact {
             Some(Contact::Answered { report, .. }) => Some(report),

@@ -13,6 +13,7 @@ mod killing;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../machines/mod.rs"]
 mod machines;
+mod ports;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../schema/mod.rs"]
 mod schema;
