@@ -10,6 +10,7 @@
 //! - [`link`]: a validated link, the only key that opens a transport; and what becomes of it.
 //! - [`text`]: every sentence that people read, in English and Korean.
 
+mod address;
 pub mod apply;
 pub mod changes;
 pub mod check;

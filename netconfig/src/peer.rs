@@ -189,6 +189,9 @@ pub enum Contact {
         why: Silence,
         /// Whether the machine is there all the same, by ICMP.
         round_trips: Option<RoundTrips>,
+        /// If it is: whether the largest packet gets there and back.
+        #[serde(default)]
+        large_echo: Option<LargeEcho>,
     },
 }
 
@@ -229,11 +232,47 @@ pub enum Silence {
     /// It was not asked: this machine's own node is connected to it, and a second connection would
     /// end the first.
     NodeRuns,
+    /// It was not asked: the link cannot be used.
+    LinkUnusable {
+        /// Why.
+        detail: String,
+    },
+    /// It was not asked when the snapshot was recorded.
+    NotRecorded,
     /// It was there and failed otherwise.
     Failed {
         /// What the system said.
         detail: String,
     },
+}
+
+impl Silence {
+    /// Nothing was said to it: it may be right, or not.
+    pub fn is_unasked(&self) -> bool {
+        match self {
+            Self::NotOnLink
+            | Self::KeyNeeded
+            | Self::NodeRuns
+            | Self::LinkUnusable { .. }
+            | Self::NotRecorded => true,
+            Self::TimedOut { .. }
+            | Self::Refused
+            | Self::HostUnreachable
+            | Self::NotTrusted { .. }
+            | Self::OtherVersion { .. }
+            | Self::Mute { .. }
+            | Self::Failed { .. } => false,
+        }
+    }
+}
+
+/// How an echo fared that is as large as the link's largest packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LargeEcho {
+    /// Its bytes, with the header of its packet.
+    pub bytes: u32,
+    /// Whether its answer came.
+    pub came_back: bool,
 }
 
 /// Round trips that were measured, in microseconds.

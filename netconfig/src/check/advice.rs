@@ -1,84 +1,98 @@
-//! Which address to advise: the guide's pair first, another if that collides with something.
+//! Which address to advise, and the commands that give it.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::{Case, wrong_port};
+use super::{Case, rules::is_automatic, wrong_port};
+use crate::{
+    address::{Ends, Pair, collision},
+    peer::Contact,
+    shell,
+    snapshot::{ConfigMethod, Platform},
+};
 
-/// 192.168.2.0/24 is the guide's, and also what Internet Sharing and virtual machines like to take.
-const SUBNETS: [Ipv4Addr; 4] = [
-    Ipv4Addr::new(192, 168, 2, 0),
-    Ipv4Addr::new(192, 168, 99, 0),
-    Ipv4Addr::new(10, 99, 0, 0),
-    Ipv4Addr::new(172, 31, 99, 0),
-];
-
-const PREFIX_LEN: u8 = 24;
-
-/// A pair of addresses for the two ends of the link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Pair {
-    /// For this machine.
-    pub(super) own: Ipv4Net,
-    /// For the peer.
-    pub(super) peer: Ipv4Addr,
-}
-
-impl Pair {
-    pub(super) fn mask(&self) -> Ipv4Addr {
-        self.own.netmask()
-    }
-}
-
-/// A pair in a subnet that no other link of this machine has.
-pub(super) fn pair(case: &Case<'_>) -> Pair {
+/// What is known of the two ends.
+fn ends<'a>(case: &Case<'a>) -> Ends<'a> {
     // An address that is on the wrong port is given up there and moves to the link.
     let misplaced: Vec<_> = wrong_port::of_case(case).collect();
-    let mut others = super::rules::other_networks(case);
-    others.retain(|(other, _)| !misplaced.iter().any(|found| found.device == other.name));
-    let free = |net: &Ipv4Net| {
-        !others.iter().any(|(_, other)| super::rules::overlap(&IpNet::V4(*net), other))
-    };
-    // An address that collides with nothing is kept: the peer may know it already.
-    let moved = misplaced.iter().map(|found| IpNet::V4(found.net));
-    let kept = case.subject.networks().into_iter().chain(moved).find_map(|net| match net {
-        IpNet::V4(net) if net.addr().is_private() && net.prefix_len() < 31 && free(&net) => {
-            Some(net)
-        }
+    let moved = misplaced.iter().map(|found| found.net);
+    let said = match &case.expectation.contact {
+        Some(Contact::Answered { report, .. }) => Some(report),
         _ => None,
+    };
+    Ends {
+        snapshot: case.snapshot,
+        name: &case.subject.name,
+        own: own(case).into_iter().chain(moved).collect(),
+        freed: misplaced.iter().map(|found| found.device).collect(),
+        peer: case.peer,
+        said,
+    }
+}
+
+/// The IPv4 addresses of the link that somebody chose.
+fn own(case: &Case<'_>) -> Vec<Ipv4Net> {
+    let chosen = |net: IpNet| match net {
+        IpNet::V4(v4) if !is_automatic(&net) => Some(v4),
+        _ => None,
+    };
+    case.subject.networks().into_iter().filter_map(chosen).collect()
+}
+
+/// A pair of addresses that collides with nothing; `None` if all that are known here are taken.
+pub(super) fn pair(case: &Case<'_>) -> Option<Pair> {
+    ends(case).choose()
+}
+
+/// The mask of a pair's network.
+pub(super) fn mask(pair: &Pair) -> Ipv4Addr {
+    pair.own.netmask()
+}
+
+/// The commands that leave the link with this machine's address of `pair`, no other and no router;
+/// none if that is how it is.
+pub(super) fn commands(case: &Case<'_>, pair: &Pair) -> Vec<String> {
+    match case.snapshot.platform {
+        Platform::MacOs => on_macos(case, pair),
+        Platform::Linux => on_linux(case, pair),
+    }
+}
+
+fn on_macos(case: &Case<'_>, pair: &Pair) -> Vec<String> {
+    let config = case.subject.service.and_then(|service| service.config.value());
+    let is_so = config.is_some_and(|config| {
+        config.method == ConfigMethod::Manual
+            && config.address == Some(pair.own.addr())
+            && config.mask == Some(pair.own.netmask())
+            && config.router.is_none()
     });
-    if let Some(own) = kept {
-        let peer = case.peer.and_then(|peer| match peer {
-            IpAddr::V4(peer) if own.contains(&peer) && peer != own.addr() => Some(peer),
-            _ => None,
-        });
-        return Pair { own, peer: peer.unwrap_or_else(|| neighbour(own)) };
+    if is_so {
+        return Vec::new();
     }
-    // A peer that already has a good address stays where it is.
-    if let Some(IpAddr::V4(peer)) = case.peer
-        && peer.is_private()
-        && let Some(own) = partner(peer)
-        && free(&own)
-    {
-        return Pair { own, peer };
-    }
-    let own = SUBNETS
-        .iter()
-        .filter_map(|subnet| partner(Ipv4Addr::from(u32::from(*subnet) + 2)))
-        .find(free)
-        .unwrap_or_else(|| Ipv4Net::new_assert(Ipv4Addr::new(192, 168, 2, 1), PREFIX_LEN));
-    Pair { own, peer: neighbour(own) }
+    let (address, mask) = (pair.own.addr().to_string(), pair.own.netmask().to_string());
+    let service = case.subject.service_name();
+    vec![shell::command(["sudo", "networksetup", "-setmanual", service, &address, &mask, ""])]
 }
 
-/// Host 1 of the subnet, or host 2 if that is one's own.
-fn neighbour(own: Ipv4Net) -> Ipv4Addr {
-    let first = u32::from(own.network()).saturating_add(1);
-    Ipv4Addr::from(if u32::from(own.addr()) == first { first.saturating_add(1) } else { first })
-}
-
-/// The other end for a peer.
-fn partner(peer: Ipv4Addr) -> Option<Ipv4Net> {
-    let net = Ipv4Net::new(peer, PREFIX_LEN).ok()?;
-    Ipv4Net::new(neighbour(net), PREFIX_LEN).ok()
+fn on_linux(case: &Case<'_>, pair: &Pair) -> Vec<String> {
+    let ip = |verb: &str, net: Ipv4Net| {
+        let net = net.to_string();
+        shell::command(["sudo", "ip", "address", verb, &net, "dev", &case.subject.name])
+    };
+    let has = case.subject.interface.and_then(|i| i.addresses.as_deref()).unwrap_or_default();
+    let own = own(case);
+    let is_leased = has.iter().any(|a| a.dynamic == Some(true) && a.net == IpNet::V4(pair.own));
+    let stays = own.contains(&pair.own) && !is_leased;
+    let taken = ends(case).taken();
+    // What is there beside a new address is what was found wrong, and would be chosen to send from.
+    let drops = own.iter().rev().filter(|net| match stays {
+        true => **net != pair.own && collision(&taken, **net).is_some(),
+        false => true,
+    });
+    let mut commands: Vec<String> = drops.map(|net| ip("del", *net)).collect();
+    if !stays {
+        commands.push(ip("add", pair.own));
+    }
+    commands
 }

@@ -230,6 +230,11 @@ impl Finding {
         self.remedy.commands.push(command.into());
         self
     }
+
+    pub(super) fn commands(mut self, commands: impl IntoIterator<Item = String>) -> Self {
+        self.remedy.commands.extend(commands);
+        self
+    }
 }
 
 /// Findings as they are made.
@@ -252,6 +257,10 @@ impl Findings {
 
     pub(super) fn has(&self, id: FindingId) -> bool {
         self.0.iter().any(|f| f.id == id && f.severity != Severity::Unknown)
+    }
+
+    pub(super) fn has_error(&self) -> bool {
+        self.0.iter().any(|f| f.severity == Severity::Error)
     }
 
     /// Worst first; among equals in the order in which they were found.

@@ -51,7 +51,7 @@ const SITUATIONS: &[(&str, Option<&str>, Verdict, &[&str])] = &[
     ("good-korean-names", Some("192.168.2.2"), GOOD, &[]),
     ("good-crlf-without-header", Some("10.25.0.2"), GOOD, &[]),
     ("good-every-source", Some("10.25.0.2"), GOOD, &[]),
-    ("ports-not-listed", Some("10.25.0.2"), GOOD, &[]),
+    ("ports-not-listed", Some("10.25.0.2"), OPEN, &["unknown local-network"]),
     ("per-port", Some("10.25.0.2"), GOOD, &[]),
     ("no-route-file", Some("10.25.0.2"), GOOD, &[]),
     ("bridge-missing", None, BAD, &["error bridge-missing"]),
@@ -166,6 +166,51 @@ fn what_could_hide_a_router_leaves_no_verdict() {
     assert_eq!(check(&linux, &Expectation::default()).verdict, OPEN);
 }
 
+/// What is not known of the Thunderbolt ports hides a ring where two of the bridge's may be in use.
+#[test]
+fn what_could_hide_a_ring_leaves_no_verdict() {
+    let mut mac = recorded::load(&sets().join("loop-to-itself"), &Request::default()).unwrap();
+    let carry = |mac: &mut Snapshot, members: &[&str]| {
+        let Reading::Known { value, .. } = &mut mac.interfaces else { panic!("no interfaces") };
+        for name in ["en2", "en3", "en4"] {
+            let member = value.iter_mut().find(|i| i.name == name).unwrap();
+            member.carrier = Some(members.contains(&name));
+        }
+    };
+    carry(&mut mac, &["en2", "en4"]);
+    assert_eq!(check(&mac, &Expectation::default()).verdict, BAD);
+    let ports = std::mem::replace(
+        &mut mac.thunderbolt_ports,
+        Reading::Unknown {
+            source: Source::new("a test"),
+            why: Unknown::Failed { detail: "no answer".into() },
+        },
+    );
+    assert_eq!(check(&mac, &Expectation::default()).verdict, OPEN);
+    // With one port in use there is no ring to be hidden.
+    carry(&mut mac, &["en2"]);
+    assert_eq!(check(&mac, &Expectation::default()).verdict, GOOD);
+
+    // A bridge that is switched off is not in the kernel: it will be what its settings say.
+    mac.thunderbolt_ports = ports;
+    let Reading::Known { value, .. } = &mut mac.interfaces else { panic!("no interfaces") };
+    let bridge = value.iter_mut().find(|i| i.name == "bridge0").unwrap();
+    let members = bridge.members.take().unwrap();
+    bridge.up = Some(false);
+    mac.preferences = Reading::known(
+        crate::snapshot::Preferences {
+            bridges: vec![crate::snapshot::ConfiguredBridge {
+                device: "bridge0".into(),
+                members,
+                is_thunderbolt: true,
+            }],
+            ..Default::default()
+        },
+        Source::new("a test"),
+    );
+    assert!(check(&mac, &Expectation::default()).has(FindingId::Loop, Severity::Error));
+}
+
 #[test]
 fn every_set_is_judged() {
     for entry in fs::read_dir(sets()).unwrap() {
@@ -231,7 +276,8 @@ fn the_remedy_keeps_what_is_right_and_avoids_what_collides() {
     let set = |address: &str| {
         format!("sudo networksetup -setmanual \"Thunderbolt Bridge\" {address} 255.255.255.0 \"\"")
     };
-    assert_eq!(command("self-assigned", None, FindingId::AddressSelfAssigned), set("192.168.2.1"));
+    // The other end of its cable has the lesser UUID: it takes .1, by its own check or setup.
+    assert_eq!(command("self-assigned", None, FindingId::AddressSelfAssigned), set("192.168.2.2"));
     // The peer has taken .1 already.
     assert_eq!(
         command("self-assigned", Some("192.168.2.1"), FindingId::AddressSelfAssigned),
@@ -239,7 +285,7 @@ fn the_remedy_keeps_what_is_right_and_avoids_what_collides() {
     );
     assert_eq!(command("dhcp-lease", None, FindingId::AddressDhcp), set("192.168.2.3"));
     assert_eq!(command("router-set", None, FindingId::RouterSet), set("10.25.0.1"));
-    assert_eq!(command("subnet-overlap", None, FindingId::SubnetOverlap), set("192.168.99.1"));
+    assert_eq!(command("subnet-overlap", None, FindingId::SubnetOverlap), set("192.168.99.2"));
     assert_eq!(
         command("service-below-wifi", None, FindingId::ServiceBelowWifi),
         "sudo networksetup -ordernetworkservices \"Thunderbolt Bridge\" \"USB 10/100/1000 LAN\" \

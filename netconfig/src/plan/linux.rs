@@ -100,7 +100,7 @@ fn chosen(interface: &Interface) -> impl Iterator<Item = Ipv4Net> + '_ {
 }
 
 fn collides(snapshot: &Snapshot, wish: &Wish, name: &str, net: Ipv4Net) -> bool {
-    address::collision(&address::taken(snapshot, wish, name, &[]), net).is_some()
+    address::collision(&address::taken(snapshot, wish, name), net).is_some()
 }
 
 /// As asked for; else the lesser of both ends', so that two machines that mend at the same time do

@@ -77,7 +77,7 @@ fn one(
         return Err(say::port_of_bridge(&interface.name, master));
     }
     let pair = address::of_cable(own, far).ok_or_else(say::port_leads_back)?;
-    let taken = address::taken(snapshot, wish, &interface.name, &[]);
+    let taken = address::taken(snapshot, wish, &interface.name);
     if let Some(other) = address::collision(&taken, pair.own) {
         return Err(say::port_overlaps(pair.own.trunc(), other));
     }

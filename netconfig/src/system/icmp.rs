@@ -129,6 +129,18 @@ impl Echo {
         Ok(echo)
     }
 
+    /// As [`Echo::open`], with a packet that is as large as the link's MTU, and its bytes. The kernel
+    /// does not take such a packet apart, and on a link without routers nobody else does.
+    ///
+    /// `None` if an echo cannot be so small or so large.
+    pub fn of_largest_packet(link: &Link, peer: IpAddr) -> Option<(Result<Self, EchoError>, u32)> {
+        let header = HEADER + if peer.is_ipv6() { 40 } else { 20 };
+        let bytes = link.mtu();
+        let payload = usize::try_from(bytes).ok()?.checked_sub(header)?;
+        let can_be = (PAYLOAD_MIN..=PAYLOAD_MAX).contains(&payload);
+        can_be.then(|| (Self::open(link, peer, payload), bytes))
+    }
+
     fn io(&self, source: io::Error) -> EchoError {
         EchoError::Io { peer: self.target.ip(), interface: self.interface.clone(), source }
     }

@@ -41,6 +41,22 @@ catalogue! {
         en: "Look for a mistyped address; all machines on one cable or bridge need addresses of one subnet.",
         ko: "주소를 잘못 입력하지 않았는지 확인합니다. 한 케이블이나 브리지에 있는 기기는 모두 같은 서브넷의 주소가 필요합니다.",
     }
+    silent_link_unusable(detail) {
+        en: "this link cannot be used: {detail}",
+        ko: "이 링크를 쓸 수 없습니다: {detail}",
+    }
+    link_unusable_do {
+        en: "Mend what is said of the link, or name the cable's interface with --interface",
+        ko: "링크의 문제를 먼저 고치거나, --interface로 케이블의 인터페이스를 지정합니다",
+    }
+    silent_not_recorded {
+        en: "the record holds no answer of it",
+        ko: "기록에 이 기기의 응답이 없습니다",
+    }
+    not_recorded_do(peer) {
+        en: "Record again with the peer: `tbnet snapshot DIR --peer {peer}`",
+        ko: "상대를 지정해 다시 기록합니다: `tbnet snapshot DIR --peer {peer}`",
+    }
     silent_node_runs {
         en: "this machine's exo-node is connected to it; a second connection under the same name would end that one",
         ko: "이 기기의 exo-node가 이미 상대와 연결되어 있습니다. 같은 이름으로 다시 연결하면 그 연결이 끊깁니다",
@@ -89,13 +105,21 @@ catalogue! {
         en: "One end takes the other for a neighbour, but not the other way round: packets go one way, or not at all.",
         ko: "한쪽만 상대를 이웃으로 봅니다. 패킷이 한 방향으로만 가거나 전혀 가지 않습니다.",
     }
-    mask_mismatch_do(net) {
-        en: "Give both ends the same subnet and mask, for example {net}",
-        ko: "양쪽에 같은 서브넷과 마스크를 줍니다. 예: {net}",
+    mask_mismatch_do(net, own, peer, prefix_len) {
+        en: "Both ends need one subnet and mask, for example {net}: {own}/{prefix_len} here, {peer}/{prefix_len} there",
+        ko: "양쪽의 서브넷과 마스크가 같아야 합니다. 예: {net}, 이 기기 {own}/{prefix_len}, 상대 기기 {peer}/{prefix_len}",
     }
     mtu_mismatch(peer) {
         en: "{peer} has another MTU",
         ko: "{peer} 기기의 MTU가 다릅니다",
+    }
+    too_large(peer, bytes) {
+        en: "Packets of {bytes} bytes do not come back from {peer}, smaller ones do",
+        ko: "{bytes}바이트 패킷에는 {peer} 기기의 응답이 없고, 더 작은 패킷에는 있습니다",
+    }
+    too_large_seen(bytes) {
+        en: "no answer to an echo of {bytes} bytes, which is this link's MTU",
+        ko: "이 링크의 MTU인 {bytes}바이트 에코에 응답이 없습니다",
     }
     mtu_mismatch_do(mtu) {
         en: "Set both ends to the same, for example {mtu} (System Settings > Network > the service > Details… > Hardware > MTU)",

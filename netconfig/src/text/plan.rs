@@ -142,6 +142,10 @@ catalogue! {
         en: "it is the peer's own address",
         ko: "상대의 주소입니다",
     }
+    collides_without_peer(peer) {
+        en: "the peer's address, {peer}, is not in its network",
+        ko: "그 네트워크에 상대의 주소가 없습니다({peer})",
+    }
     collides_hint {
         en: "leave --address out to have one chosen that collides with nothing",
         ko: "--address를 빼면 아무것과도 겹치지 않는 주소를 고릅니다",

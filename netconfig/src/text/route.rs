@@ -69,6 +69,10 @@ catalogue! {
         en: "With a VPN: exclude the subnet from it",
         ko: "VPN을 쓴다면 이 서브넷을 VPN에서 제외합니다",
     }
+    own_route {
+        en: "Give the peer a route of its own over the link; it holds until the next restart or replug",
+        ko: "상대로 가는 경로를 이 링크에 따로 만듭니다. 재시동하거나 케이블을 다시 꽂을 때까지만 남습니다",
+    }
     same_address(peer) {
         en: "{peer} is this machine's own address",
         ko: "{peer} 주소는 이 기기 자신의 주소입니다",

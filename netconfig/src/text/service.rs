@@ -177,6 +177,10 @@ catalogue! {
         en: "EHOSTUNREACH (65) for this program",
         ko: "이 프로그램에 EHOSTUNREACH(65) 오류",
     }
+    local_network_unknown {
+        en: "Whether macOS keeps our programs off the local network is not known",
+        ko: "macOS가 이 프로그램들의 로컬 네트워크 접근을 막는지 알 수 없습니다",
+    }
     local_network_why {
         en: "Since macOS 15 a program needs the permission Local Network; without it the system answers as if the peer were not there, while its own tools still reach it.",
         ko: "macOS 15부터 프로그램에는 로컬 네트워크 권한이 필요합니다. 권한이 없으면 시스템 도구는 상대에게 닿는데도 프로그램에는 상대가 없는 것처럼 응답합니다.",

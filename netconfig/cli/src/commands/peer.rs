@@ -10,7 +10,7 @@ use exo_exchange::{AskOptions, Hold, ask, hold};
 use exo_netconfig::{
     InterfaceChoice, Link, LinkKind, Snapshot,
     check::Expectation,
-    peer::{Contact, EndReport, Exchange, Identity as Named, RoundTrips, Silence},
+    peer::{Contact, EndReport, Exchange, Identity as Named, LargeEcho, RoundTrips, Silence},
     rtt::Rtt,
     system::{
         icmp::{self, Echo},
@@ -50,28 +50,32 @@ pub(crate) fn add_exchange(
     peers: &[PeerAddress],
     args: &PeerArgs,
 ) -> anyhow::Result<()> {
-    let exchange = match (from, peers.first()) {
-        (_, None) => None,
-        (Some(folder), Some(peer)) => recorded::exchange(folder, peer.ip).map_err(mistake)?,
-        (None, Some(_)) => {
+    let Some(peer) = peers.first() else { return Ok(()) };
+    let exchange = match from {
+        Some(folder) => {
+            let recorded = recorded::exchange(folder, peer.ip).map_err(mistake)?;
+            recorded.unwrap_or_else(|| unasked(Silence::NotRecorded))
+        }
+        None => {
             let talk = talk(snapshot, &expectation.interface, peers, args);
-            talk.map(|talk| {
-                expectation.silent_others = talk.silent_others;
-                talk.exchange
-            })
+            let Some(talk) = talk else { return Ok(()) };
+            expectation.silent_others = talk.silent_others;
+            talk.exchange
         }
     };
-    if let Some(exchange) = exchange {
-        expectation.own = exchange.own;
-        expectation.contact = Some(exchange.contact);
-        expectation.others = exchange.others;
-    }
+    expectation.own = exchange.own;
+    expectation.contact = Some(exchange.contact);
+    expectation.others = exchange.others;
     Ok(())
 }
 
-/// Asks the peer, then the others; measures the way to the peer by ICMP if it does not answer.
-///
-/// `None` if asking is in vain: the link is not usable. That is found without asking.
+fn unasked(why: Silence) -> Exchange {
+    let contact = Contact::Silent { why, round_trips: None, large_echo: None };
+    Exchange { own: None, contact, others: Vec::new() }
+}
+
+/// Asks the peer, then the others; measures the way to the peer by ICMP if it does not answer. The
+/// first of `peers` is the peer.
 pub(crate) fn talk(
     snapshot: &Snapshot,
     choice: &InterfaceChoice,
@@ -79,14 +83,19 @@ pub(crate) fn talk(
     args: &PeerArgs,
 ) -> Option<Talk> {
     let (peer, others) = peers.split_first()?;
-    let link = Link::from_snapshot(snapshot, &peer.narrow(choice)).ok()?;
+    let link = match Link::from_snapshot(snapshot, &peer.narrow(choice)) {
+        Ok(link) => link,
+        Err(error) => {
+            let exchange = unasked(Silence::LinkUnusable { detail: error.to_string() });
+            return Some(Talk { exchange, silent_others: Vec::new() });
+        }
+    };
     let is_on_link =
         |ip: IpAddr| link.contains(ip) && link.addresses().iter().all(|own| own.addr() != ip);
     // Nothing is opened for those who cannot be asked.
     if !peers.iter().any(|peer| is_on_link(peer.ip)) {
         let off = others.iter().map(|other| (other.ip, Silence::NotOnLink));
-        let contact = Contact::Silent { why: Silence::NotOnLink, round_trips: None };
-        let exchange = Exchange { own: None, contact, others: Vec::new() };
+        let exchange = unasked(Silence::NotOnLink);
         return Some(Talk { exchange, silent_others: off.collect() });
     }
     let voice = Voice::open(&link, 0, args);
@@ -98,7 +107,9 @@ pub(crate) fn talk(
     let own = EndReport::of(snapshot, link.name(), name, SystemTime::now());
     let contact = reach(peer.ip).unwrap_or_else(|why| {
         let round_trips = (why != Silence::NotOnLink).then(|| echoes(&link, peer.ip)).flatten();
-        Contact::Silent { why, round_trips }
+        let is_there = round_trips.as_ref().is_some_and(|trips| trips.count > 0);
+        let large_echo = is_there.then(|| large_echo(&link, peer.ip)).flatten();
+        Contact::Silent { why, round_trips, large_echo }
     });
     let (mut reports, mut silent_others) = (Vec::new(), Vec::new());
     for other in others.iter().map(|other| other.ip) {
@@ -156,6 +167,21 @@ fn echoes(link: &Link, peer: IpAddr) -> Option<RoundTrips> {
         p99_us: 0,
     };
     Some(Rtt::of(&times, lost).map_or(silent, |rtt| rtt.round_trips("icmp")))
+}
+
+/// One as large as the link's largest packet, a few times: two ends with different MTUs lose just
+/// those. `None` if no such packet can be sent.
+fn large_echo(link: &Link, peer: IpAddr) -> Option<LargeEcho> {
+    let (echo, bytes) = Echo::of_largest_packet(link, peer)?;
+    let mut echo = echo.ok()?;
+    let mut came_back = false;
+    for _ in 0..SILENT_MAX {
+        came_back = echo.once(ECHO_LIMIT).ok()?.is_some();
+        if came_back {
+            break;
+        }
+    }
+    Some(LargeEcho { bytes, came_back })
 }
 
 /// An endpoint on the link that believes whom exo-node believes.

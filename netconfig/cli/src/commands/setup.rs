@@ -36,7 +36,11 @@ pub(crate) fn run(args: &SetupArgs, output: &mut Output) -> anyhow::Result<Exit>
     let mut expectation = expectation(args);
     let (from, peers) = (args.from.as_deref(), args.peer.as_slice());
     peer::add_exchange(&mut expectation, &snapshot, from, peers, &args.peers)?;
-    if from.is_none() && matches!(expectation.contact, Some(Contact::Silent { .. })) {
+    let unheard = match &expectation.contact {
+        Some(Contact::Silent { why, .. }) => from.is_none() || why.is_unasked(),
+        _ => false,
+    };
+    if unheard {
         // Nothing here makes it answer: that is for `check` to say.
         expectation.contact = None;
     }

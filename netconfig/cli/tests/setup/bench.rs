@@ -92,14 +92,20 @@ impl Bench {
         }
     }
 
-    /// Errors, by id.
-    pub(crate) fn check(&self, peer: Option<&str>) -> Vec<String> {
+    /// What `check` finds.
+    pub(crate) fn findings(&self, peer: Option<&str>) -> Vec<Value> {
         let mut words = vec!["check", "--json", "--interface", BRIDGE];
         words.extend(peer.iter().flat_map(|peer| ["--peer", peer]));
         let output = self.tbnet(&words);
-        let report: Value = serde_json::from_slice(&output.stdout)
+        let mut report: Value = serde_json::from_slice(&output.stdout)
             .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&output.stderr)));
-        let findings = report["findings"].as_array().unwrap().iter();
+        let Value::Array(findings) = report["findings"].take() else { panic!("no findings") };
+        findings
+    }
+
+    /// Errors, by id.
+    pub(crate) fn check(&self, peer: Option<&str>) -> Vec<String> {
+        let findings = self.findings(peer).into_iter();
         let errors = findings.filter(|finding| finding["severity"] == "error");
         errors.map(|finding| finding["id"].as_str().unwrap().to_owned()).collect()
     }

@@ -7,6 +7,7 @@
 
 mod agreed;
 mod bench;
+mod by_hand;
 mod daemons;
 mod keepers;
 mod killing;

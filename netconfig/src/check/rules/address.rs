@@ -10,7 +10,7 @@ use crate::{
     },
     shell,
     snapshot::{ConfigMethod, Interface, InterfaceType, Platform, Reading, ServiceConfig},
-    text::{Text, address as say},
+    text::{self, Text, address as say},
 };
 
 pub(super) fn judge(case: &Case<'_>, findings: &mut Findings) {
@@ -137,34 +137,19 @@ fn self_assigned_finding(case: &Case<'_>, address: &str) -> Finding {
 
 /// The remedy for every address that is wrong: set one by hand.
 pub(super) fn set_manually(case: &Case<'_>, finding: Finding) -> Finding {
-    let pair = advice::pair(case);
-    let (own, peer, mask) = (pair.own.addr(), pair.peer, pair.mask());
-    let finding = match case.snapshot.platform {
-        Platform::MacOs => finding
-            .click(say::details_tcpip(case.subject.service_name()))
-            .click(say::configure_manually(own, mask, peer)),
-        Platform::Linux => finding.click(say::give_it(pair.own, peer)),
+    let Some(pair) = advice::pair(case) else {
+        return finding.click(text::plan::no_free_network());
     };
-    finding.command(give_address(case, &pair))
-}
-
-/// The command that gives the link this machine's address of `pair`, and no router.
-pub(super) fn give_address(case: &Case<'_>, pair: &advice::Pair) -> String {
-    let own = pair.own.to_string();
-    match case.snapshot.platform {
-        Platform::MacOs => shell::command([
-            "sudo",
-            "networksetup",
-            "-setmanual",
-            case.subject.service_name(),
-            &pair.own.addr().to_string(),
-            &pair.mask().to_string(),
-            "",
-        ]),
-        Platform::Linux => {
-            shell::command(["sudo", "ip", "address", "add", &own, "dev", &case.subject.name])
+    let finding = match case.snapshot.platform {
+        Platform::MacOs => {
+            let (own, mask) = (pair.own.addr(), advice::mask(&pair));
+            finding
+                .click(say::details_tcpip(case.subject.service_name()))
+                .click(say::configure_manually(own, mask, pair.peer))
         }
-    }
+        Platform::Linux => finding.click(say::give_it(pair.own, pair.peer)),
+    };
+    finding.commands(advice::commands(case, &pair))
 }
 
 /// A router on the link enters the contest for the default route.

@@ -180,21 +180,41 @@ fn ports(case: &Case<'_>, findings: &mut Findings) {
         }
         unknown => {
             let title = say::ports_unknown();
+            // One cable makes no ring, whatever it leads to.
+            let may_be_ring = members(case).iter().filter(|m| may_be_in_use(case, m)).count() > 1;
             findings.push(
-                Finding::unknown(FindingId::Loop, title, unknown, false)
+                Finding::unknown(FindingId::Loop, title, unknown, may_be_ring)
                     .why(say::ports_unknown_why()),
             );
         }
     }
 }
 
+/// The ports under the bridge: as the kernel has them, else as they will be when it is switched on.
+fn members<'a>(case: &Case<'a>) -> &'a [String] {
+    let snapshot = case.snapshot;
+    let interface = case.subject.interface;
+    let is_other = |i: &Interface| i.interface_type != InterfaceType::Bridge;
+    if interface.is_some_and(is_other) {
+        return &[];
+    }
+    let actual = interface.and_then(|i| i.members.as_deref()).unwrap_or_default();
+    if !actual.is_empty() {
+        return actual;
+    }
+    let bridges = snapshot.preferences.value().map(|p| p.bridges.as_slice()).unwrap_or_default();
+    let configured = bridges.iter().find(|bridge| bridge.device == case.subject.name);
+    configured.map(|bridge| bridge.members.as_slice()).unwrap_or_default()
+}
+
+fn may_be_in_use(case: &Case<'_>, member: &str) -> bool {
+    case.snapshot.interface(member).is_none_or(|member| member.carrier != Some(false))
+}
+
 /// Two cables to one computer, or to this one, under one bridge. A domain UUID seen twice is proof;
 /// on a Mac each port has a domain of its own, so the same name and model is all that one side sees.
 fn looped(case: &Case<'_>, ports: &[ThunderboltPort], findings: &mut Findings) {
-    let bridged = case.subject.interface.is_some_and(|i| {
-        i.interface_type == InterfaceType::Bridge && i.members.as_ref().is_some_and(|m| m.len() > 1)
-    });
-    if !bridged {
+    if members(case).len() < 2 {
         return;
     }
     let own: Vec<&str> = ports.iter().filter_map(|p| p.domain_uuid.as_deref()).collect();

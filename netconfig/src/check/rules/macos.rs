@@ -157,5 +157,29 @@ fn local_network(case: &Case<'_>, findings: &mut Findings) {
         let finding = Finding::new(FindingId::LocalNetwork, Severity::Error, title)
             .seen(say::host_unreachable(), &super::peer::connection(peer));
         findings.push(mend(finding));
+        return;
+    }
+    // The log is long, and read only where there is a peer to be refused.
+    let heard = case.expectation.contact.as_ref().is_some_and(was_heard);
+    if let (Some(_), false, Reading::Unknown { .. }) = (case.peer, heard, refusals) {
+        let title = say::local_network_unknown();
+        findings.push(
+            Finding::unknown(FindingId::LocalNetwork, title, refusals, true)
+                .why(say::local_network_why()),
+        );
+    }
+}
+
+/// Something came back from the peer, if only that nothing listens: whoever hears was let through.
+fn was_heard(contact: &Contact) -> bool {
+    match contact {
+        Contact::Answered { .. } => true,
+        Contact::Silent { why, .. } => matches!(
+            why,
+            Silence::Refused
+                | Silence::NotTrusted { .. }
+                | Silence::OtherVersion { .. }
+                | Silence::Mute { .. }
+        ),
     }
 }

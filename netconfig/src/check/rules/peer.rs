@@ -7,10 +7,10 @@ use ipnet::IpNet;
 use super::is_automatic;
 use crate::{
     check::{
-        Case,
+        Case, advice,
         finding::{Finding, FindingId, Findings, Severity},
     },
-    peer::{Contact, EndReport, RoundTrips, Silence},
+    peer::{Contact, EndReport, LargeEcho, RoundTrips, Silence},
     shell,
     snapshot::{Platform, Source},
     text::{self, Text, peers as say},
@@ -26,8 +26,11 @@ const NOT_A_CABLE_US: u64 = 3_000;
 pub(super) fn judge(case: &Case<'_>, findings: &mut Findings) {
     match &case.expectation.contact {
         None => {}
-        Some(Contact::Silent { why, round_trips }) => {
+        Some(Contact::Silent { why, round_trips, large_echo }) => {
             silent(case, why, round_trips.as_ref(), findings);
+            if let Some(echo) = large_echo.filter(|echo| !echo.came_back) {
+                too_large(case, echo, findings);
+            }
             if let Some(trips) = round_trips {
                 latency(case, trips, findings);
             }
@@ -63,8 +66,11 @@ fn peer_name(case: &Case<'_>) -> String {
 fn silent(case: &Case<'_>, why: &Silence, icmp: Option<&RoundTrips>, findings: &mut Findings) {
     // A link that is down has nobody to answer, and an address off the link is judged by the routes:
     // that is reported already.
+    // So is whatever makes asking be in vain.
+    let in_vain = matches!(why, Silence::LinkUnusable { .. } | Silence::NotRecorded);
     if case.subject.is_inactive()
         || *why == Silence::NotOnLink
+        || in_vain && findings.has_error()
         || findings.has(FindingId::LocalNetwork)
     {
         return;
@@ -103,6 +109,8 @@ fn unanswered(peer: &str, why: &Silence, icmp: Option<&RoundTrips>, source: &Sou
         Silence::KeyNeeded => say::silent_key_needed(),
         Silence::NodeRuns => say::silent_node_runs(),
         Silence::NotOnLink => say::silent_not_on_link(),
+        Silence::LinkUnusable { detail } => say::silent_link_unusable(detail),
+        Silence::NotRecorded => say::silent_not_recorded(),
         Silence::Failed { detail } => text::words::failed(detail),
     };
     let remedy = match why {
@@ -111,10 +119,13 @@ fn unanswered(peer: &str, why: &Silence, icmp: Option<&RoundTrips>, source: &Sou
         Silence::KeyNeeded => text::live::key_needed_do(),
         Silence::NodeRuns => say::node_runs_do(),
         Silence::NotOnLink => say::not_on_link_do(),
+        Silence::LinkUnusable { .. } => say::link_unusable_do(),
+        Silence::NotRecorded => say::not_recorded_do(peer),
         _ => say::start_serve(),
     };
     // The machine is there, only no program of ours that it may talk to is.
-    let is_there = icmp.is_some_and(|trips| trips.count > 0)
+    let echoes = icmp.is_some_and(|trips| trips.count > 0);
+    let is_there = echoes
         || matches!(
             why,
             Silence::Refused
@@ -123,14 +134,20 @@ fn unanswered(peer: &str, why: &Silence, icmp: Option<&RoundTrips>, source: &Sou
                 | Silence::Mute { .. }
         );
     let (severity, title) = match why {
-        Silence::KeyNeeded | Silence::NodeRuns => (Severity::Unknown, say::peer_not_asked(peer)),
+        // A machine off the link is one of those that were named, and is not where it should be.
+        unasked if unasked.is_unasked() && *unasked != Silence::NotOnLink => {
+            (Severity::Unknown, say::peer_not_asked(peer))
+        }
         _ if is_there => (Severity::Warning, say::peer_silent(peer)),
         _ => (Severity::Error, say::peer_silent(peer)),
     };
-    Finding::new(FindingId::PeerSilent, severity, title)
+    let mut finding = Finding::new(FindingId::PeerSilent, severity, title)
         .seen(reason, source)
         .why(say::peer_silent_why())
-        .click(remedy)
+        .click(remedy);
+    // Whoever echoes has an address of its own and a way back.
+    finding.withholds_verdict = severity == Severity::Unknown && !echoes;
+    finding
 }
 
 /// Both ends need different addresses of one subnet, with one mask.
@@ -149,28 +166,27 @@ fn addresses(case: &Case<'_>, report: &EndReport, findings: &mut Findings) {
     };
     if let Some((a, b)) = pair(&|a, b| a.addr() == b.addr()) {
         if !findings.has(FindingId::SameAddress) {
-            let advice = crate::check::advice::pair(case);
-            let finding = Finding::new(
-                FindingId::SameAddress,
-                Severity::Error,
-                say::same_on_both(a.addr(), name),
-            );
-            findings.push(
-                seen(finding, a, b)
-                    .why(text::route::same_address_why())
-                    .click(text::route::change_one(advice.own.addr(), advice.peer)),
-            );
+            let title = say::same_on_both(a.addr(), name);
+            let finding = Finding::new(FindingId::SameAddress, Severity::Error, title);
+            let finding = seen(finding, a, b).why(text::route::same_address_why());
+            findings.push(super::route::change_one(case, finding));
         }
         return;
     }
     let agree = pair(&|a, b| a.network() == b.network() && a.prefix_len() == b.prefix_len());
     if let (None, Some(a), Some(b)) = (agree, own.first(), theirs.first()) {
-        let net = IpNet::new(a.network(), a.prefix_len()).unwrap_or(*a);
         let finding =
             Finding::new(FindingId::MaskMismatch, Severity::Error, say::mask_mismatch(name));
-        findings.push(
-            seen(finding, a, b).why(say::mask_mismatch_why()).click(say::mask_mismatch_do(net)),
-        );
+        let finding = seen(finding, a, b).why(say::mask_mismatch_why());
+        findings.push(match advice::pair(case) {
+            Some(pair) => {
+                let (net, prefix_len) = (pair.own.trunc(), pair.own.prefix_len());
+                finding
+                    .click(say::mask_mismatch_do(net, pair.own.addr(), pair.peer, prefix_len))
+                    .commands(advice::commands(case, &pair))
+            }
+            None => finding.click(text::plan::no_free_network()),
+        });
     }
 }
 
@@ -182,25 +198,37 @@ fn mtu(case: &Case<'_>, report: &EndReport, findings: &mut Findings) {
     }
     // The smaller is one that both are known to take.
     let both = own.min(theirs);
-    let name = &case.subject.name;
     let title = say::mtu_mismatch(&report.identity.name);
     let finding = Finding::new(FindingId::MtuMismatch, Severity::Warning, title)
         .seen(say::both_have(own, theirs), &report_of(report))
         .why(text::cable::mtu_why())
         .click(say::mtu_mismatch_do(both));
-    let both = both.to_string();
-    findings.push(if own == theirs.min(own) {
-        finding
-    } else {
-        finding.command(match case.snapshot.platform {
-            Platform::MacOs => {
-                shell::command(["sudo", "networksetup", "-setMTU", name, both.as_str()])
-            }
-            Platform::Linux => {
-                shell::command(["sudo", "ip", "link", "set", name, "mtu", both.as_str()])
-            }
-        })
-    });
+    // Where this end has the smaller, it is the other's to change.
+    findings.push(if own == both { finding } else { set_mtu(case, finding, both) });
+}
+
+/// The largest packet that every link of its kind takes.
+const MTU_COMMON: u32 = 1_500;
+/// The smallest that IPv6 allows.
+const MTU_LEAST: u32 = 1_280;
+
+/// The peer echoes, but not a packet as large as this end may send.
+fn too_large(case: &Case<'_>, echo: LargeEcho, findings: &mut Findings) {
+    let common = if echo.bytes > MTU_COMMON { MTU_COMMON } else { MTU_LEAST };
+    let title = say::too_large(peer_name(case), echo.bytes);
+    let finding = Finding::new(FindingId::MtuMismatch, Severity::Warning, title)
+        .seen(say::too_large_seen(echo.bytes), &Source::new("ICMP echo"))
+        .why(text::cable::mtu_why())
+        .click(say::mtu_mismatch_do(common));
+    findings.push(set_mtu(case, finding, common));
+}
+
+fn set_mtu(case: &Case<'_>, finding: Finding, mtu: u32) -> Finding {
+    let (name, mtu) = (&case.subject.name, mtu.to_string());
+    finding.command(match case.snapshot.platform {
+        Platform::MacOs => shell::command(["sudo", "networksetup", "-setMTU", name, &mtu]),
+        Platform::Linux => shell::command(["sudo", "ip", "link", "set", name, "mtu", &mtu]),
+    })
 }
 
 fn version(case: &Case<'_>, report: &EndReport, findings: &mut Findings) {

@@ -2,14 +2,17 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use super::is_automatic;
 use crate::{
     check::{
         Case, advice,
         finding::{Finding, FindingId, Findings, Severity},
     },
+    shell,
     snapshot::{InterfaceType, PeerRoute, Platform, Reading, Route, Source},
-    text::{Text, route as say},
+    text::{self, Text, route as say},
 };
 
 pub(super) fn judge(case: &Case<'_>, findings: &mut Findings) {
@@ -132,20 +135,64 @@ fn judge_route(
 }
 
 fn rejected(case: &Case<'_>, peer: IpAddr) -> Finding {
+    // The kernel's answer does not name the route: the table does. macOS makes one for the address.
+    let routes = case.snapshot.routes.items();
+    let route = longest_match(routes, peer).filter(|route| route.is_rejecting());
+    let destination = match route {
+        Some(route) if route.destination.prefix_len() < route.destination.max_prefix_len() => {
+            route.destination.to_string()
+        }
+        _ => peer.to_string(),
+    };
+    let delete: &[&str] = match (case.snapshot.platform, peer) {
+        (Platform::MacOs, IpAddr::V4(_)) => &["sudo", "route", "-n", "delete"],
+        (Platform::MacOs, IpAddr::V6(_)) => &["sudo", "route", "-n", "delete", "-inet6"],
+        (Platform::Linux, _) => &["sudo", "ip", "route", "del"],
+    };
+    // Linux names the type, and a route that is not the first of its destination by its metric.
+    let on_linux = route.filter(|_| case.snapshot.platform == Platform::Linux);
+    let kind = on_linux.and_then(|route| route.flags.as_deref());
+    let metric = on_linux.and_then(|route| route.metric).map(|metric| metric.to_string());
+    let metric = metric.iter().flat_map(|metric| ["metric", metric]);
+    let words = delete.iter().copied().chain(kind).chain([destination.as_str()]).chain(metric);
     Finding::new(FindingId::RouteRejected, Severity::Error, say::rejected(peer))
         .why(say::rejected_why())
         .click(say::delete_route())
-        .command(match (case.snapshot.platform, peer) {
-            (Platform::MacOs, IpAddr::V4(_)) => format!("sudo route delete {peer}"),
-            (Platform::MacOs, IpAddr::V6(_)) => format!("sudo route delete -inet6 {peer}"),
-            (Platform::Linux, _) => format!("sudo ip route del {peer}"),
-        })
+        .command(shell::command(words))
 }
 
+/// What mends it depends on whether the address is right: then a route of its own, which goes before
+/// the other link's; else the address brings one with it.
 fn wrong_route(case: &Case<'_>, peer: IpAddr, title: Text) -> Finding {
-    let finding = Finding::new(FindingId::WrongRoute, Severity::Error, title)
-        .why(say::wrong_route_why())
-        .click(say::mend_address_first());
+    let finding =
+        Finding::new(FindingId::WrongRoute, Severity::Error, title).why(say::wrong_route_why());
+    let has_room = |own: &IpNet| own.contains(&peer) && own.addr() != peer && !is_automatic(own);
+    let right = case.subject.networks().into_iter().find(has_room);
+    let collides = right.is_some_and(|own| {
+        super::other_networks(case).iter().any(|(_, other)| super::overlap(&own, other))
+    });
+    let Some(own) = right.filter(|_| !collides) else {
+        return ask_kernel(case, peer, finding.click(say::mend_address_first()));
+    };
+    let (name, peer_text, own) =
+        (case.subject.name.as_str(), peer.to_string(), own.addr().to_string());
+    match (case.snapshot.platform, peer) {
+        (Platform::MacOs, _) => {
+            let family: &[&str] = if peer.is_ipv6() { &["-inet6"] } else { &[] };
+            let words = ["sudo", "route", "-n", "add"].into_iter().chain(family.iter().copied());
+            let words = words.chain(["-host", &peer_text, "-interface", name]);
+            let command = shell::command(words);
+            finding.click(say::exclude_from_vpn()).click(say::own_route()).command(command)
+        }
+        (Platform::Linux, _) => {
+            let to = format!("{peer}/{}", if peer.is_ipv6() { 128 } else { 32 });
+            let words = ["sudo", "ip", "route", "prepend", &to, "dev", name, "src", &own];
+            finding.click(say::own_route()).command(shell::command(words))
+        }
+    }
+}
+
+fn ask_kernel(case: &Case<'_>, peer: IpAddr, finding: Finding) -> Finding {
     match (case.snapshot.platform, peer) {
         (Platform::MacOs, IpAddr::V4(_)) => {
             finding.click(say::exclude_from_vpn()).command(format!("route -n get {peer}"))
@@ -156,10 +203,19 @@ fn wrong_route(case: &Case<'_>, peer: IpAddr, title: Text) -> Finding {
 }
 
 fn same_address(case: &Case<'_>, peer: IpAddr) -> Finding {
-    let pair = advice::pair(case);
-    Finding::new(FindingId::SameAddress, Severity::Error, say::same_address(peer))
-        .why(say::same_address_why())
-        .click(say::change_one(pair.own.addr(), pair.peer))
+    let finding = Finding::new(FindingId::SameAddress, Severity::Error, say::same_address(peer))
+        .why(say::same_address_why());
+    change_one(case, finding)
+}
+
+/// The remedy for one address on both ends: this one gets another.
+pub(super) fn change_one(case: &Case<'_>, finding: Finding) -> Finding {
+    match advice::pair(case) {
+        Some(pair) => finding
+            .click(say::change_one(pair.own.addr(), pair.peer))
+            .commands(advice::commands(case, &pair)),
+        None => finding.click(text::plan::no_free_network()),
+    }
 }
 
 fn outside(case: &Case<'_>, peer: IpAddr) -> Finding {
@@ -175,14 +231,14 @@ fn outside(case: &Case<'_>, peer: IpAddr) -> Finding {
     } else {
         Text::verbatim(chosen.join(", "))
     };
-    let pair = advice::pair(case);
-    let finding = Finding::new(
-        FindingId::PeerOutsideSubnet,
-        Severity::Error,
-        say::outside(peer, &case.subject.name),
-    )
-    .seen_in(say::has_networks(&case.subject.name, has), &case.snapshot.interfaces)
-    .why(say::outside_why())
-    .click(say::one_subnet(pair.own.addr(), pair.peer, pair.mask()));
-    finding.command(super::address::give_address(case, &pair))
+    let title = say::outside(peer, &case.subject.name);
+    let finding = Finding::new(FindingId::PeerOutsideSubnet, Severity::Error, title)
+        .seen_in(say::has_networks(&case.subject.name, has), &case.snapshot.interfaces)
+        .why(say::outside_why());
+    match advice::pair(case) {
+        Some(pair) => finding
+            .click(say::one_subnet(pair.own.addr(), pair.peer, advice::mask(&pair)))
+            .commands(advice::commands(case, &pair)),
+        None => finding.click(text::plan::no_free_network()),
+    }
 }

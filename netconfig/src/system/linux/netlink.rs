@@ -133,7 +133,7 @@ pub(super) fn routes_source() -> Source {
     Source::new("netlink RTM_GETROUTE")
 }
 
-/// The unicast routes of the main table, both families.
+/// The routes of the main table that send a packet somewhere or refuse it, both families.
 pub(super) fn routes(names: &[(NonZeroU32, String)]) -> Result<Vec<Route>, Unknown> {
     let mut routes = Vec::new();
     for family in [AddressFamily::Inet, AddressFamily::Inet6] {
@@ -155,14 +155,23 @@ fn route_of(message: &RouteMessage, names: &[(NonZeroU32, String)]) -> Option<Ro
         _ => None,
     });
     let main = u32::from(RouteHeader::RT_TABLE_MAIN);
-    if table.unwrap_or_else(|| header.table.into()) != main || header.kind != RouteType::Unicast {
+    if table.unwrap_or_else(|| header.table.into()) != main {
         return None;
     }
+    // In iproute2's words.
+    let flags = match header.kind {
+        RouteType::Unicast => None,
+        RouteType::Unreachable => Some("unreachable"),
+        RouteType::Prohibit => Some("prohibit"),
+        RouteType::BlackHole => Some("blackhole"),
+        RouteType::Throw => Some("throw"),
+        _ => return None,
+    };
     let mut route = Route {
         destination: IpNet::new(unspecified(header.address_family), 0).ok()?,
         gateway: None,
         interface: None,
-        flags: None,
+        flags: flags.map(str::to_owned),
         scoped: false,
         metric: None,
     };
