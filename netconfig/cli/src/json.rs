@@ -113,6 +113,7 @@ pub(crate) struct SetupJson<'a> {
     left: &'a [Left],
     /// What a check would come to after the steps.
     verdict: Verdict,
+    not_recorded: &'a [&'static str],
 }
 
 #[derive(Serialize)]
@@ -124,7 +125,12 @@ struct StepJson<'a> {
 }
 
 impl<'a> SetupJson<'a> {
-    pub(crate) fn of(plan: &'a Plan, outlook: Verdict, lang: Lang) -> Self {
+    pub(crate) fn of(
+        plan: &'a Plan,
+        outlook: Verdict,
+        not_recorded: &'a [&'static str],
+        lang: Lang,
+    ) -> Self {
         let steps = plan.steps.iter().map(|step| StepJson {
             action: &step.action,
             what: step.action.text().words(lang).to_owned(),
@@ -141,6 +147,7 @@ impl<'a> SetupJson<'a> {
             steps: steps.collect(),
             left: &plan.left,
             verdict: outlook,
+            not_recorded,
         }
     }
 }

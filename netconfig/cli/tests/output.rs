@@ -195,6 +195,39 @@ fn a_dry_run_ends_as_the_steps_would() {
     }
 }
 
+/// Who keeps the configuration and what is Wi-Fi: a recording says it, or it is said that it does
+/// not.
+#[test]
+fn a_recording_of_linux_says_who_keeps_the_configuration_and_what_is_wifi() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let copied = Command::new("cp")
+        .arg("-r")
+        .args([sets().join("linux-no-address/."), folder.path().to_owned()])
+        .status();
+    assert!(copied.expect("cp").success());
+    let path = folder.path().to_str().expect("a plain path");
+    let dry_run = |lang: &str| said(&["setup", "--dry-run", "--from", path, "--lang", lang]);
+    assert!(dry_run("en").contains("does not say who keeps the network's configuration"));
+    assert!(dry_run("ko").contains("누가 네트워크 설정을 관리하는지"));
+
+    let keepers = folder.path().join("keepers.json");
+    fs::write(&keepers, r#"{"thunderbolt0": "networkd"}"#).expect("written");
+    let kept = dry_run("en");
+    assert!(kept.contains("10-tbnet-thunderbolt0.network"), "{kept}");
+    assert!(!kept.contains("does not say"), "{kept}");
+    // Nobody keeps it: known, and no step.
+    fs::write(&keepers, r#"{"thunderbolt0": null}"#).expect("written");
+    let unkept = dry_run("en");
+    assert!(!unkept.contains("10-tbnet") && !unkept.contains("does not say"), "{unkept}");
+
+    fs::create_dir_all(folder.path().join("sys/class/net/thunderbolt0/wireless")).expect("made");
+    let wifi = dry_run("en");
+    assert!(wifi.contains("thunderbolt0 is Wi-Fi") && wifi.ends_with("exit code 2\n"), "{wifi}");
+    fs::write(&keepers, "{").expect("written");
+    let damaged = dry_run("en");
+    assert!(damaged.contains("keepers.json") && damaged.ends_with("exit code 2\n"), "{damaged}");
+}
+
 #[test]
 fn what_is_mistyped_is_said_in_the_users_language() {
     let mistakes: &[(&str, &[&str])] = &[

@@ -30,7 +30,7 @@ use std::{
 };
 
 use ipnet::Ipv4Net;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub(crate) use self::restore::restore_keepers;
 pub use self::{
@@ -51,7 +51,7 @@ use crate::{
 pub(crate) const STEPS_MAX: usize = 64;
 
 /// Who keeps an interface's configuration across restarts on this Linux machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Keeper {
     /// systemd-networkd: a `.network` file.

@@ -1,9 +1,9 @@
 //! The only place that changes the system: runs the commands of a plan, reads the state to come back
 //! to, and sees what a step has done.
 
-use std::{collections::BTreeMap, fmt, fs, io, time::Duration};
+use std::{collections::BTreeMap, fmt, fs, io, path::Path, time::Duration};
 
-use super::{Request, command};
+use super::{Request, command, linux};
 use crate::{
     plan::{
         Action, CommandLine, Keeper, State,
@@ -184,15 +184,7 @@ fn keeper(interface: &str) -> Option<Keeper> {
 
 /// The interfaces that are Wi-Fi by sysfs; none on other systems, whose snapshots say it.
 pub fn wifi() -> Vec<String> {
-    let Ok(entries) = fs::read_dir("/sys/class/net") else { return Vec::new() };
-    let is_wifi = |entry: &fs::DirEntry| {
-        ["phy80211", "wireless"].iter().any(|mark| entry.path().join(mark).exists())
-    };
-    entries
-        .flatten()
-        .filter(is_wifi)
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect()
+    linux::sysfs::wifi(Path::new("/sys"))
 }
 
 /// What shows whether a step took effect.
@@ -202,7 +194,7 @@ pub(crate) fn look(request: &Request) -> Snapshot {
 
 fn settings(request: &Request) -> Snapshot {
     #[cfg(target_os = "linux")]
-    return super::linux::live::full(request);
+    return linux::live::full(request);
     #[cfg(not(target_os = "linux"))]
     return super::macos::settings(&super::macos::Live, request);
 }

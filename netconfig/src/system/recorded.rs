@@ -12,27 +12,43 @@
 //! | `netstat-rn.txt`, `route-get-<peer>.txt` | |
 //! | `com.apple.nat.plist.txt`, `preferences.plist.txt` (XML, binary or `plutil -p`) | |
 //!
-//! `peer-<peer>.json` keeps what was learned by talking to a peer ([`Exchange`]). `platform.txt` holds `macos` or `linux`; without it the platform is told by the files.
+//! `peer-<peer>.json` keeps what was learned by talking to a peer ([`Exchange`]), `keepers.json` who
+//! keeps the configuration of each Linux interface ([`keepers`]). `platform.txt` holds `macos` or `linux`; without it the platform is told by the files.
 
 mod mask;
 
 use std::{
+    collections::BTreeMap,
     fmt, fs, io,
     net::IpAddr,
     path::{Path, PathBuf},
 };
 
+use serde::de::DeserializeOwned;
+
+#[cfg(target_os = "linux")]
+use super::change;
 use super::{
     Request, linux,
     macos::{self, Answer, Query},
 };
 use crate::{
     peer::Exchange,
-    snapshot::{Platform, Snapshot, Unknown},
+    plan::Keeper,
+    snapshot::{InterfaceType, Platform, Snapshot, Unknown},
     text::{Lang, Text, tool},
 };
 
 const PLATFORM: &str = "platform.txt";
+
+const KEEPERS: &str = "keepers.json";
+
+/// Of more interfaces nobody is asked who keeps them.
+#[cfg(target_os = "linux")]
+const KEPT_MAX: usize = 64;
+
+/// Who keeps the configuration of each interface; `None`: nobody that is known.
+pub type Keepers = BTreeMap<String, Option<Keeper>>;
 
 /// An answer larger than this is no recording of ours.
 const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -53,8 +69,8 @@ pub enum RecordError {
         /// The folder.
         path: PathBuf,
     },
-    /// What was learned by talking to a peer cannot be read.
-    Exchange {
+    /// What `tbnet` itself had written (of a peer, of who keeps the configuration) cannot be read.
+    Unreadable {
         /// The file.
         path: PathBuf,
         /// Why not.
@@ -81,7 +97,7 @@ impl RecordError {
             Self::Io { path, error } => tool::record_io(path.display(), error),
             Self::NothingRecorded { path } => tool::record_nothing(path.display()),
             Self::AlreadyRecorded { path } => tool::record_already(path.display()),
-            Self::Exchange { path, why } => tool::record_io(path.display(), why.text()),
+            Self::Unreadable { path, why } => tool::record_io(path.display(), why.text()),
             Self::UnknownPlatform { path, found } => tool::record_platform(path.display(), found),
         }
     }
@@ -89,7 +105,7 @@ impl RecordError {
     /// What to do next.
     pub fn hint(&self) -> Text {
         match self {
-            Self::Io { path, .. } | Self::Exchange { path, .. } => {
+            Self::Io { path, .. } | Self::Unreadable { path, .. } => {
                 tool::record_io_hint(path.display())
             }
             Self::NothingRecorded { .. } => tool::record_nothing_hint(),
@@ -125,16 +141,35 @@ pub fn load(folder: &Path, request: &Request) -> Result<Snapshot, RecordError> {
 /// # Errors
 /// If it was recorded and cannot be read.
 pub fn exchange(folder: &Path, peer: IpAddr) -> Result<Option<Exchange>, RecordError> {
-    let name = exchange_file(peer);
-    let bytes = match read(folder, &name) {
+    own(folder, &exchange_file(peer))
+}
+
+/// Who kept the configuration of each interface of a Linux machine, and `None` for those that nobody
+/// known kept; `None` if it was not recorded, as in recordings of before, which do not tell Wi-Fi
+/// either.
+///
+/// # Errors
+/// If it was recorded and cannot be read.
+pub fn keepers(folder: &Path) -> Result<Option<Keepers>, RecordError> {
+    own(folder, KEEPERS)
+}
+
+/// The Wi-Fi interfaces of a recorded Linux machine.
+pub fn wifi(folder: &Path) -> Vec<String> {
+    linux::sysfs::wifi(&folder.join(linux::SYS))
+}
+
+/// What `tbnet` itself had found out; `None` if there is no such file.
+fn own<T: DeserializeOwned>(folder: &Path, name: &str) -> Result<Option<T>, RecordError> {
+    let unreadable = |why| RecordError::Unreadable { path: folder.join(name), why };
+    let bytes = match read(folder, name) {
         Ok(bytes) => bytes,
         Err(Unknown::Missing { .. }) => return Ok(None),
-        Err(why) => return Err(RecordError::Exchange { path: folder.join(name), why }),
+        Err(why) => return Err(unreadable(why)),
     };
-    serde_json::from_slice(&bytes).map(Some).map_err(|error| RecordError::Exchange {
-        path: folder.join(name),
-        why: Unknown::Unreadable { detail: error.to_string() },
-    })
+    serde_json::from_slice(&bytes)
+        .map(Some)
+        .map_err(|error| unreadable(Unknown::Unreadable { detail: error.to_string() }))
 }
 
 fn exchange_file(peer: IpAddr) -> String {
@@ -231,6 +266,8 @@ pub fn record(
     #[cfg(not(target_os = "linux"))]
     let (platform, mut answers) = ("macos", macos::answers(&macos::Live, request));
 
+    #[cfg(target_os = "linux")]
+    answers.push((KEEPERS.to_owned(), Ok(serde_json::to_vec_pretty(&kept()).unwrap_or_default())));
     for (peer, exchange) in exchanges {
         let bytes = serde_json::to_vec_pretty(exchange).unwrap_or_default();
         answers.push((exchange_file(*peer), Ok(bytes)));
@@ -252,6 +289,16 @@ pub fn record(
         written.push(Recorded { file, left_out });
     }
     Ok(written)
+}
+
+#[cfg(target_os = "linux")]
+fn kept() -> Keepers {
+    let snapshot = linux::live::quick();
+    let interfaces = snapshot.interfaces.items().iter();
+    let cables = interfaces.filter(|i| i.interface_type != InterfaceType::Loopback);
+    let names = || cables.clone().take(KEPT_MAX).map(|interface| interface.name.as_str());
+    let keepers = change::keepers(names());
+    names().map(|name| (name.to_owned(), keepers.get(name).copied())).collect()
 }
 
 fn create(folder: &Path) -> Result<(), RecordError> {

@@ -10,6 +10,10 @@ catalogue! {
         en: "nothing to do: setup finds nothing that it may mend",
         ko: "할 일이 없습니다. 고칠 수 있는 것이 없습니다",
     }
+    not_recorded {
+        en: "the recording does not say who keeps the network's configuration, or which links are Wi-Fi: steps that make it last may be missing; record it anew with `tbnet snapshot DIR`",
+        ko: "누가 네트워크 설정을 관리하는지, 어떤 링크가 Wi-Fi인지 기록에 없습니다. 설정을 남기는 단계가 빠졌을 수 있으므로 `tbnet snapshot DIR`로 다시 기록합니다",
+    }
     left_as_it_is { en: "left as it is:", ko: "그대로 두는 것:" }
     dry_run {
         en: "nothing was changed (--dry-run)",

@@ -9,14 +9,15 @@ use std::{
 use exo_netconfig::{
     Snapshot,
     apply::{ApplyError, Journal, JournalError, Progress, Turn, apply, undo},
-    check::{Expectation, Report, check},
+    check::{Expectation, check},
     peer::Contact,
-    plan::{Plan, PlanError, Step, Wish, candidates, plan},
-    system::change,
+    plan::{Keeper, Plan, PlanError, Step, Wish, candidates, plan},
+    snapshot::Platform,
+    system::{change, recorded},
     text::{Lang, Text, apply as say},
 };
 
-use super::{Exit, peer, snapshot_of};
+use super::{Exit, mistake, peer, snapshot_of};
 use crate::{
     args::{PeerAddress, SetupArgs},
     json::SetupJson,
@@ -45,14 +46,20 @@ pub(crate) fn run(args: &SetupArgs, output: &mut Output) -> anyhow::Result<Exit>
         expectation.contact = None;
     }
     let report = check(&snapshot, &expectation);
-    let wish = wish(args, &snapshot, &report, expectation);
+    let kept = Kept::of(from, candidates(&snapshot, &report, args.per_port))?;
+    let unsaid = kept.unsaid(snapshot.platform);
+    let wish = wish(args, kept, expectation);
     let plan = plan(&snapshot, &report, &wish).map_err(|error| planless(&error))?;
     let outlook = plan.outlook(&report);
     if args.json {
-        output.json(&SetupJson::of(&plan, outlook, output.lang()))?;
+        output.json(&SetupJson::of(&plan, outlook, &unsaid, output.lang()))?;
         return Ok(outlook.into());
     }
     show(&plan, output)?;
+    if !unsaid.is_empty() {
+        output.say(say::not_recorded())?;
+        output.line("")?;
+    }
     let Some(turn) = turn else {
         output.say(say::dry_run())?;
         return Ok(outlook.into());
@@ -87,18 +94,50 @@ fn expectation(args: &SetupArgs) -> Expectation {
     }
 }
 
-/// What was typed, and what only the running machine and the peer can say.
-fn wish(args: &SetupArgs, snapshot: &Snapshot, report: &Report, expectation: Expectation) -> Wish {
-    let is_live = args.from.is_none();
-    let mut interfaces = candidates(snapshot, report, args.per_port);
-    interfaces.retain(|_| is_live);
+/// What the system, or its recording, says of those who look after its interfaces.
+struct Kept {
+    /// `None` for an interface of which the recording says nothing.
+    keepers: Vec<(String, Option<Option<Keeper>>)>,
+    /// `None` if the recording does not say it.
+    wifi: Option<Vec<String>>,
+}
+
+impl Kept {
+    fn of(from: Option<&Path>, interfaces: Vec<&str>) -> anyhow::Result<Self> {
+        let Some(folder) = from else {
+            let keepers = change::keepers(interfaces.iter().copied());
+            let keeper = |name: &str| Some(keepers.get(name).copied());
+            let keepers = interfaces.into_iter().map(|name| (name.to_owned(), keeper(name)));
+            return Ok(Self { keepers: keepers.collect(), wifi: Some(change::wifi()) });
+        };
+        let recorded = recorded::keepers(folder).map_err(mistake)?;
+        // Both are recorded, or neither is.
+        let wifi = recorded.is_some().then(|| recorded::wifi(folder));
+        let recorded = recorded.unwrap_or_default();
+        let keeper = |name: &str| recorded.get(name).copied();
+        let keepers = interfaces.into_iter().map(|name| (name.to_owned(), keeper(name)));
+        Ok(Self { keepers: keepers.collect(), wifi })
+    }
+
+    /// What a plan had needed to know and the recording does not say.
+    fn unsaid(&self, platform: Platform) -> Vec<&'static str> {
+        let keepers = self.keepers.iter().any(|(_, keeper)| keeper.is_none());
+        let unsaid = [(keepers, "keepers"), (self.wifi.is_none(), "wifi")];
+        let is_linux = platform == Platform::Linux;
+        unsaid.into_iter().filter(|(is, _)| is_linux && *is).map(|(_, what)| what).collect()
+    }
+}
+
+/// What was typed, and what only the machine and the peer can say.
+fn wish(args: &SetupArgs, kept: Kept, expectation: Expectation) -> Wish {
+    let keepers = kept.keepers.into_iter();
     Wish {
         peer: expectation.peer,
         address: args.address,
         mtu: args.mtu,
         per_port: args.per_port,
-        keepers: change::keepers(interfaces),
-        wifi: if is_live { change::wifi() } else { Vec::new() },
+        keepers: keepers.filter_map(|(name, keeper)| Some((name, keeper??))).collect(),
+        wifi: kept.wifi.unwrap_or_default(),
         answered: match expectation.contact {
             Some(Contact::Answered { report, .. }) => Some(report),
             _ => None,

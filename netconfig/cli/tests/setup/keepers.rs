@@ -32,6 +32,31 @@ while [ $# -gt 1 ]; do
 done
 "#;
 
+/// A recording leads to the plan that the machine itself gets.
+fn record_and_replay(snapshot: &mut Command, report: &Path, interface: &str, live: &[u8]) {
+    let written = snapshot.output().unwrap();
+    assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
+    let replay = || {
+        // Nowhere near the machine.
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tbnet"));
+        command.args(["setup", "--dry-run", "--json", "--interface", interface, "--from"]);
+        let output = command.arg(report).env("LC_ALL", "C").output().unwrap();
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    let (live, replayed) = (serde_json::from_slice::<Value>(live).unwrap(), replay());
+    assert_eq!(replayed["steps"], live["steps"]);
+    let keeps = |plan: &Value| {
+        let steps = plan["steps"].as_array().unwrap();
+        steps.iter().any(|step| step["action"]["do"].as_str().unwrap().starts_with("keep-"))
+    };
+    assert!(keeps(&replayed) && replayed["not_recorded"] == json!([]), "{replayed}");
+
+    // As it was recorded before.
+    fs::remove_file(report.join("keepers.json")).unwrap();
+    let old = replay();
+    assert!(!keeps(&old) && old["not_recorded"] == json!(["keepers", "wifi"]), "{old}");
+}
+
 pub(crate) fn files(folder: &Path) -> Value {
     let mut found = serde_json::Map::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -69,6 +94,9 @@ fn networkd_gets_a_file_which_undo_takes_away() {
     let mut documented = Documented::of("setup");
     documented.hold(&serde_json::from_slice(&dry.stdout).unwrap());
     documented.assert_seen(&["steps[].action.text", "steps[].commands[].stdin"]);
+    let report = bench.dir.path().join("report");
+    let mut snapshot = command(&["snapshot", report.to_str().unwrap()]);
+    record_and_replay(bench.with_shims(&mut snapshot), &report, BRIDGE, &dry.stdout);
 
     let done = bench.with_shims(&mut setup()).output().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
@@ -109,6 +137,9 @@ fn network_manager_gets_a_profile_which_undo_takes_away() {
     let mut documented = Documented::of("setup");
     documented.hold(&serde_json::from_slice(&dry.stdout).unwrap());
     documented.assert_seen(&["steps[].action.has_profile", "steps[].action.mtu"]);
+    let report = bench.dir.path().join("report");
+    let mut snapshot = with_manager(bench.command(&["snapshot", report.to_str().unwrap()]));
+    record_and_replay(bench.with_shims(&mut snapshot), &report, CABLE, &dry.stdout);
 
     let done = bench.with_shims(&mut setup()).output().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));

@@ -22,7 +22,7 @@ const ADDRESS: &str = "ip-address.json";
 const ROUTE: &str = "ip-route.json";
 const ROUTE6: &str = "ip-6-route.json";
 const KERNEL: &str = "uname-r.txt";
-const SYS: &str = "sys";
+pub(super) const SYS: &str = "sys";
 
 /// The files by which a recorded set is known to be Linux's.
 pub(super) const FILES: [&str; 4] = [ADDRESS, ROUTE, ROUTE6, SYS];

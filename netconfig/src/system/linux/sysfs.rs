@@ -21,6 +21,9 @@ const IFF_UP: u32 = 0x1;
 const IFF_LOOPBACK: u32 = 0x8;
 const IFF_POINTOPOINT: u32 = 0x10;
 
+/// Folders that only a Wi-Fi interface has; drivers of old have the second alone.
+const WIFI_MARKS: [&str; 2] = ["phy80211", "wireless"];
+
 /// Whether a tree holds everything there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tree {
@@ -100,6 +103,18 @@ pub fn interfaces(root: &Path) -> Reading<Vec<Interface>> {
         }
         Err(why) => Reading::Unknown { source, why },
     }
+}
+
+/// The network devices of a tree that are Wi-Fi.
+pub fn wifi(root: &Path) -> Vec<String> {
+    let folder = root.join("class/net");
+    let mut names = names(&folder).unwrap_or_default();
+    names.retain(|name| wifi_marks(&folder.join(name)).next().is_some());
+    names
+}
+
+fn wifi_marks(folder: &Path) -> impl Iterator<Item = &'static str> {
+    WIFI_MARKS.into_iter().filter(|mark| folder.join(mark).is_dir())
 }
 
 fn interface(folder: &Path, name: &str) -> Interface {
@@ -243,8 +258,8 @@ fn lanes(read: &impl Fn(&str) -> Option<String>) -> Option<String> {
     }
 }
 
-/// The files of a tree that [`interfaces`], [`attach_device`] and [`thunderbolt_ports`] read, with
-/// their contents. Links become files: `device/driver` is kept as the line `DRIVER=` of
+/// The files of a tree that [`interfaces`], [`attach_device`], [`wifi`] and
+/// [`thunderbolt_ports`] read, with their contents. Links become files: `device/driver` is kept as the line `DRIVER=` of
 /// `device/uevent`, and `device`, where it leads to the Thunderbolt bus, as [`DEVICE_NAME`].
 pub(super) fn worth_recording(root: &Path) -> Vec<(String, String)> {
     let mut files = Vec::new();
@@ -285,6 +300,11 @@ pub(super) fn worth_recording(root: &Path) -> Vec<(String, String)> {
         let device = device_name(&root.join("class/net").join(&name));
         if let Some((device, _)) = device.filter(|(device, _)| route_of_service(device).is_some()) {
             files.push((format!("class/net/{name}/{DEVICE_NAME}"), format!("{device}\n")));
+        }
+    }
+    for name in wifi(root) {
+        for mark in wifi_marks(&root.join("class/net").join(&name)) {
+            files.push((format!("class/net/{name}/{mark}/.recorded"), String::new()));
         }
     }
     // An empty bus is known to be empty: the folder must be there to say so.

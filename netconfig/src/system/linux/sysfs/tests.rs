@@ -129,3 +129,21 @@ fn the_port_of_an_interface_is_recorded_without_the_link() {
     assert_eq!(live, ("domain0".to_owned(), "1".to_owned()));
     assert_eq!(copy, live);
 }
+
+#[test]
+fn wifi_is_told_by_its_folders_and_stays_so_when_recorded() {
+    let root = tempfile::tempdir().unwrap();
+    let net = root.path().join("class/net");
+    for folder in ["wlan0/phy80211", "wlan0/wireless", "ath0/wireless", "enp1s0/device"] {
+        fs::create_dir_all(net.join(folder)).unwrap();
+    }
+    assert_eq!(wifi(root.path()), ["ath0", "wlan0"]);
+
+    let recorded = tempfile::tempdir().unwrap();
+    for (file, text) in worth_recording(root.path()) {
+        let path = recorded.path().join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    assert_eq!(wifi(recorded.path()), ["ath0", "wlan0"]);
+}
