@@ -71,6 +71,26 @@ fn check_in_words() {
     }
 }
 
+/// Findings that hang on what is asked for, not on the machine alone.
+#[test]
+fn check_in_words_of_what_was_asked_for() {
+    let asked: [(&str, &[&str]); 3] = [
+        ("scope-missing", &["--from", "good", "--peer", "fe80::2"]),
+        ("not-thunderbolt", &["--from", "good", "--interface", "en1"]),
+        ("interface-missing", &["--from", "good", "--interface", "en9"]),
+    ];
+    for (name, words) in asked {
+        let mut args = vec!["check"];
+        args.extend(words);
+        insta::assert_snapshot!(format!("check-{name}"), said(&args));
+        args.push("--json");
+        insta::assert_snapshot!(format!("json-{name}"), said(&args));
+        args.truncate(args.len() - 1);
+        args.extend(["--lang", "ko"]);
+        insta::assert_snapshot!(format!("check-ko-{name}"), said(&args));
+    }
+}
+
 #[test]
 fn check_in_json() {
     for set in names() {

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::{Action, Draft, Keeper, Plan, PlanError, Reason, Wish, action::networkd_file, address};
+use super::{Action, Draft, Keeper, Plan, PlanError, Wish, action::networkd_file, address};
 use crate::{
     check::{FindingId, Report},
     evidence::THUNDERBOLT_NET,
@@ -85,13 +85,7 @@ pub(super) fn plan(
     if !draft.plan.steps.is_empty() {
         keep(interface, wish, pair.own, mtu, &mut draft);
     }
-    Ok(draft.finish(|id| match id {
-        FindingId::WrongRoute | FindingId::RouteRejected => Reason::NotOurs,
-        FindingId::MtuMismatch | FindingId::MaskMismatch | FindingId::PeerVersion => {
-            Reason::OtherEnd
-        }
-        _ => Reason::ByHand,
-    }))
+    Ok(draft.finish())
 }
 
 /// Addresses that somebody chose: not the self-assigned ones, which every link may have.

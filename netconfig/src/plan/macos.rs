@@ -5,7 +5,7 @@
 
 use ipnet::Ipv4Net;
 
-use super::{Action, Draft, Plan, PlanError, Reason, Wish, address, guard};
+use super::{Action, Draft, Plan, PlanError, Wish, address, guard};
 use crate::{
     check::{
         FindingId, Report,
@@ -101,15 +101,7 @@ pub(super) fn plan(
     } else if draft.found(FindingId::WrongRoute) && sets_address(&draft.plan) {
         draft.last_mends(FindingId::WrongRoute);
     }
-    Ok(draft.finish(|id| match id {
-        FindingId::InternetSharing | FindingId::WrongRoute | FindingId::RouteRejected => {
-            Reason::NotOurs
-        }
-        FindingId::MtuMismatch | FindingId::MaskMismatch | FindingId::PeerVersion => {
-            Reason::OtherEnd
-        }
-        _ => Reason::ByHand,
-    }))
+    Ok(draft.finish())
 }
 
 /// Services of USB-C ports that have the address which is meant for the cable.

@@ -116,6 +116,17 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Why setup leaves a finding that it is sure of.
+    fn of(finding: FindingId) -> Self {
+        match finding {
+            FindingId::InternetSharing | FindingId::WrongRoute | FindingId::RouteRejected => {
+                Self::NotOurs
+            }
+            FindingId::MtuMismatch | FindingId::MaskMismatch => Self::OtherEnd,
+            _ => Self::ByHand,
+        }
+    }
+
     /// The reason in words.
     pub fn text(self) -> Text {
         match self {
@@ -227,14 +238,14 @@ impl<'a> Draft<'a> {
     }
 
     /// Names every finding that no step mends and that has no reason yet.
-    fn finish(mut self, reason: impl Fn(FindingId) -> Reason) -> Plan {
+    fn finish(mut self) -> Plan {
         for finding in &self.report.findings {
             let mended = self.plan.steps.iter().any(|step| step.mends.contains(&finding.id));
             let named = self.plan.left.iter().any(|left| left.finding == finding.id);
             if !mended && !named && finding.severity != Severity::Info {
                 let reason = match finding.severity {
                     Severity::Unknown => Reason::NotKnown,
-                    _ => reason(finding.id),
+                    _ => Reason::of(finding.id),
                 };
                 self.leave(finding.id, reason);
             }

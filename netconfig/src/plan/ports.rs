@@ -2,7 +2,7 @@
 //! because both see the domain UUIDs of both ends.
 
 use super::{
-    Action, Draft, Pair, Plan, PlanError, Reason, Wish, action::Action as A, address, linux, macos,
+    Action, Draft, Pair, Plan, PlanError, Wish, action::Action as A, address, linux, macos,
 };
 use crate::{
     Evidence,
@@ -30,15 +30,7 @@ pub(super) fn plan(snapshot: &Snapshot, report: &Report, wish: &Wish) -> Result<
         }
         return Err(PlanError::NoPort { why, platform });
     }
-    Ok(draft.finish(|id| match id {
-        FindingId::InternetSharing | FindingId::WrongRoute | FindingId::RouteRejected => {
-            Reason::NotOurs
-        }
-        FindingId::MtuMismatch | FindingId::MaskMismatch | FindingId::PeerVersion => {
-            Reason::OtherEnd
-        }
-        _ => Reason::ByHand,
-    }))
+    Ok(draft.finish())
 }
 
 /// The interfaces that are shown to be cables by themselves.

@@ -35,7 +35,7 @@ use super::{
 use crate::{
     peer::Exchange,
     plan::Keeper,
-    snapshot::{InterfaceType, Platform, Snapshot, Unknown},
+    snapshot::{Platform, Snapshot, Unknown},
     text::{Lang, Text, tool},
 };
 
@@ -295,7 +295,7 @@ pub fn record(
 fn kept() -> Keepers {
     let snapshot = linux::live::quick();
     let interfaces = snapshot.interfaces.items().iter();
-    let cables = interfaces.filter(|i| i.interface_type != InterfaceType::Loopback);
+    let cables = interfaces.filter(|i| !i.is_loopback());
     let names = || cables.clone().take(KEPT_MAX).map(|interface| interface.name.as_str());
     let keepers = change::keepers(names());
     names().map(|name| (name.to_owned(), keepers.get(name).copied())).collect()
