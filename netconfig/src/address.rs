@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::{
     peer::{self, EndReport},
-    snapshot::Snapshot,
+    snapshot::{Address, Snapshot},
     text::{Text, plan as say},
 };
 
@@ -171,6 +171,34 @@ impl Ends<'_> {
             [peer::Cable { own_domain: Some(own), far_domain: Some(far), .. }] => own > far,
             _ => false,
         }
+    }
+}
+
+/// Linux: which addresses go and come so that a link has its own of a pair.
+pub(crate) struct Moves {
+    /// Those that go, in this order.
+    pub(crate) drops: Vec<Ipv4Net>,
+    /// The new one comes.
+    pub(crate) adds: bool,
+}
+
+impl Moves {
+    /// From all `addresses` of the link, of which somebody chose `own`, to `wanted`.
+    pub(crate) fn of(
+        addresses: &[Address],
+        own: &[Ipv4Net],
+        wanted: Ipv4Net,
+        taken: impl FnOnce() -> Vec<(Text, Ipv4Net)>,
+    ) -> Self {
+        let is_leased = |a: &Address| a.dynamic == Some(true) && a.net == IpNet::V4(wanted);
+        let leased = addresses.iter().any(is_leased);
+        if !own.contains(&wanted) || leased {
+            // Whatever else is there is what was found wrong, and would be chosen to send from.
+            return Self { drops: own.iter().rev().copied().collect(), adds: true };
+        }
+        let taken = taken();
+        let collides = |net: &Ipv4Net| collision(&taken, *net).is_some();
+        Self { drops: own.iter().rev().copied().filter(collides).collect(), adds: false }
     }
 }
 

@@ -1,15 +1,13 @@
 //! Which address to advise, and the commands that give it.
 
-use std::net::Ipv4Addr;
-
 use ipnet::{IpNet, Ipv4Net};
 
 use super::{Case, rules::is_automatic, wrong_port};
 use crate::{
-    address::{Ends, Pair, collision},
+    address::{Ends, Moves, Pair},
     peer::Contact,
     shell,
-    snapshot::{ConfigMethod, Platform},
+    snapshot::Platform,
 };
 
 /// What is known of the two ends.
@@ -45,11 +43,6 @@ pub(super) fn pair(case: &Case<'_>) -> Option<Pair> {
     ends(case).choose()
 }
 
-/// The mask of a pair's network.
-pub(super) fn mask(pair: &Pair) -> Ipv4Addr {
-    pair.own.netmask()
-}
-
 /// The commands that leave the link with this machine's address of `pair`, no other and no router;
 /// none if that is how it is.
 pub(super) fn commands(case: &Case<'_>, pair: &Pair) -> Vec<String> {
@@ -61,13 +54,7 @@ pub(super) fn commands(case: &Case<'_>, pair: &Pair) -> Vec<String> {
 
 fn on_macos(case: &Case<'_>, pair: &Pair) -> Vec<String> {
     let config = case.subject.service.and_then(|service| service.config.value());
-    let is_so = config.is_some_and(|config| {
-        config.method == ConfigMethod::Manual
-            && config.address == Some(pair.own.addr())
-            && config.mask == Some(pair.own.netmask())
-            && config.router.is_none()
-    });
-    if is_so {
+    if config.is_some_and(|config| config.is_manually(pair.own)) {
         return Vec::new();
     }
     let (address, mask) = (pair.own.addr().to_string(), pair.own.netmask().to_string());
@@ -81,18 +68,7 @@ fn on_linux(case: &Case<'_>, pair: &Pair) -> Vec<String> {
         shell::command(["sudo", "ip", "address", verb, &net, "dev", &case.subject.name])
     };
     let has = case.subject.interface.and_then(|i| i.addresses.as_deref()).unwrap_or_default();
-    let own = own(case);
-    let is_leased = has.iter().any(|a| a.dynamic == Some(true) && a.net == IpNet::V4(pair.own));
-    let stays = own.contains(&pair.own) && !is_leased;
-    let taken = ends(case).taken();
-    // What is there beside a new address is what was found wrong, and would be chosen to send from.
-    let drops = own.iter().rev().filter(|net| match stays {
-        true => **net != pair.own && collision(&taken, **net).is_some(),
-        false => true,
-    });
-    let mut commands: Vec<String> = drops.map(|net| ip("del", *net)).collect();
-    if !stays {
-        commands.push(ip("add", pair.own));
-    }
-    commands
+    let moves = Moves::of(has, &own(case), pair.own, || ends(case).taken());
+    let drops = moves.drops.into_iter().map(|net| ip("del", net));
+    drops.chain(moves.adds.then(|| ip("add", pair.own))).collect()
 }

@@ -6,7 +6,7 @@ use ipnet::Ipv4Net;
 
 use super::{PlanError, Wish};
 pub use crate::address::Pair;
-pub(super) use crate::address::collision;
+pub(super) use crate::address::{Moves, collision};
 use crate::{
     address::{Ends, is_usable, neighbour},
     snapshot::{Snapshot, ThunderboltPort},

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::Ipv4Net;
 
 use super::{Action, Draft, Keeper, Plan, PlanError, Wish, action::networkd_file, address};
 use crate::{
@@ -31,9 +31,9 @@ pub(super) fn plan(
 ) -> Result<Plan, PlanError> {
     let interface =
         snapshot.interface(name).ok_or(PlanError::NotKnown { what: say::what_interface() })?;
-    if interface.addresses.is_none() {
+    let Some(addresses) = &interface.addresses else {
         return Err(PlanError::NotKnown { what: say::what_addresses() });
-    }
+    };
     let mut draft = Draft::new(Platform::Linux, vec![name.to_owned()], report);
     if let Some(master) = &interface.master
         && draft.found(FindingId::AddressMissing)
@@ -50,24 +50,13 @@ pub(super) fn plan(
     if let Some(mtu) = mtu {
         size(snapshot, interface, mtu, &mut draft);
     }
-    let leased = interface
-        .addresses
-        .iter()
-        .flatten()
-        .any(|a| a.dynamic == Some(true) && a.net == IpNet::V4(pair.own));
-    let stays = own.contains(&pair.own) && !leased;
-    if !stays {
-        // Whatever else is there is what was found wrong, and would be chosen to send from.
-        for net in own.iter().rev() {
-            let interface = name.to_owned();
-            draft.step(Action::DropAddress { interface, net: *net }, ADDRESS);
-        }
+    let taken = || address::taken(snapshot, wish, name);
+    let moves = address::Moves::of(addresses, &own, pair.own, taken);
+    for net in moves.drops {
+        draft.step(Action::DropAddress { interface: name.to_owned(), net }, ADDRESS);
+    }
+    if moves.adds {
         draft.step(Action::AddAddress { interface: name.to_owned(), net: pair.own }, ADDRESS);
-    } else {
-        for net in own.iter().rev().filter(|net| collides(snapshot, wish, name, **net)) {
-            let interface = name.to_owned();
-            draft.step(Action::DropAddress { interface, net: *net }, ADDRESS);
-        }
     }
     if interface.up == Some(false) {
         draft.step(Action::SwitchOn { interface: name.to_owned() }, &[FindingId::LinkDown]);
@@ -91,10 +80,6 @@ pub(super) fn plan(
 /// Addresses that somebody chose: not the self-assigned ones, which every link may have.
 fn chosen(interface: &Interface) -> impl Iterator<Item = Ipv4Net> + '_ {
     interface.ipv4().filter(|net| !net.addr().is_link_local())
-}
-
-fn collides(snapshot: &Snapshot, wish: &Wish, name: &str, net: Ipv4Net) -> bool {
-    address::collision(&address::taken(snapshot, wish, name), net).is_some()
 }
 
 /// As asked for; else the lesser of both ends', so that two machines that mend at the same time do

@@ -11,7 +11,7 @@ use crate::{
         FindingId, Report,
         wrong_port::{self, Misplaced},
     },
-    snapshot::{ConfigMethod, Platform, Reading, Service, Snapshot},
+    snapshot::{Platform, Reading, Service, Snapshot},
     text::plan as say,
 };
 
@@ -134,12 +134,7 @@ fn configured(snapshot: &Snapshot, service: Option<&Service>, name: &str) -> Vec
 /// Whether the service has just this manual address and a blank router.
 fn is_manual(service: Option<&Service>, net: Ipv4Net) -> bool {
     let config = service.and_then(|s| s.config.value());
-    config.is_some_and(|c| {
-        c.method == ConfigMethod::Manual
-            && c.address == Some(net.addr())
-            && c.mask == Some(net.netmask())
-            && c.router.is_none()
-    })
+    config.is_some_and(|config| config.is_manually(net))
 }
 
 /// The order with the service just above the first Wi-Fi that is above it; every service is in it,

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     Evidence,
     check::{FindingId, Report},
-    snapshot::{ConfigMethod, Interface, Platform, Reading, Service, Snapshot, ThunderboltPort},
+    snapshot::{Interface, Platform, Reading, Service, Snapshot, ThunderboltPort},
     text::{Text, plan as say},
 };
 
@@ -210,13 +210,7 @@ fn service(
         }
         Some(_) => {}
     }
-    let has_it = config.is_some_and(|c| {
-        c.method == ConfigMethod::Manual
-            && c.address == Some(pair.own.addr())
-            && c.mask == Some(pair.own.netmask())
-            && c.router.is_none()
-    });
-    if !has_it {
+    if !config.is_some_and(|config| config.is_manually(pair.own)) {
         let ids = [macos::ADDRESS, &[FindingId::BridgeMissing]].concat();
         let ids = towards(wish, pair, mends(draft, device, &ids));
         draft.step(Action::SetManual { service: name, net: pair.own }, &ids);

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, net::Ipv4Addr};
 
+use ipnet::Ipv4Net;
 use serde::Serialize;
 
 use super::Reading;
@@ -76,6 +77,16 @@ pub struct ServiceConfig {
     pub mask: Option<Ipv4Addr>,
     /// The router; a blank one (`(null)`, `none`) is `None`.
     pub router: Option<Ipv4Addr>,
+}
+
+impl ServiceConfig {
+    /// Whether it is just this manual address with a blank router.
+    pub(crate) fn is_manually(&self, net: Ipv4Net) -> bool {
+        self.method == ConfigMethod::Manual
+            && self.address == Some(net.addr())
+            && self.mask == Some(net.netmask())
+            && self.router.is_none()
+    }
 }
 
 /// macOS: what the network preferences configure.

@@ -135,6 +135,24 @@ impl Bench {
         })
     }
 
+    /// systemd-networkd seems to run: gives the /etc that it reads, to be mounted over the machine's,
+    /// and the folder of its profiles there.
+    pub(crate) fn play_networkd(&self) -> (PathBuf, PathBuf) {
+        let etc = self.dir.path().join("etc");
+        let profiles = etc.join("systemd/network");
+        fs::create_dir_all(&profiles).unwrap();
+        self.write_program(
+            "systemctl",
+            "#!/bin/sh\n[ \"$*\" = \"is-active --quiet systemd-networkd.service\" ]\n",
+        );
+        for (name, real) in
+            [("networkctl", "/bin/true"), ("tee", "/usr/bin/tee"), ("rm", "/bin/rm")]
+        {
+            self.write_shim(name, real);
+        }
+        (etc, profiles)
+    }
+
     /// A program in front of `real` that counts the calls that change something, and kills whoever
     /// called it at one.
     pub(crate) fn write_shim(&self, name: &str, real: &str) {

@@ -71,16 +71,7 @@ pub(crate) fn files(folder: &Path) -> Value {
 #[test]
 fn networkd_gets_a_file_which_undo_takes_away() {
     let Some(bench) = Bench::new("networkd") else { return };
-    let etc = bench.dir.path().join("etc");
-    let profiles = etc.join("systemd/network");
-    fs::create_dir_all(&profiles).unwrap();
-    bench.write_program(
-        "systemctl",
-        "#!/bin/sh\n[ \"$*\" = \"is-active --quiet systemd-networkd.service\" ]\n",
-    );
-    for (name, real) in [("networkctl", "/bin/true"), ("tee", "/usr/bin/tee"), ("rm", "/bin/rm")] {
-        bench.write_shim(name, real);
-    }
+    let (etc, profiles) = bench.play_networkd();
     // The machine has an /etc of its own.
     let bind = format!("mount --bind {} /etc", etc.display());
     let command = |words: &[&str]| bench.command_after(&bind, words);

@@ -3,7 +3,7 @@
 //! library that `tbnet` stands on. What keeps it is played, as in `keepers`; `tbnet` itself undoes it.
 
 use std::{
-    env, fs,
+    env,
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -41,16 +41,7 @@ fn each_cable_gets_a_network_and_a_profile_and_undo_takes_them_away() {
     }
     bench.on_a(&format!("link set {CABLE} down"));
     bench.machines.wait_carrier(0, SECOND);
-    let etc = bench.dir.path().join("etc");
-    let profiles = etc.join("systemd/network");
-    fs::create_dir_all(&profiles).unwrap();
-    bench.write_program(
-        "systemctl",
-        "#!/bin/sh\n[ \"$*\" = \"is-active --quiet systemd-networkd.service\" ]\n",
-    );
-    for (name, real) in [("networkctl", "/bin/true"), ("tee", "/usr/bin/tee"), ("rm", "/bin/rm")] {
-        bench.write_shim(name, real);
-    }
+    let (etc, profiles) = bench.play_networkd();
     let bind = format!("mount --bind {} /etc", etc.display());
     let setup = || {
         let test = "--exact ports::inside_a_namespace_of_its_own --ignored --nocapture";

@@ -142,7 +142,7 @@ pub(super) fn set_manually(case: &Case<'_>, finding: Finding) -> Finding {
     };
     let finding = match case.snapshot.platform {
         Platform::MacOs => {
-            let (own, mask) = (pair.own.addr(), advice::mask(&pair));
+            let (own, mask) = (pair.own.addr(), pair.own.netmask());
             finding
                 .click(say::details_tcpip(case.subject.service_name()))
                 .click(say::configure_manually(own, mask, pair.peer))

@@ -237,7 +237,7 @@ fn outside(case: &Case<'_>, peer: IpAddr) -> Finding {
         .why(say::outside_why());
     match advice::pair(case) {
         Some(pair) => finding
-            .click(say::one_subnet(pair.own.addr(), pair.peer, advice::mask(&pair)))
+            .click(say::one_subnet(pair.own.addr(), pair.peer, pair.own.netmask()))
             .commands(advice::commands(case, &pair)),
         None => finding.click(text::plan::no_free_network()),
     }
