@@ -4,7 +4,8 @@
 macro_rules! catalogue {
     ($($key:ident $(($($arg:ident),+ $(,)?))? { en: $en:literal, ko: $ko:literal $(,)? })+) => {
         $(
-            #[doc = concat!("“", $en, "”")]
+            // As it is: what stands in brackets or between `<` and `>` is no link and no markup.
+            #[doc = concat!("```text\n", $en, "\n```")]
             pub fn $key($($($arg: impl $crate::text::Say),+)?) -> $crate::text::Text {
                 $crate::text::Text::made(|lang| {
                     $($(let $arg = $arg.say(lang);)+)?
