@@ -96,8 +96,8 @@ fn whatever_happens_to_a_node_every_stream_ends_with_its_tokens() {
         if let (Some(median), Some(most)) = (of.get(of.len() / 2), of.last()) {
             let p90 = of[of.len() * 9 / 10];
             println!(
-                "{fault:?}: {} streams waited for their next token {median:.0?} at the median, \
-                 {p90:.0?} at 90 %, {most:.0?} at most",
+                "{fault:?}: {} streams waited for their next token {median:.2?} at the median, \
+                 {p90:.2?} at 90 %, {most:.2?} at most",
                 of.len()
             );
         }
