@@ -9,6 +9,11 @@ catalogue! {
     commands { en: "Commands", ko: "명령" }
     arguments { en: "Arguments", ko: "인자" }
     options { en: "Options", ko: "옵션" }
+    manual_name { en: "NAME", ko: "이름" }
+    manual_synopsis { en: "SYNOPSIS", ko: "사용법" }
+    manual_description { en: "DESCRIPTION", ko: "설명" }
+    manual_examples { en: "EXAMPLES", ko: "예" }
+    manual_version { en: "VERSION", ko: "버전" }
     print_help { en: "Print help", ko: "도움말을 출력합니다" }
     print_version { en: "Print version", ko: "버전을 출력합니다" }
     by_default(value) { en: "[default: {value}]", ko: "[기본값: {value}]" }
