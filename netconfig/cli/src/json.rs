@@ -111,6 +111,7 @@ pub(crate) struct SetupJson<'a> {
     pair: Option<Pair>,
     steps: Vec<StepJson<'a>>,
     left: &'a [Left],
+    skipped: Vec<&'a str>,
     /// What a check would come to after the steps.
     verdict: Verdict,
     not_recorded: &'a [&'static str],
@@ -146,6 +147,7 @@ impl<'a> SetupJson<'a> {
             pair: plan.pair,
             steps: steps.collect(),
             left: &plan.left,
+            skipped: plan.skipped.iter().map(|port| port.words(lang)).collect(),
             verdict: outlook,
             not_recorded,
         }

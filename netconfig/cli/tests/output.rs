@@ -134,6 +134,15 @@ fn the_manual_names_every_command() {
     for name in ["tbnet.1", "tbnet-check.1", "tbnet-show.1", "tbnet-snapshot.1"] {
         assert!(folder.path().join(name).exists(), "{name}");
     }
+    assert!(tbnet(&["man", path, "--lang", "ko"]).status.success());
+    let korean = fs::read_to_string(folder.path().join("tbnet-check.1")).expect("a page");
+    let headings = |page: &str| -> Vec<String> {
+        page.lines().filter_map(|line| line.strip_prefix(".SH ").map(str::to_owned)).collect()
+    };
+    assert_eq!(headings(&korean), ["이름", "사용법", "설명", "옵션", "예"]);
+    let english = ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "COMMANDS", "EXAMPLES", "VERSION"];
+    assert_eq!(headings(&text.replace("Commands", "COMMANDS")), english);
+    assert!(!text.contains("\nExamples:"), "{text}");
 }
 
 #[test]
@@ -181,6 +190,14 @@ fn mistakes_are_named_with_a_hint_and_exit_code_2() {
         "unknown-interface",
         said(&["check", "--from", "good", "--interface", "en9"])
     );
+}
+
+/// What a plan for each cable says of the ports that it leaves alone.
+#[test]
+fn setup_in_words() {
+    let args = ["setup", "--dry-run", "--per-port", "--from", "linux-one-cable-bridged"];
+    insta::assert_snapshot!("setup-per-port", said(&args));
+    insta::assert_snapshot!("setup-ko-per-port", said(&[&args[..], &["--lang", "ko"]].concat()));
 }
 
 /// `setup --dry-run` ends as `check` would once the steps are done.

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 
 use super::*;
 use crate::{
-    snapshot::{Address, Reading, Source, Unknown},
+    snapshot::{Reading, Source, Unknown},
     system::{Request, recorded},
 };
 
@@ -120,6 +120,8 @@ const SITUATIONS: &[(&str, Option<&str>, Verdict, &[&str])] = &[
     ("linux-good", Some("10.25.0.2"), GOOD, &[]),
     ("linux-bond", None, GOOD, &[]),
     ("linux-two-cables", None, BAD, &["error address-missing"]),
+    ("linux-one-cable-bridged", None, GOOD, &[]),
+    ("linux-per-port", None, GOOD, &["warning several-links"]),
     ("linux-self-assigned", None, BAD, &["error address-self-assigned"]),
     ("linux-no-address", None, BAD, &["error address-missing"]),
     ("linux-link-down", None, BAD, &["error link-down", "error address-missing"]),
@@ -311,24 +313,9 @@ fn an_address_that_is_known_hides_nothing_behind_a_missing_service_order() {
     assert_eq!(report.verdict, BAD, "the missing address is seen all the same");
 }
 
-#[test]
-fn two_cables_are_reported_and_one_is_judged() {
-    let mut snapshot = recorded::load(&sets().join("linux-good"), &Request::default()).unwrap();
-    let Reading::Known { value, .. } = &mut snapshot.interfaces else { panic!("no interfaces") };
-    let mut second = value.iter().find(|i| i.name == "thunderbolt0").unwrap().clone();
-    second.name = "thunderbolt1".into();
-    second.addresses = Some(vec![Address::new("10.26.0.1/24".parse().unwrap())]);
-    value.push(second);
-    let report = check(&snapshot, &Expectation::default());
-    assert_eq!(report.judged.as_ref().unwrap().interface, "thunderbolt0");
-    assert_eq!(found(&report), ["warning several-links"]);
-}
-
 /// Findings that the situations do not show, and the test that does.
-const SHOWN_ELSEWHERE: &[(FindingId, &str)] = &[
-    (FindingId::SeveralLinks, "two_cables_are_reported_and_one_is_judged"),
-    (FindingId::NotThunderbolt, "an_interface_named_by_hand_is_judged_as_one"),
-];
+const SHOWN_ELSEWHERE: &[(FindingId, &str)] =
+    &[(FindingId::NotThunderbolt, "an_interface_named_by_hand_is_judged_as_one")];
 
 #[test]
 fn every_finding_is_shown_by_a_situation() {

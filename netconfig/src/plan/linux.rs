@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// What an address that is changed mends.
-const ADDRESS: &[FindingId] = &[
+pub(super) const ADDRESS: &[FindingId] = &[
     FindingId::AddressMissing,
     FindingId::AddressSelfAssigned,
     FindingId::AddressDhcp,
@@ -78,7 +78,7 @@ pub(super) fn plan(
 }
 
 /// Addresses that somebody chose: not the self-assigned ones, which every link may have.
-fn chosen(interface: &Interface) -> impl Iterator<Item = Ipv4Net> + '_ {
+pub(super) fn chosen(interface: &Interface) -> impl Iterator<Item = Ipv4Net> + '_ {
     interface.ipv4().filter(|net| !net.addr().is_link_local())
 }
 

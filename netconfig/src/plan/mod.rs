@@ -160,6 +160,9 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// What stays as it is.
     pub left: Vec<Left>,
+    /// Per-port mode: the ports with a computer at the other end that are left alone, with the reason.
+    #[serde(skip)]
+    pub skipped: Vec<Text>,
 }
 
 /// Plans what would mend `report`, which is the judgement of `snapshot`.
@@ -209,8 +212,8 @@ struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     fn new(platform: Platform, interfaces: Vec<String>, report: &'a Report) -> Self {
-        let (steps, left) = (Vec::new(), Vec::new());
-        Self { plan: Plan { platform, interfaces, pair: None, steps, left }, report }
+        let (steps, left, skipped) = (Vec::new(), Vec::new(), Vec::new());
+        Self { plan: Plan { platform, interfaces, pair: None, steps, left, skipped }, report }
     }
 
     /// Whether the check found this.

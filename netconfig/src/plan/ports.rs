@@ -1,6 +1,8 @@
 //! Per-port mode: no bridge, one /30 per cable. Both ends find the same addresses without a word,
 //! because both see the domain UUIDs of both ends.
 
+use ipnet::{IpNet, Ipv4Net};
+
 use super::{
     Action, Draft, Pair, Plan, PlanError, Wish, action::Action as A, address, linux, macos,
 };
@@ -17,14 +19,21 @@ pub(super) fn plan(snapshot: &Snapshot, report: &Report, wish: &Wish) -> Result<
     };
     let platform = snapshot.platform;
     let mut draft = Draft::new(platform, Vec::new(), report);
-    let mut why = Vec::new();
+    let mut empty = Vec::new();
     for port in ports {
+        let because = |reason| say::port_because(label(platform, port), reason);
+        if port.peers().next().is_none() {
+            empty.push(because(say::port_no_computer()));
+            continue;
+        }
         match one(snapshot, wish, port, &mut draft) {
             Ok(device) => draft.plan.interfaces.push(device),
-            Err(reason) => why.push(say::port_because(label(platform, port), reason)),
+            Err(reason) => draft.plan.skipped.push(because(reason)),
         }
     }
     if draft.plan.interfaces.is_empty() {
+        let mut why = std::mem::take(&mut draft.plan.skipped);
+        why.append(&mut empty);
         if why.is_empty() {
             why.push(say::port_nothing_plugged());
         }
@@ -60,16 +69,13 @@ fn one(
     port: &ThunderboltPort,
     draft: &mut Draft<'_>,
 ) -> Result<String, Text> {
-    if port.peers().next().is_none() {
-        return Err(say::port_no_computer());
-    }
     let (own, far) = address::cabled(port).ok_or_else(say::port_no_uuids)?;
     let interface = interface_of(snapshot, port)?;
     if let Some(master) = &interface.master {
         return Err(say::port_of_bridge(&interface.name, master));
     }
     let pair = address::of_cable(own, far).ok_or_else(say::port_leads_back)?;
-    let taken = address::taken(snapshot, wish, &interface.name);
+    let taken = taken(snapshot, wish, interface, pair);
     if let Some(other) = address::collision(&taken, pair.own) {
         return Err(say::port_overlaps(pair.own.trunc(), other));
     }
@@ -82,10 +88,25 @@ fn one(
     }
     match snapshot.platform {
         Platform::MacOs => service(snapshot, wish, interface, pair, draft)?,
-        Platform::Linux => plain(wish, interface, pair, draft)?,
+        Platform::Linux => plain(snapshot, wish, interface, pair, draft)?,
     }
     draft.plan.pair.get_or_insert(pair);
     Ok(interface.name.clone())
+}
+
+/// What the /30 may not overlap with. A peer that was asked over one cable has the /30 of another at
+/// its end already.
+fn taken(
+    snapshot: &Snapshot,
+    wish: &Wish,
+    interface: &Interface,
+    pair: Pair,
+) -> Vec<(Text, Ipv4Net)> {
+    let mut wish = wish.clone();
+    if let Some(peer) = &mut wish.answered {
+        peer.other_networks.retain(|net| net.trunc() != IpNet::V4(pair.own.trunc()));
+    }
+    address::taken(snapshot, &wish, &interface.name)
 }
 
 fn interface_of<'a>(snapshot: &'a Snapshot, port: &ThunderboltPort) -> Result<&'a Interface, Text> {
@@ -138,14 +159,15 @@ fn mtu(interface: &Interface, wish: &Wish) -> Option<u32> {
 }
 
 fn plain(
+    snapshot: &Snapshot,
     wish: &Wish,
     interface: &Interface,
     pair: Pair,
     draft: &mut Draft<'_>,
 ) -> Result<(), Text> {
-    if interface.addresses.is_none() {
+    let Some(addresses) = &interface.addresses else {
         return Err(say::port_addresses_unknown());
-    }
+    };
     let name = || interface.name.clone();
     let before = draft.plan.steps.len();
     let mtu = mtu(interface, wish);
@@ -153,14 +175,14 @@ fn plain(
         let ids = mends(draft, &interface.name, &[FindingId::MtuMismatch]);
         draft.step(Action::SetMtu { interface: name(), mtu }, ids);
     }
-    if !interface.ipv4().any(|net| net == pair.own) {
-        // Others that it has stay, and what was found wrong with them.
-        let ids = [
-            FindingId::AddressMissing,
-            FindingId::AddressSelfAssigned,
-            FindingId::PeerOutsideSubnet,
-        ];
-        let ids = towards(wish, pair, mends(draft, &interface.name, &ids));
+    let own: Vec<Ipv4Net> = linux::chosen(interface).collect();
+    let moves =
+        address::Moves::of(addresses, &own, pair.own, || taken(snapshot, wish, interface, pair));
+    let ids = towards(wish, pair, mends(draft, &interface.name, linux::ADDRESS));
+    for net in moves.drops {
+        draft.step(Action::DropAddress { interface: name(), net }, &ids);
+    }
+    if moves.adds {
         draft.step(Action::AddAddress { interface: name(), net: pair.own }, &ids);
     }
     if interface.up == Some(false) {

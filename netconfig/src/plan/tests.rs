@@ -7,7 +7,7 @@ use crate::{
     InterfaceChoice,
     check::{Expectation, Severity, check},
     peer::{END_REPORT_SCHEMA, EndReport, Identity},
-    snapshot::Reading,
+    snapshot::{Address, Interface, Reading},
     system::{Request, recorded},
     text::Lang,
 };
@@ -242,6 +242,66 @@ fn what_per_port_mode_leaves_is_named() {
         }
     }
     assert!(plans > 5, "{plans}");
+}
+
+/// Two cables, changed by `change`, per port.
+fn per_port_of(change: impl Fn(&mut Interface), wish: Wish) -> Plan {
+    let mut snapshot = load("linux-two-cables", None);
+    let Reading::Known { value, .. } = &mut snapshot.interfaces else { panic!() };
+    value.iter_mut().for_each(change);
+    let report = check(&snapshot, &Expectation::default());
+    plan(&snapshot, &report, &Wish { per_port: true, ..wish }).unwrap()
+}
+
+#[test]
+fn a_port_that_is_left_alone_is_named_with_the_reason() {
+    let bridged = |interface: &mut Interface| {
+        if interface.name == "thunderbolt0" {
+            interface.master = Some("br0".into());
+        }
+    };
+    let plan = per_port_of(bridged, Wish::default());
+    assert_eq!(plan.interfaces, ["thunderbolt1"]);
+    let [skipped] = &plan.skipped[..] else { panic!("{:?}", plan.skipped) };
+    assert!(skipped.words(Lang::En).contains("belongs to br0"), "{skipped:?}");
+    assert_eq!(per_port_of(|_| {}, Wish::default()).skipped, []);
+}
+
+/// What else was on the interface would be chosen to send from, and may be on another one too.
+#[test]
+fn a_port_s_other_addresses_go() {
+    let addressed = |interface: &mut Interface| {
+        if interface.name == "thunderbolt1" {
+            interface.addresses = Some(vec![Address::new("192.168.2.1/24".parse().unwrap())]);
+        }
+    };
+    let words = commands(&per_port_of(addressed, Wish::default()));
+    assert_eq!(words[0], "ip address del 192.168.2.1/24 dev thunderbolt1");
+    assert!(words[1].starts_with("ip address add 10.97."), "{words:?}");
+}
+
+/// It was asked over the first cable, and has the /30 of the second at that one's other end.
+#[test]
+fn the_peer_s_ends_of_the_cables_collide_with_nothing() {
+    let alone = per_port_of(|_| {}, Wish::default());
+    let nets = alone.steps.iter().filter_map(|step| match step.action {
+        Action::AddAddress { net, .. } => Some(net.trunc().to_string()),
+        _ => None,
+    });
+    let nets: Vec<String> = nets.collect();
+    assert_eq!(nets.len(), 2);
+    let nets: Vec<&str> = nets.iter().map(String::as_str).collect();
+    let answered = |others: &[&str]| {
+        let answered = Some(said("10.97.175.150/30", 1500, others));
+        Wish { per_port: true, answered, ..Wish::default() }
+    };
+    assert_eq!(per_port_of(|_| {}, answered(&nets)), alone);
+
+    // A wider network on another of its links is in the way of both.
+    let snapshot = load("linux-two-cables", None);
+    let report = check(&snapshot, &Expectation::default());
+    let refused = plan(&snapshot, &report, &answered(&["10.97.0.0/16"])).unwrap_err().to_string();
+    assert!(refused.contains("10.97.0.0/16"), "{refused}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ catalogue! {
         en: "the recording does not say who keeps the network's configuration, or which links are Wi-Fi: steps that make it last may be missing; record it anew with `tbnet snapshot DIR`",
         ko: "누가 네트워크 설정을 관리하는지, 어떤 링크가 Wi-Fi인지 기록에 없습니다. 설정을 남기는 단계가 빠졌을 수 있으므로 `tbnet snapshot DIR`로 다시 기록합니다",
     }
+    ports_left_alone { en: "ports left alone:", ko: "그대로 두는 포트:" }
     left_as_it_is { en: "left as it is:", ko: "그대로 두는 것:" }
     dry_run {
         en: "nothing was changed (--dry-run)",

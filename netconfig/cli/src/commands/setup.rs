@@ -178,6 +178,14 @@ fn show(plan: &Plan, output: &mut Output) -> anyhow::Result<()> {
     if plan.steps.is_empty() {
         output.say(say::nothing_to_do())?;
     }
+    if !plan.skipped.is_empty() {
+        output.line("")?;
+        output.say(say::ports_left_alone())?;
+        for port in &plan.skipped {
+            let words = output.words(port);
+            output.wrapped("  ", &words)?;
+        }
+    }
     if !plan.left.is_empty() {
         output.line("")?;
         output.say(say::left_as_it_is())?;

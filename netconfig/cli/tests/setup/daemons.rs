@@ -20,6 +20,7 @@ use crate::{
     bench::{BRIDGE, Bench},
     keepers::files,
     machines::{CABLE, PATIENCE},
+    ports,
 };
 
 /// Everything may talk to everything: nobody else is on this bus.
@@ -84,6 +85,18 @@ impl<'a> Daemon<'a> {
 
     fn tbnet(&self, words: &[&str]) -> Output {
         self.command(&[&[env!("CARGO_BIN_EXE_tbnet")], words].concat()).output().unwrap()
+    }
+
+    /// Carries the plan out that gives each cable a network of its own; `tbnet` itself knows a veth
+    /// for none.
+    fn set_up_per_port(&self) {
+        let words = ports::setup_words();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let mut command = self.command(&words);
+        let output = command.env(ports::INSIDE, self.bench.dir.path().join("state")).output();
+        let output = output.unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{said}\n{}", self.log());
     }
 
     fn done(&self, words: &[&str]) {
@@ -155,7 +168,48 @@ fn address_of(everything: &Value, link: &str) -> Vec<String> {
     rows.map(|row| format!("{}/{}", row["local"].as_str().unwrap(), row["prefixlen"])).collect()
 }
 
+/// Each cable has a /30 and the size that was asked for.
+fn is_per_port(everything: &Value) -> bool {
+    let links = everything["address"].as_array().unwrap();
+    ports::CABLES.iter().all(|(name, _)| {
+        let link = links.iter().find(|link| link["ifname"] == *name).unwrap();
+        let nets = address_of(everything, name);
+        let [net] = &nets[..] else { return false };
+        net.starts_with("10.97.") && net.ends_with("/30") && link["mtu"] == 9000
+    })
+}
+
+/// As after a restart: the cables know nothing of what was set up.
+fn forget(bench: &Bench) {
+    for (name, _) in ports::CABLES {
+        bench.on_a(&format!("address flush dev {name}"));
+        bench.on_a(&format!("link set {name} mtu 1500"));
+    }
+    bench.on_a(&format!("link set {CABLE} down"));
+}
+
 const NETWORKD: &str = "/lib/systemd/systemd-networkd";
+
+/// Starts systemd-networkd, which reads its profiles in the folder `network` of the bench, and knows
+/// the interface when this returns.
+fn start_networkd<'a>(bench: &'a Bench, interface: &str) -> Daemon<'a> {
+    tool(
+        bench,
+        "systemctl",
+        "#!/bin/sh\n[ \"$*\" = \"is-active --quiet systemd-networkd.service\" ]\n",
+    );
+    let profiles = bench.dir.path().join("network");
+    fs::create_dir_all(&profiles).unwrap();
+    let script = format!(
+        "mount --bind {} /etc/systemd/network && mkdir -p /run/systemd/netif && \
+         chown systemd-network:systemd-network /run/systemd/netif && exec {NETWORKD}",
+        profiles.display()
+    );
+    let daemon = Daemon::start(bench, &script);
+    let status = || daemon.said(&["networkctl", "--no-pager", "status", interface]);
+    daemon.wait_until("networkd", || status().contains("Setup") || status().contains("State:"));
+    daemon
+}
 
 #[test]
 fn systemd_networkd_takes_the_file_keeps_it_and_lets_go_of_it() {
@@ -163,27 +217,10 @@ fn systemd_networkd_takes_the_file_keeps_it_and_lets_go_of_it() {
         return skip("systemd-networkd");
     }
     let Some(bench) = Bench::new("real-networkd") else { return };
-    tool(
-        &bench,
-        "systemctl",
-        "#!/bin/sh\n[ \"$*\" = \"is-active --quiet systemd-networkd.service\" ]\n",
-    );
-    let profiles = bench.dir.path().join("network");
-    fs::create_dir(&profiles).unwrap();
     bench.on_a(&format!("address add 10.9.0.1/24 dev {BRIDGE}"));
-    let start = || {
-        let script = format!(
-            "mount --bind {} /etc/systemd/network && mkdir -p /run/systemd/netif && \
-             chown systemd-network:systemd-network /run/systemd/netif && exec {NETWORKD}",
-            profiles.display()
-        );
-        let daemon = Daemon::start(&bench, &script);
-        let status = || daemon.said(&["networkctl", "--no-pager", "status", BRIDGE]);
-        daemon.wait_until("networkd", || status().contains("Setup") || status().contains("State:"));
-        daemon
-    };
+    let daemon = start_networkd(&bench, BRIDGE);
+    let profiles = bench.dir.path().join("network");
     let look = || json!({ "ip": everything(&bench), "files": files(&profiles) });
-    let daemon = start();
     let before = look();
     daemon.done(&["setup", "--yes", "--interface", BRIDGE, "--peer", "192.168.2.2"]);
     let kept = || {
@@ -197,7 +234,7 @@ fn systemd_networkd_takes_the_file_keeps_it_and_lets_go_of_it() {
     drop(daemon);
     bench.on_a(&format!("address flush dev {BRIDGE}"));
     bench.on_a(&format!("link set {BRIDGE} down"));
-    let daemon = start();
+    let daemon = start_networkd(&bench, BRIDGE);
     let is_back = || {
         let now = everything(&bench);
         address_of(&now, BRIDGE) == ["192.168.2.1/24"]
@@ -208,6 +245,39 @@ fn systemd_networkd_takes_the_file_keeps_it_and_lets_go_of_it() {
     bench.wait_carrier(0);
     assert_eq!(look(), before, "{}", daemon.log());
     // It stays so: networkd has nothing more to say about it.
+    thread::sleep(Duration::from_secs(1));
+    assert_eq!(look(), before, "{}", daemon.log());
+}
+
+#[test]
+fn systemd_networkd_keeps_the_network_of_each_cable() {
+    if !Path::new(NETWORKD).exists() {
+        return skip("systemd-networkd");
+    }
+    let Some(bench) = Bench::new("networkd-ports") else { return };
+    ports::lay_cables(&bench);
+    per_port(&bench, || start_networkd(&bench, CABLE), &bench.dir.path().join("network"));
+}
+
+/// Each cable gets a network of its own, which comes back after a restart of the keeper that `start`
+/// starts, until undo takes it away.
+fn per_port<'a>(bench: &'a Bench, start: impl Fn() -> Daemon<'a>, profiles: &Path) {
+    let daemon = start();
+    let look = || json!({ "ip": everything(bench), "files": files(profiles) });
+    let before = look();
+    daemon.set_up_per_port();
+    let is_so = || is_per_port(&everything(bench));
+    daemon.wait_until("a network for each cable", is_so);
+    assert_eq!(files(profiles).as_object().unwrap().len(), 2, "{}", daemon.log());
+
+    drop(daemon);
+    forget(bench);
+    let daemon = start();
+    daemon.wait_until("the networks, after a restart", is_so);
+
+    daemon.done(&["setup", "--undo"]);
+    daemon.wait_until("what was before", || look() == before);
+    // It stays so.
     thread::sleep(Duration::from_secs(1));
     assert_eq!(look(), before, "{}", daemon.log());
 }
@@ -298,4 +368,16 @@ fn network_manager_takes_the_profile_keeps_it_and_lets_go_of_it() {
 #[test]
 fn network_manager_gives_back_what_was_set_by_hand() {
     manage("real-nm-by-hand", &["10.9.0.1/24", "10.8.0.1/24"]);
+}
+
+#[test]
+fn network_manager_keeps_the_network_of_each_cable() {
+    let Some(root) = network_manager() else {
+        return skip("NetworkManager (EXO_TEST_NETWORK_MANAGER)");
+    };
+    let Some(bench) = Bench::new("nm-ports") else { return };
+    ports::lay_cables(&bench);
+    let profiles = bench.dir.path().join("connections");
+    fs::create_dir(&profiles).unwrap();
+    per_port(&bench, || start_manager(&bench, &root, &profiles), &profiles);
 }

@@ -1,6 +1,7 @@
 //! Per-port mode on a machine with two cables. To `tbnet` a veth is no Thunderbolt link, whatever it
 //! is called: the plan is that of a recorded machine, carried out on veths of the same names by the
-//! library that `tbnet` stands on. What keeps it is played, as in `keepers`; `tbnet` itself undoes it.
+//! library that `tbnet` stands on. What keeps it is played, as in `keepers`, and `daemons` does the
+//! same with the real ones; `tbnet` itself undoes it.
 
 use std::{
     env,
@@ -23,8 +24,33 @@ use crate::{
 };
 
 /// The folder for the old state, in the namespace of a machine of the test's own.
-const INSIDE: &str = "TBNET_TEST_PORTS";
+pub(crate) const INSIDE: &str = "TBNET_TEST_PORTS";
 const SECOND: &str = "thunderbolt1";
+
+/// The cables' interfaces and hardware addresses, as recorded: a profile knows its link by the latter.
+pub(crate) const CABLES: [(&str, &str); 2] =
+    [(CABLE, "02:a1:59:56:2c:c2"), (SECOND, "02:a1:59:56:2c:c3")];
+
+/// Makes the first machine the recorded one: two cables to the second, of which one is switched off.
+pub(crate) fn lay_cables(bench: &Bench) {
+    bench.on_a(&format!("link del {BRIDGE}"));
+    bench.machines.cable(0, SECOND, 1, SECOND);
+    for (name, mac) in CABLES {
+        bench.on_a(&format!("link set {name} down"));
+        bench.on_a(&format!("link set {name} address {mac}"));
+        bench.machines.ip(1, &format!("link set {name} up"));
+    }
+    bench.on_a(&format!("link set {SECOND} up"));
+    bench.machines.wait_carrier(0, SECOND);
+}
+
+/// The program and its words that carry the plan out on whatever machine they are run on; it wants
+/// the folder for the old state in [`INSIDE`].
+pub(crate) fn setup_words() -> Vec<String> {
+    let program = env::current_exe().unwrap().to_str().unwrap().to_owned();
+    let words = "--exact ports::inside_a_namespace_of_its_own --ignored --nocapture";
+    std::iter::once(program).chain(words.split(' ').map(str::to_owned)).collect()
+}
 
 fn link<'a>(everything: &'a Value, name: &str) -> &'a Value {
     let links = everything["ip"]["address"].as_array().unwrap();
@@ -34,20 +60,14 @@ fn link<'a>(everything: &'a Value, name: &str) -> &'a Value {
 #[test]
 fn each_cable_gets_a_network_and_a_profile_and_undo_takes_them_away() {
     let Some(bench) = Bench::new("ports") else { return };
-    bench.on_a(&format!("link del {BRIDGE}"));
-    bench.machines.cable(0, SECOND, 1, SECOND);
-    for machine in [0, 1] {
-        bench.machines.ip(machine, &format!("link set {SECOND} up"));
-    }
-    bench.on_a(&format!("link set {CABLE} down"));
-    bench.machines.wait_carrier(0, SECOND);
+    lay_cables(&bench);
     let (etc, profiles) = bench.play_networkd();
     let bind = format!("mount --bind {} /etc", etc.display());
     let setup = || {
-        let test = "--exact ports::inside_a_namespace_of_its_own --ignored --nocapture";
-        let script = format!("{bind} && exec \"$0\" {test}");
-        let program = env::current_exe().unwrap();
-        let words = ["sh", "-c", &script, program.to_str().unwrap()];
+        let script = format!("{bind} && exec \"$0\" \"$@\"");
+        let words = setup_words();
+        let words: Vec<&str> =
+            ["sh", "-c", &script].into_iter().chain(words.iter().map(String::as_str)).collect();
         let mut command = bench.machines.within(0, &words);
         command.stdin(Stdio::null()).env(INSIDE, bench.dir.path().join("state"));
         command
@@ -60,7 +80,7 @@ fn each_cable_gets_a_network_and_a_profile_and_undo_takes_them_away() {
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     let after = look();
     let mut nets = Vec::new();
-    for (name, mac) in [(CABLE, "02:a1:59:56:2c:c2"), (SECOND, "02:a1:59:56:2c:c3")] {
+    for (name, mac) in CABLES {
         let link = link(&after, name);
         assert_eq!(link["mtu"], 9000, "{name}");
         let [row] = &link["addr_info"].as_array().unwrap()[..] else { panic!("{link}") };

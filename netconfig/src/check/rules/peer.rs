@@ -6,6 +6,7 @@ use ipnet::IpNet;
 
 use super::is_automatic;
 use crate::{
+    Link,
     check::{
         Case, advice,
         finding::{Finding, FindingId, Findings, Severity},
@@ -76,7 +77,7 @@ fn silent(case: &Case<'_>, why: &Silence, icmp: Option<&RoundTrips>, findings: &
         return;
     }
     let source = case.peer.map_or_else(|| Source::new("connection"), connection);
-    let finding = unanswered(&peer_name(case), why, icmp, &source);
+    let finding = unanswered(case, &peer_name(case), why, icmp, &source);
     let finding = match icmp {
         Some(trips) if trips.count > 0 => {
             finding.seen(say::icmp_answers(trips.p50_us), &Source::new("ICMP echo"))
@@ -93,12 +94,18 @@ fn silent_others(case: &Case<'_>, findings: &mut Findings) {
         return;
     }
     for (peer, why) in &case.expectation.silent_others {
-        let finding = unanswered(&peer.to_string(), why, None, &connection(*peer));
+        let finding = unanswered(case, &peer.to_string(), why, None, &connection(*peer));
         findings.push(finding);
     }
 }
 
-fn unanswered(peer: &str, why: &Silence, icmp: Option<&RoundTrips>, source: &Source) -> Finding {
+fn unanswered(
+    case: &Case<'_>,
+    peer: &str,
+    why: &Silence,
+    icmp: Option<&RoundTrips>,
+    source: &Source,
+) -> Finding {
     let reason = match why {
         Silence::TimedOut { limit_ms } => say::silent_timed_out(limit_ms),
         Silence::Refused => say::silent_refused(),
@@ -109,7 +116,12 @@ fn unanswered(peer: &str, why: &Silence, icmp: Option<&RoundTrips>, source: &Sou
         Silence::KeyNeeded => say::silent_key_needed(),
         Silence::NodeRuns => say::silent_node_runs(),
         Silence::NotOnLink => say::silent_not_on_link(),
-        Silence::LinkUnusable { detail } => say::silent_link_unusable(detail),
+        Silence::LinkUnusable { detail } => {
+            // In the reader's language, if this snapshot still tells it.
+            let now = Link::from_snapshot(case.snapshot, &case.expectation.interface);
+            let detail = now.err().map_or_else(|| Text::verbatim(detail), |error| error.text());
+            say::silent_link_unusable(detail)
+        }
         Silence::NotRecorded => say::silent_not_recorded(),
         Silence::Failed { detail } => text::words::failed(detail),
     };
