@@ -2,12 +2,14 @@
 //! and holds the counts against those that were agreed on.
 //!
 //! `hot_paths PATH COUNT` goes one path so often and prints nothing; two counts tell what once costs.
-//! `hot_paths paths` names them, `hot_paths messages` prints what messages over `lo` cost in system
+//! `hot_paths paths` names them, `hot_paths counts` prints what messages over `lo` cost in system
 //! calls and copies.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)] // a failure is to be seen, and it waits
 
 #[path = "../tests/common/mod.rs"]
 mod common;
+#[path = "../benches/samples/mod.rs"]
+mod samples;
 
 use std::hint::black_box;
 
@@ -15,10 +17,11 @@ use common::{two, wait};
 use exo_transport::{
     CompletionQueue, Encrypt, Endpoint, Lane, Payload, Region, RegionPool, Send,
     wire::{
-        activation::{self, ActivationMeta, Dtype, Phase, SequenceRows},
-        header::{Flags, Header, Kind},
+        activation::{self, Dtype},
+        header::Header,
     },
 };
+use samples::{Activation, header};
 
 /// Goes its path so often.
 type Path = fn(u64);
@@ -36,36 +39,19 @@ const PATHS: &[(&str, Path)] = &[
 ];
 /// Numbers in a row of the activations.
 const HIDDEN: usize = 4096;
-/// Messages of `messages`, each way.
+/// Messages that are counted, each way.
 const ROUNDS: u64 = 1000;
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["paths"] => PATHS.iter().for_each(|(name, _)| println!("{name}")),
-        ["messages"] => messages(),
+        ["counts"] => messages(),
         [path, count] => {
             let (_, go) = PATHS.iter().find(|(name, _)| *name == path).expect("a path by its name");
             go(count.parse().expect("a count"));
         }
-        _ => panic!("hot_paths PATH COUNT | paths | messages"),
-    }
-}
-
-fn header() -> Header {
-    Header {
-        kind: Kind::Send,
-        lane: Some(Lane::Activations),
-        flags: Flags::LAST.with(Flags::IMMEDIATE),
-        session: 0x0123_4567_89ab_cdef,
-        epoch: 1,
-        length: 16_456,
-        sequence: 1_000_000,
-        acknowledged: 999_999,
-        credit: 1_000_008,
-        immediate: activation::IMMEDIATE,
-        remote_key: 0,
-        offset: 0,
+        _ => panic!("hot_paths PATH COUNT | paths | counts"),
     }
 }
 
@@ -83,50 +69,23 @@ fn parse_header(count: u64) {
     }
 }
 
-fn rows(sequences: usize) -> Vec<SequenceRows> {
-    let row = |at: usize| SequenceRows {
-        sequence: at as u64,
-        attempt: 0,
-        start: 100,
-        tokens: 1,
-        phase: Phase::Decode as u8,
-    };
-    (0..sequences).map(row).collect()
-}
-
 fn encode_tail(count: u64, sequences: usize) {
-    let rows = rows(sequences);
-    let (size, mut tail) = archive(sequences);
+    let of = activation_of(sequences);
+    let mut tail = of.tail();
     for _ in 0..count {
-        activation::encode_tail(black_box(&meta(&rows)), size, &mut tail).unwrap();
+        activation::encode_tail(black_box(&of.meta()), of.bulk_bytes, &mut tail).unwrap();
     }
 }
 
 fn access(count: u64, sequences: usize) {
-    let rows = rows(sequences);
-    let (size, mut tail) = archive(sequences);
-    activation::encode_tail(&meta(&rows), size, &mut tail).unwrap();
-    let mut whole = Region::pages(size + tail.as_slice().len());
-    whole.as_mut_slice()[size..].copy_from_slice(tail.as_slice());
+    let whole = activation_of(sequences).whole();
     for _ in 0..count {
         black_box(activation::access(black_box(whole.as_slice())).unwrap().tokens());
     }
 }
 
-fn archive(sequences: usize) -> (usize, Region) {
-    let size = sequences * HIDDEN * Dtype::F32.size();
-    (size, Region::pages(activation::tail_len(size, sequences)))
-}
-
-fn meta(rows: &[SequenceRows]) -> ActivationMeta<'_> {
-    ActivationMeta {
-        placement_epoch: 1,
-        step: 7,
-        dtype: Dtype::F32,
-        tokens: rows.len() as u32,
-        hidden: HIDDEN as u32,
-        sequences: rows,
-    }
+fn activation_of(sequences: usize) -> Activation {
+    Activation::of(sequences * HIDDEN * Dtype::F32.size(), sequences)
 }
 
 fn lease(count: u64) {
