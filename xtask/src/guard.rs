@@ -17,10 +17,8 @@ use crate::{
 
 /// What builds each program that goes the paths. The engine's is the one that the tests build anyway:
 /// in release it would take minutes of its own.
-const PROGRAMS: [(&str, &[&str]); 2] = [
-    ("hot_paths", &["--release", "-p", "exo-transport"]),
-    ("token_paths", &["--workspace"]),
-];
+const PROGRAMS: [(&str, &[&str]); 2] =
+    [("hot_paths", &["--release", "-p", "exo-transport"]), ("token_paths", &["--workspace"])];
 /// So often is counted what is not instructions.
 const COUNTINGS: usize = 3;
 /// Rounds of a path that names no number.
@@ -198,8 +196,7 @@ mod tests {
     fn what_costs_more_than_agreed_is_named() {
         use Unit::{Count, Instructions};
         let agreed = counts(&[("a", 100.0, Instructions), ("b", 2.0, Count)]);
-        let worse =
-            |a, b| compare(&agreed, &counts(&[("a", a, Instructions), ("b", b, Count)])).1;
+        let worse = |a, b| compare(&agreed, &counts(&[("a", a, Instructions), ("b", b, Count)])).1;
         assert!(worse(105.0, 2.4).is_empty());
         assert!(worse(20.0, 0.0).is_empty());
         assert_eq!(worse(106.0, 2.0), ["a: 106.00 instead of 100.00"]);
