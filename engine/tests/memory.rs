@@ -14,6 +14,7 @@ use std::{
 
 use exo_engine::{
     layers::LayerRange,
+    model::{ModelConfig, ModelShape},
     stage::{Cut, Preparation, Rows, Stage, StageInput, WeightsId},
     weights::{ModelFolder, Precision, WeightsChoice},
 };
@@ -155,6 +156,53 @@ fn memory_does_not_grow_over_2000_tokens() {
     }
     // Beside the cache of the sequence nothing is held longer than a step.
     assert!(held.iter().all(|memory| *memory == held[0]), "{held:?}");
+}
+
+/// Placement reckons with the names, types and shapes of tensors; what is loaded is decided where each
+/// is read. Of every checkpoint, as stored, as floats, and with nothing left in bf16.
+#[test]
+fn what_placement_reckons_with_is_what_is_loaded() {
+    let _alone = COUNTED.lock().unwrap_or_else(PoisonError::into_inner);
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let counted = || mlx_rs::memory::active_memory().unwrap() as u64;
+    // What is kept for reuse may be larger than what is asked for next.
+    mlx_rs::memory::clear_cache().unwrap();
+    let kept = mlx_rs::memory::set_cache_limit(0).unwrap();
+    let mut off = Vec::new();
+    let mut checkpoints = 0;
+    for entry in std::fs::read_dir(fixtures).unwrap() {
+        let dir = entry.unwrap().path();
+        if !dir.join("config.json").exists() {
+            continue;
+        }
+        checkpoints += 1;
+        let name = dir.file_name().unwrap().to_string_lossy().into_owned();
+        let folder = ModelFolder::open(&dir).unwrap();
+        let config = ModelConfig::from_json(folder.config()).unwrap();
+        let all = LayerRange::checked(0, config.layers).unwrap();
+        let as_of = |choice| Precision::of(folder.config(), choice, true);
+        let wide = Precision { keeps_bf16: false, ..as_of(WeightsChoice::Auto) };
+        for precision in [as_of(WeightsChoice::Auto), as_of(WeightsChoice::Stored), wide] {
+            let shape = ModelShape::of(&folder, &config, precision).unwrap();
+            let parts = shape.layers.iter().chain([&shape.head]).map(|part| part.bytes);
+            // Both ends are here: what is tied is there once.
+            let embedding = if shape.tied { 0 } else { shape.embedding_bytes };
+            let reckoned = parts.sum::<u64>() + embedding;
+            // Whatever MLX makes once is made.
+            drop(Stage::load(&folder, all, precision, &|_| {}).unwrap());
+            let before = counted();
+            let stage = Stage::load(&folder, all, precision, &|_| {}).unwrap();
+            let held = counted() - before;
+            drop(stage);
+            // A few numbers that no tensor holds, such as the scale of attention.
+            if held < reckoned || held > reckoned + 2048 {
+                off.push(format!("{name} {precision:?}: {reckoned} reckoned, {held} held"));
+            }
+        }
+    }
+    mlx_rs::memory::set_cache_limit(kept).unwrap();
+    assert!(checkpoints > 10, "{checkpoints}");
+    assert!(off.is_empty(), "{off:#?}");
 }
 
 #[test]

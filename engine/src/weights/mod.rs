@@ -46,6 +46,7 @@ pub use gguf::import::{
 };
 pub use library::{LibraryError, ModelEntry, ModelLibrary};
 pub use part::{Pairing, Part};
+pub(crate) use precision::is_expert;
 pub use precision::{Precision, WeightsChoice, is_cpu};
 pub use quantisation::{Mode, Quantisation, QuantisationConfig, UnsupportedQuantisation};
 pub use read::TensorReader;

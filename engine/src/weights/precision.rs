@@ -6,6 +6,7 @@
 //! stored in bf16 stays so, where MLX has a product for it (`Precision::keeps_bf16`).
 
 use mlx_rs::{Device, DeviceType, Dtype};
+use safetensors::Dtype as TensorDtype;
 use serde_json::Value;
 
 use crate::mlx::narrow;
@@ -35,6 +36,13 @@ pub struct Precision {
 }
 
 impl Precision {
+    /// Whether a matrix that is stored as `dtype` is held in bf16, as it is. Experts, and what is
+    /// multiplied from both sides, are as wide as what is computed.
+    pub(crate) fn holds_bf16(self, module: &str, dtype: TensorDtype) -> bool {
+        let is_wide = is_expert(module) || module.ends_with(".kv_b_proj");
+        self.keeps_bf16 && dtype == TensorDtype::BF16 && !is_wide
+    }
+
     /// Bytes of a number that is computed with.
     #[must_use]
     pub fn number_bytes(self) -> u64 {
@@ -65,6 +73,11 @@ impl Precision {
         };
         Self { compute, dense, keeps_bf16: cpu && narrow::is_available() }
     }
+}
+
+/// Whether a module is one of several of which a token chooses some.
+pub(crate) fn is_expert(module: &str) -> bool {
+    [".experts", ".switch_mlp"].iter().any(|name| module.contains(name))
 }
 
 /// The type that a checkpoint says its weights are in, if it is one that is computed in.

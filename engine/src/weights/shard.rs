@@ -180,9 +180,8 @@ impl<'a> ShardReader<'a> {
 
     /// Whether a part is stored in bf16 and is held so, though f32 is computed in.
     fn stays_narrow(&self, part: &Part) -> Result<bool, ShardError> {
-        Ok(self.precision.keeps_bf16
-            && self.format(part)?.is_none()
-            && self.folder.tensor(&part.tensor("weight"))?.dtype == Dtype::BF16)
+        let dtype = self.folder.tensor(&part.tensor("weight"))?.dtype;
+        Ok(self.format(part)?.is_none() && self.precision.holds_bf16(&part.module, dtype))
     }
 
     /// Matrices in bf16 below each other, as they are stored.

@@ -13,7 +13,7 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use super::ModelConfig;
-use crate::weights::{Dtype, ModelFolder, Precision, QuantisationConfig, ShardError};
+use crate::weights::{Dtype, ModelFolder, Precision, QuantisationConfig, ShardError, is_expert};
 
 /// What a layer, or the output head, costs.
 #[derive(
@@ -93,10 +93,6 @@ const PART_MAX: u64 = 1 << 48;
 /// No model has so many layers.
 const LAYERS_MAX: usize = 4096;
 
-fn is_expert(module: &str) -> bool {
-    [".experts", ".switch_mlp"].iter().any(|name| module.contains(name))
-}
-
 impl ModelShape {
     /// Whether a model can be like this: what came from a peer is asked this first, so that sums of
     /// its numbers stay numbers.
@@ -130,7 +126,7 @@ impl ModelShape {
     ) -> Result<Self, ShardError> {
         let quantisation = QuantisationConfig::from_json(folder.config())?;
         let experts = Share::of_experts(folder.config());
-        let (number, keeps_bf16) = (precision.number_bytes(), precision.keeps_bf16);
+        let number = precision.number_bytes();
         let mut layers = vec![PartShape::default(); config.layers as usize];
         let (mut embedding, mut head) = (PartShape::default(), PartShape::default());
         let described = folder.described()?;
@@ -152,13 +148,8 @@ impl ModelShape {
                 }
                 ("scales" | "biases", Some(_)) if precision.dense => (0, 0),
                 ("scales" | "biases", Some(_)) => (stored * number, 0),
-                // Experts, and what is multiplied from both sides, are as wide as what is computed.
                 ("weight", None)
-                    if tensor.dtype == Dtype::BF16
-                        && tensor.shape.len() == 2
-                        && keeps_bf16
-                        && !is_expert(module)
-                        && !module.ends_with(".kv_b_proj") =>
+                    if tensor.shape.len() == 2 && precision.holds_bf16(module, tensor.dtype) =>
                 {
                     (stored * 2, stored)
                 }
