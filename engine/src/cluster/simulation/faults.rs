@@ -17,6 +17,8 @@ pub(super) enum Fault {
     Cut(usize, usize),
     /// It does again.
     Mend(usize, usize),
+    /// What the first sends no longer comes to the second.
+    Deafen(usize, usize),
     /// All ways of one node.
     CutOff(usize),
     /// They are there again.
@@ -33,6 +35,8 @@ pub(super) struct Plan {
     pub(super) nodes: usize,
     /// GiB each.
     pub(super) memory: Vec<u64>,
+    /// How much longer what one sends another takes, each direction by itself.
+    pub(super) latency: Vec<Vec<Ms>>,
     pub(super) all_nodes: bool,
     pub(super) rebalance: bool,
     pub(super) faults: Vec<(Ms, Fault)>,
@@ -52,6 +56,11 @@ impl Plan {
                 _ => random.between(2, 9),
             })
             .collect();
+        // Wi-Fi's access point is near one of them and far from another.
+        let uneven = random.chance(300);
+        let latency = (0..nodes)
+            .map(|_| (0..nodes).map(|_| if uneven { random.between(0, 120) } else { 0 }).collect())
+            .collect();
         let calm = random.between(6_000, 25_000);
         let mut faults = Vec::new();
         for _ in 0..random.between(1, 5) {
@@ -59,7 +68,7 @@ impl Plan {
             let node = random.between(0, nodes as u64) as usize;
             let other = (node + random.between(1, nodes as u64) as usize) % nodes;
             let end = (at + random.between(100, 14_000)).min(calm);
-            let choice = if kind == 2 { random.between(6, 9) } else { random.between(0, 8) };
+            let choice = if kind == 2 { random.between(7, 10) } else { random.between(0, 9) };
             match choice {
                 0 | 1 => faults.extend([(at, Fault::Kill(node)), (end, Fault::Start(node))]),
                 2 => faults.extend([(at, Fault::Freeze(node)), (end, Fault::Thaw(node))]),
@@ -79,8 +88,17 @@ impl Plan {
                         at += down + random.between(50, 2_000);
                     }
                 }
-                6 => faults.extend([(at, Fault::Leave(node)), (end + 35_000, Fault::Start(node))]),
-                7 => faults.push((at, Fault::Slow(node, random.between(50, 5_000)))),
+                6 => {
+                    // One direction breaks; without what acknowledges, the other follows soon.
+                    let follows = (at + random.between(50, 1_500)).min(end);
+                    faults.extend([
+                        (at, Fault::Deafen(node, other)),
+                        (follows, Fault::Deafen(other, node)),
+                        (end, Fault::Mend(node, other)),
+                    ]);
+                }
+                7 => faults.extend([(at, Fault::Leave(node)), (end + 35_000, Fault::Start(node))]),
+                8 => faults.push((at, Fault::Slow(node, random.between(50, 5_000)))),
                 _ => faults.extend([(500, Fault::Kill(node)), (at, Fault::Start(node))]),
             }
         }
@@ -91,6 +109,7 @@ impl Plan {
         Self {
             nodes,
             memory,
+            latency,
             all_nodes: kind != 0 || random.chance(500),
             rebalance: random.chance(500),
             faults,

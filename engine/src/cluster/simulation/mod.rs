@@ -10,7 +10,8 @@
 //! | `faults` | what goes wrong, when? |
 //!
 //! A session is the transport's contract, which `exo_transport`'s own simulation holds it to: in
-//! order, exactly once, suspected after a second of silence, over after ten.
+//! order, exactly once, suspected after a second of silence, over after ten. Each direction of a way
+//! is late, breaks and is suspected by itself.
 //!
 //! `EXO_SEED=n cargo test -p exo-engine --lib cluster::simulation` runs one seed, and says what
 //! happens; `EXO_SEEDS=n` so many.

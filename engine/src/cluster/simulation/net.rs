@@ -62,18 +62,32 @@ pub(super) struct Flow {
     pub(super) due: usize,
 }
 
+/// What one end of a way hears of the other.
+#[derive(Debug, Default)]
+pub(super) struct Hearing {
+    /// The cable is out, or lets nothing through in this direction.
+    pub(super) cut: bool,
+    /// Since when it hears nothing.
+    pub(super) silent: Option<Ms>,
+    pub(super) suspects: bool,
+}
+
 /// What joins two nodes.
 #[derive(Debug, Default)]
 pub(super) struct Way {
-    /// The cable is out, or lets nothing through.
-    pub(super) down: bool,
+    /// What the lower node hears, and what the higher one does.
+    pub(super) ends: [Hearing; 2],
     /// The session, while there is one; each has a number of its own.
     pub(super) session: Option<u64>,
     /// Whether both ends have heard that the last one is over.
     pub(super) parting: u32,
-    /// Since when nothing comes through.
-    pub(super) silent: Option<Ms>,
-    pub(super) suspected: bool,
     /// What is on its way, by sender and lane, in order.
     pub(super) flows: BTreeMap<(usize, Lane), Flow>,
+}
+
+impl Way {
+    /// What `to` hears of `from`.
+    pub(super) fn end(&mut self, from: usize, to: usize) -> &mut Hearing {
+        &mut self.ends[usize::from(to > from)]
+    }
 }

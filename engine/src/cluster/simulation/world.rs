@@ -55,8 +55,18 @@ enum Event {
     Worked(usize, u32, Ms),
     Prepared(usize, u32, u64),
     /// A way that has been silent for so long, since then.
-    Silent(Pair, Ms),
-    Over(Pair, Ms),
+    /// An end has heard nothing for so long that it suspects the other.
+    Silent {
+        from: usize,
+        to: usize,
+        since: Ms,
+    },
+    /// For so long that the session is over.
+    Over {
+        from: usize,
+        to: usize,
+        since: Ms,
+    },
     /// One end hears that a session is over.
     Parted {
         node: usize,
@@ -93,6 +103,8 @@ pub(super) struct World {
     random: Random,
     nodes: Vec<Node>,
     ways: BTreeMap<Pair, Way>,
+    /// How much longer what one node sends another takes.
+    latency: Vec<Vec<Ms>>,
     sessions: u64,
     clients: Clients,
     plan: Plan,
@@ -154,6 +166,7 @@ impl World {
             random,
             nodes: Vec::new(),
             ways: BTreeMap::new(),
+            latency: plan.latency.clone(),
             sessions: 0,
             clients: Clients::default(),
             tell,
@@ -309,10 +322,10 @@ impl World {
                     self.settle(node);
                 }
             }
-            Event::Silent(of, since) => self.suspect(of, since),
-            Event::Over(of, since) => {
-                if self.ways[&of].silent == Some(since) {
-                    self.end_session(of, 0);
+            Event::Silent { from, to, since } => self.suspect(from, to, since),
+            Event::Over { from, to, since } => {
+                if self.is_silent(from, to, since) {
+                    self.end_session(pair(from, to), 0);
                 }
             }
             Event::Connect(of) => self.connect(of),
@@ -512,7 +525,7 @@ impl World {
         }
         let awake = |node: &Node| node.alive && !node.frozen;
         let able = awake(&self.nodes[a]) && awake(&self.nodes[b]);
-        if way.down || !able || way.parting > 0 {
+        if way.ends.iter().any(|end| end.cut) || !able || way.parting > 0 {
             return self.connect_soon(of);
         }
         self.sessions += 1;
@@ -523,13 +536,21 @@ impl World {
         }
     }
 
-    fn is_open(&self, of: Pair) -> bool {
-        !self.ways[&of].down && !self.nodes[of.0].frozen && !self.nodes[of.1].frozen
+    /// Whether `to` hears what `from` sends.
+    fn is_open(&mut self, from: usize, to: usize) -> bool {
+        let is_frozen = self.nodes[from].frozen || self.nodes[to].frozen;
+        let way = self.ways.get_mut(&pair(from, to)).expect("a way");
+        !is_frozen && !way.end(from, to).cut
+    }
+
+    fn is_silent(&mut self, from: usize, to: usize, since: Ms) -> bool {
+        let way = self.ways.get_mut(&pair(from, to)).expect("a way");
+        way.session.is_some() && way.end(from, to).silent == Some(since)
     }
 
     fn send(&mut self, from: usize, to: usize, packet: Packet) {
         let of = pair(from, to);
-        let delay = self.random.between(1, 4);
+        let delay = self.random.between(1, 4) + self.latency[from][to];
         let way = self.ways.get_mut(&of).expect("a way");
         let Some(session) = way.session else { return };
         let lane = packet.lane();
@@ -542,7 +563,7 @@ impl World {
 
     fn arrive(&mut self, from: usize, to: usize, session: u64, lane: Lane) {
         let of = pair(from, to);
-        let open = self.is_open(of);
+        let open = self.is_open(from, to);
         let way = self.ways.get_mut(&of).expect("a way");
         if way.session != Some(session) {
             return;
@@ -572,51 +593,53 @@ impl World {
 
     /// A way may have opened or closed.
     fn look_at(&mut self, of: Pair) {
-        let open = self.is_open(of);
+        self.look_at_end(of.1, of.0);
+        self.look_at_end(of.0, of.1);
+    }
+
+    fn look_at_end(&mut self, from: usize, to: usize) {
+        let open = self.is_open(from, to);
         let now = self.now;
-        let way = self.ways.get_mut(&of).expect("a way");
+        let way = self.ways.get_mut(&pair(from, to)).expect("a way");
         let Some(session) = way.session else { return };
+        let end = way.end(from, to);
         if !open {
-            if way.silent.is_none() {
-                way.silent = Some(now);
-                self.at(now + SUSPECT, Event::Silent(of, now));
-                self.at(now + WINDOW, Event::Over(of, now));
+            if end.silent.is_none() {
+                end.silent = Some(now);
+                self.at(now + SUSPECT, Event::Silent { from, to, since: now });
+                self.at(now + WINDOW, Event::Over { from, to, since: now });
             }
             return;
         }
-        if way.silent.take().is_none() {
+        if end.silent.take().is_none() {
             return;
         }
-        let suspected = std::mem::take(&mut way.suspected);
+        let suspected = std::mem::take(&mut end.suspects);
         let mut arrivals = Vec::new();
-        for (&(from, lane), flow) in &mut way.flows {
-            let to = if from == of.0 { of.1 } else { of.0 };
-            flow.last = flow.last.max(now + 5);
-            arrivals.extend((0..std::mem::take(&mut flow.due)).map(|_| (from, to, lane)));
+        for (&(sender, lane), flow) in &mut way.flows {
+            if sender == from {
+                flow.last = flow.last.max(now + 5);
+                arrivals.extend((0..std::mem::take(&mut flow.due)).map(|_| lane));
+            }
         }
-        for (from, to, lane) in arrivals {
+        for lane in arrivals {
             self.at(now + 5, Event::Arrive { from, to, session, lane });
         }
         if suspected {
-            for (node, other) in [(of.0, of.1), (of.1, of.0)] {
-                self.nodes[node].core.handle_suspected(id(other), false);
-                self.settle(node);
-            }
+            self.nodes[to].core.handle_suspected(id(from), false);
+            self.settle(to);
         }
     }
 
-    fn suspect(&mut self, of: Pair, since: Ms) {
-        let way = self.ways.get_mut(&of).expect("a way");
-        if way.silent != Some(since) || way.session.is_none() {
+    fn suspect(&mut self, from: usize, to: usize, since: Ms) {
+        if !self.is_silent(from, to, since) {
             return;
         }
-        way.suspected = true;
-        for (node, other) in [(of.0, of.1), (of.1, of.0)] {
-            let own = &mut self.nodes[node];
-            if own.alive && !own.frozen {
-                own.core.handle_suspected(id(other), true);
-                self.settle(node);
-            }
+        self.ways.get_mut(&pair(from, to)).expect("a way").end(from, to).suspects = true;
+        let own = &mut self.nodes[to];
+        if own.alive && !own.frozen {
+            own.core.handle_suspected(id(from), true);
+            self.settle(to);
         }
     }
 
@@ -626,7 +649,9 @@ impl World {
         if way.session.take().is_none() {
             return;
         }
-        (way.silent, way.suspected) = (None, false);
+        for end in &mut way.ends {
+            (end.silent, end.suspects) = (None, false);
+        }
         way.flows.clear();
         way.parting += 2;
         for (node, from) in [(of.0, of.1), (of.1, of.0)] {
@@ -703,6 +728,10 @@ impl World {
             }
             Fault::Cut(a, b) => self.set_down(pair(a, b), true),
             Fault::Mend(a, b) => self.set_down(pair(a, b), false),
+            Fault::Deafen(from, to) => {
+                self.ways.get_mut(&pair(from, to)).expect("a way").end(from, to).cut = true;
+                self.look_at(pair(from, to));
+            }
             Fault::CutOff(node) => {
                 self.ways_of(node).into_iter().for_each(|of| self.set_down(of, true));
             }
@@ -726,7 +755,8 @@ impl World {
     }
 
     fn set_down(&mut self, of: Pair, down: bool) {
-        self.ways.get_mut(&of).expect("a way").down = down;
+        let way = self.ways.get_mut(&of).expect("a way");
+        way.ends.iter_mut().for_each(|end| end.cut = down);
         self.look_at(of);
     }
 
