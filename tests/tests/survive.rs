@@ -1,11 +1,13 @@
 //! Requests go on when a node is killed, frozen, cut off or leaves: every stream ends with exactly the
 //! tokens of one that nothing happened to.
 //!
-//! `EXO_RUNS=50` is the long run; `EXO_SEED=<n>` repeats one; `EXO_NODES=4` takes another size of
-//! cluster. Each prints how long streams waited for their next token after the fault.
+//! `EXO_RUNS=50` is the long run; `EXO_SEED=<n>` repeats one; `EXO_NODES=3,4` takes clusters of these
+//! sizes, one after the other. Each prints how long streams waited for their next token after the
+//! fault.
 #![allow(clippy::unwrap_used, reason = "a test may end where it fails")]
 
 use std::{
+    path::Path,
     thread,
     time::{Duration, Instant, SystemTime},
 };
@@ -40,12 +42,19 @@ fn ids(heard: &Heard) -> Vec<u64> {
 #[test]
 fn whatever_happens_to_a_node_every_stream_ends_with_its_tokens() {
     let Some(model) = needed("EXO_TEST_MODEL_DIR") else { return };
-    let count = number("EXO_NODES").unwrap_or(3) as usize;
-    let Some(machines) = Machines::on_bridge(count, &CABLE) else { return };
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as u64;
     let seed = number("EXO_SEED").unwrap_or(now);
     let runs = number("EXO_RUNS").unwrap_or(4) as usize;
-    println!("EXO_SEED={seed} EXO_RUNS={runs} EXO_NODES={count}");
+    let counts = std::env::var("EXO_NODES").unwrap_or_else(|_| "3".into());
+    for count in counts.split(',').map(|count| count.trim().parse().unwrap()) {
+        println!("EXO_SEED={seed} EXO_RUNS={runs} EXO_NODES={count}");
+        let Some(machines) = Machines::on_bridge(count, &CABLE) else { return };
+        go_through(&model, &machines, count, seed, runs);
+    }
+}
+
+/// So many faults in a cluster of `count` nodes.
+fn go_through(model: &Path, machines: &Machines, count: usize, seed: u64, runs: usize) {
     let mut random = Random(seed);
     let name = model.file_name().unwrap().to_str().unwrap();
     let asked = requests(name);
@@ -55,7 +64,7 @@ fn whatever_happens_to_a_node_every_stream_ends_with_its_tokens() {
     while run < runs {
         // A cluster for each four: a node that keeps going away is given layers later and later.
         let dir = tempfile::tempdir().unwrap();
-        let mut ring = Ring::start(&machines, count, &model, dir.path());
+        let mut ring = Ring::start(machines, count, model, dir.path());
         ring.wait_whole();
         if expected.is_empty() {
             let undisturbed: Vec<_> = asked.iter().map(|asked| ring.stream(0, asked)).collect();

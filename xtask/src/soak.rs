@@ -5,7 +5,7 @@
 //! | `simulation` | 300 seeds | 10,000 seeds, optimised |
 //! | `faults` | 6 faults between two namespaces | 100 |
 //! | `cluster` | 2,000 seeds | 10,000 seeds |
-//! | `survival` | 4 faults in a ring of three processes | 50 |
+//! | `survival` | 4 faults in a ring of three processes | 50, and in one of four as well |
 //! | `churn` | a minute of nodes that come and go under load | `--minutes` |
 //! | `parsers`, `session`, `answers` | a fixed number of inputs | as many as fit into `--minutes`, each |
 
@@ -71,7 +71,7 @@ impl What {
         cargo.args(words).args(["--", "--nocapture"]);
         match self {
             Self::Simulation | Self::Cluster => cargo.env("EXO_SEEDS", "10000"),
-            Self::Survival => cargo.env("EXO_RUNS", "50"),
+            Self::Survival => cargo.env("EXO_RUNS", "50").env("EXO_NODES", "3,4"),
             Self::Churn => cargo.env("EXO_MINUTES", minutes.to_string()),
             Self::Faults => cargo.env("EXO_FAULTS", "100"),
             Self::Parsers | Self::Session | Self::Answers => {
