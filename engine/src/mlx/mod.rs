@@ -13,6 +13,7 @@ mod memory;
 pub(crate) mod mxfp4;
 pub(crate) mod narrow;
 mod operation;
+pub(crate) mod passes;
 mod unwritten;
 
 pub(crate) use files::mapped;

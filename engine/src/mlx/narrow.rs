@@ -46,27 +46,29 @@ const REFUSED: &str = "MLX does not take a product with a matrix in bf16";
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::{ffi::c_int, sync::OnceLock};
+    use std::{
+        ffi::{c_int, c_void},
+        ptr::NonNull,
+        sync::OnceLock,
+    };
 
     use mlx_rs::{Array, Stream, error::Exception};
     use mlx_sys::{mlx_array, mlx_stream};
-    use nix::libc;
 
-    use super::{super::operation::call, REFUSED};
+    use super::{
+        super::operation::{added, call},
+        REFUSED,
+    };
 
     type Operation =
         unsafe extern "C" fn(*mut mlx_array, mlx_array, mlx_array, mlx_array, mlx_stream) -> c_int;
 
-    /// Looked up when the program runs, so that it runs with an MLX without it too.
     pub(super) fn operation() -> Option<Operation> {
         static FOUND: OnceLock<Option<Operation>> = OnceLock::new();
         *FOUND.get_or_init(|| {
-            // SAFETY: the name is a C string; a symbol of that name is narrow.cpp's function, whose
-            // signature the type repeats; libraries that a program is linked to stay loaded.
-            unsafe {
-                let symbol = libc::dlsym(libc::RTLD_DEFAULT, c"exo_narrow_matmul".as_ptr());
-                std::mem::transmute::<*mut libc::c_void, Option<Operation>>(symbol)
-            }
+            // SAFETY: a symbol of that name is narrow.cpp's function, whose signature the type repeats.
+            added(c"exo_narrow_matmul")
+                .map(|symbol| unsafe { std::mem::transmute::<NonNull<c_void>, Operation>(symbol) })
         })
     }
 

@@ -1,4 +1,4 @@
-//! How is an operation called that `mlx-rs` does not wrap?
+//! How is an operation called that `mlx-rs` does not wrap, or that only `cargo xtask setup` adds?
 #![allow(unsafe_code, reason = "handles of arrays come and go as pointers; see the SAFETY note")]
 
 use std::ffi::c_int;
@@ -27,4 +27,13 @@ pub(super) fn call(
         (status, Array::from_ptr(out))
     };
     if status == 0 { Ok(out) } else { Err(Exception::custom(refused)) }
+}
+
+/// The function of that name, if the MLX that this program runs with has it. It is looked up when the
+/// program runs, so that it runs with an MLX without it too.
+pub(super) fn added(name: &std::ffi::CStr) -> Option<std::ptr::NonNull<std::ffi::c_void>> {
+    use nix::libc;
+
+    // SAFETY: the name is a C string; libraries that a program is linked to stay loaded.
+    std::ptr::NonNull::new(unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) })
 }

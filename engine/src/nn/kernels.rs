@@ -2,7 +2,8 @@
 //!
 //! On a GPU MLX has one kernel each for a norm, a rotary embedding and attention. On the CPU device
 //! it takes them apart into some 10, 20 and 12 operations, each with its own pass and dispatch;
-//! composed here of what the CPU does have, they are 4, 1 and 3.
+//! composed here of what the CPU does have, they are 4, 1 and 3. Where MLX was given passes over rows
+//! (`mlx::passes`), a norm is one, and so is a gate.
 
 use mlx_rs::{
     Array, Dtype,
@@ -13,7 +14,7 @@ use mlx_rs::{
 };
 
 use super::Step;
-use crate::weights;
+use crate::{mlx::passes, weights};
 
 /// Which form is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +39,10 @@ pub struct RmsNorm {
     /// Composed: times the root of the width.
     weight: Array,
     eps: f32,
-    /// Composed: the width times eps, `[1, 1]`.
-    eps_sum: Array,
+    /// Composed: the width times eps.
+    eps_sum: f32,
+    /// The same, `[1, 1]`.
+    eps_sum_array: Array,
 }
 
 impl RmsNorm {
@@ -55,7 +58,9 @@ impl RmsNorm {
             Kernels::Composed => weight.multiply(Array::from_f32(width.sqrt()))?,
         };
         weight.eval()?;
-        Ok(Self { kernels, weight, eps, eps_sum: Array::from_slice(&[width * eps], &[1, 1]) })
+        let eps_sum = width * eps;
+        let eps_sum_array = Array::from_slice(&[eps_sum], &[1, 1]);
+        Ok(Self { kernels, weight, eps, eps_sum, eps_sum_array })
     }
 
     /// `[…, width]` → the same shape.
@@ -66,17 +71,20 @@ impl RmsNorm {
         if self.kernels == Kernels::Fused || x.dtype() != Dtype::Float32 {
             return fast::rms_norm(x, Some(&self.weight), self.eps);
         }
+        if let Some(passes) = passes::available() {
+            return passes.norm(x, &self.weight, self.eps_sum);
+        }
         let (rows, width) = ((x.size() / self.weight.size()) as i32, self.weight.dim(0));
         if rows == 1 && x.ndim() == 2 {
             // The same, without the reshapes: half of a decode step's time between products goes
             // into asking for operations.
-            let squares = ops::addmm(&self.eps_sum, x, x.transpose()?, 1.0, 1.0)?;
+            let squares = ops::addmm(&self.eps_sum_array, x, x.transpose()?, 1.0, 1.0)?;
             return x.multiply(squares.rsqrt()?)?.multiply(&self.weight);
         }
         let row = x.reshape(&[rows, 1, width])?;
         let column = x.reshape(&[rows, width, 1])?;
         // Each row times itself: its sum of squares, without a pass of its own for the squares.
-        let squares = ops::addmm(&self.eps_sum, &row, &column, 1.0, 1.0)?;
+        let squares = ops::addmm(&self.eps_sum_array, &row, &column, 1.0, 1.0)?;
         let normed = row.multiply(squares.rsqrt()?)?.multiply(&self.weight)?;
         normed.reshape(x.shape())
     }
@@ -130,15 +138,28 @@ pub fn attention(
         let out = attention_of_row([&scaled, keys, values], sinks)?;
         return out.reshape(&[1, heads, 1, values.dim(3)]);
     }
+    let is_f32 = [queries, keys, values].iter().all(|array| array.dtype() == Dtype::Float32);
     let mut parts = Vec::with_capacity((rows / QUERY_ROWS + 1) as usize);
     for start in (0..rows).step_by(QUERY_ROWS as usize) {
         let end = rows.min(start + QUERY_ROWS);
         let last = tokens - rows + end;
         let first = window.map_or(0, |window| (last - (end - start) - window + 1).max(0));
-        let mask = step.mask(end - start, last - first, window.unwrap_or(i32::MAX));
         let queries = queries.try_index((.., .., start..end, ..))?;
         let keys = keys.try_index((.., .., first..last, ..))?;
         let values = values.try_index((.., .., first..last, ..))?;
+        if let Some(passes) = passes::available().filter(|_| sinks.is_none() && is_f32) {
+            // The queries that share keys are rows of one product, which reads the keys once.
+            let of_key = heads / kv_heads * (end - start);
+            let grouped = queries.reshape(&[1, kv_heads, of_key, queries.dim(3)])?;
+            let scores = grouped.matmul(keys.swap_axes(2, 3)?)?;
+            let window = window.unwrap_or(i32::MAX);
+            let shares = passes.softmax(&scores, end - start, window, scale)?;
+            let width = values.dim(3);
+            let out = shares.matmul(values)?;
+            parts.push(out.reshape(&[1, heads, end - start, width])?);
+            continue;
+        }
+        let mask = step.mask(end - start, last - first, window.unwrap_or(i32::MAX));
         parts.push(fused(&queries, &keys, &values, Some(&mask))?);
     }
     if parts.len() == 1 { Ok(parts.remove(0)) } else { ops::concatenate(&parts, 2) }
@@ -156,9 +177,11 @@ pub fn attention_of_row(
 ) -> Result<Array, Exception> {
     // The queries that share keys are rows of one product, which reads the keys once.
     let scores = queries.matmul(keys.swap_axes(2, 3)?)?;
-    let shares = match sinks {
-        None => ops::softmax_axis(&scores, -1, true)?,
-        Some(sinks) => {
+    let passes = passes::available().filter(|_| scores.dtype() == Dtype::Float32);
+    let shares = match (sinks, passes) {
+        (None, Some(passes)) => passes.softmax(&scores, 1, i32::MAX, 1.0)?,
+        (None, None) => ops::softmax_axis(&scores, -1, true)?,
+        (Some(sinks), _) => {
             let sinks = sinks.reshape(&[1, scores.dim(1), scores.dim(2), 1])?;
             let all = ops::concatenate(&[&scores, &sinks], -1)?;
             ops::softmax_axis(&all, -1, true)?.try_index((.., .., .., ..scores.dim(3)))?
@@ -192,6 +215,12 @@ const CLAMPED_SLOPE: f32 = 1.702;
 /// # Errors
 /// What MLX says.
 pub fn gated(both: &Array, activation: Activation) -> Result<Array, Exception> {
+    if activation == Activation::Silu
+        && both.dtype() == Dtype::Float32
+        && let Some(passes) = passes::available()
+    {
+        return passes.gate(both);
+    }
     let halves = match activation {
         Activation::Clamped { in_turn: true, .. } => {
             let mut pairs = both.shape().to_vec();
