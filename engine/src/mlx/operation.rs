@@ -1,7 +1,10 @@
 //! How is an operation called that `mlx-rs` does not wrap, or that only `cargo xtask setup` adds?
 #![allow(unsafe_code, reason = "handles of arrays come and go as pointers; see the SAFETY note")]
 
-use std::ffi::c_int;
+use std::{
+    ffi::{CStr, c_int, c_void},
+    ptr::NonNull,
+};
 
 use mlx_rs::{Array, error::Exception};
 use mlx_sys::mlx_array;
@@ -31,9 +34,16 @@ pub(super) fn call(
 
 /// The function of that name, if the MLX that this program runs with has it. It is looked up when the
 /// program runs, so that it runs with an MLX without it too.
-pub(super) fn added(name: &std::ffi::CStr) -> Option<std::ptr::NonNull<std::ffi::c_void>> {
+#[cfg(target_os = "linux")]
+pub(super) fn added(name: &CStr) -> Option<NonNull<c_void>> {
     use nix::libc;
 
     // SAFETY: the name is a C string; libraries that a program is linked to stay loaded.
-    std::ptr::NonNull::new(unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) })
+    NonNull::new(unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) })
+}
+
+/// Nothing is added to MLX elsewhere.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn added(_: &CStr) -> Option<NonNull<c_void>> {
+    None
 }
