@@ -105,9 +105,8 @@ impl RecordError {
     /// What to do next.
     pub fn hint(&self) -> Text {
         match self {
-            Self::Io { path, .. } | Self::Unreadable { path, .. } => {
-                tool::record_io_hint(path.display())
-            }
+            Self::Io { path, error } => tool::record_io_hint_for(path, error),
+            Self::Unreadable { path, .. } => tool::record_io_hint(path.display()),
             Self::NothingRecorded { .. } => tool::record_nothing_hint(),
             Self::AlreadyRecorded { .. } => tool::record_already_hint(),
             Self::UnknownPlatform { path, .. } => tool::record_platform_hint(path.display()),

@@ -140,6 +140,10 @@ catalogue! {
         en: "see whether {path} is there and readable",
         ko: "{path} 항목이 있고 읽을 수 있는지 확인합니다",
     }
+    record_full_hint(path) {
+        en: "make room on the disk where {path} is to be, or name another folder",
+        ko: "{path} 항목을 둘 디스크에 공간을 마련하거나 다른 폴더를 지정합니다",
+    }
     record_nothing_hint {
         en: "record one with `tbnet snapshot DIR`, or name the files after their commands, for example ifconfig.txt and networksetup-listallhardwareports.txt",
         ko: "`tbnet snapshot DIR`로 기록하거나, 파일 이름을 명령에 맞춥니다. 예: ifconfig.txt, networksetup-listallhardwareports.txt",
@@ -151,5 +155,13 @@ catalogue! {
     record_platform_hint(path) {
         en: "write macos or linux into {path}",
         ko: "{path} 파일에 macos 또는 linux를 적습니다",
+    }
+}
+
+/// What to do about a folder of answers, or of pages, that could not be opened or written.
+pub fn record_io_hint_for(path: &std::path::Path, error: &std::io::Error) -> super::Text {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull => record_full_hint(path.display()),
+        _ => record_io_hint(path.display()),
     }
 }

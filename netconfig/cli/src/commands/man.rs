@@ -24,8 +24,8 @@ pub(crate) fn run(args: &ManArgs, output: &mut Output) -> anyhow::Result<Exit> {
     command.build();
     let written = fs::create_dir_all(folder).and_then(|()| write(&command, folder, lang));
     written.map_err(|error| Mistake {
+        hint: tool::record_io_hint_for(folder, &error),
         text: tool::record_io(folder.display(), error),
-        hint: tool::record_io_hint(folder.display()),
     })?;
     Ok(Exit::Good)
 }
