@@ -109,7 +109,8 @@ impl Plan {
         let cxx = env::var("CXX").unwrap_or_default();
         let mut stamp =
             format!("recipe {RECIPE} {triple} {} {} {cxx}\n", out.display(), mlx_c.display());
-        let sources = [BLAS_CPP, FEW_ROWS_HPP, NARROW_CPP, PASSES_CPP, MACH_CPP, COMPAT_HPP, COMPAT_H];
+        let sources =
+            [BLAS_CPP, FEW_ROWS_HPP, NARROW_CPP, PASSES_CPP, MACH_CPP, COMPAT_HPP, COMPAT_H];
         for part in [REQUIREMENTS, LIBCLANG].into_iter().chain(sources) {
             stamp.push_str(part);
         }

@@ -38,6 +38,11 @@ pub enum PlanError {
         /// The interface.
         interface: String,
     },
+    /// It leads nowhere but to this machine.
+    Loopback {
+        /// The interface.
+        interface: String,
+    },
     /// The interface carries this machine's default route.
     Uplink {
         /// The interface.
@@ -83,6 +88,7 @@ impl PlanError {
             Self::Ring { interface, .. } => say::ring(interface),
             Self::Member { interface, master } => say::member(interface, master),
             Self::Wifi { interface } => say::is_wifi(interface),
+            Self::Loopback { interface } => say::is_loopback(interface),
             Self::Uplink { interface } => say::is_uplink(interface),
             Self::Collides { address, with } => say::collides(address, with),
             Self::NoFreeNetwork => say::no_free_network(),
@@ -102,7 +108,9 @@ impl PlanError {
             Self::Ring { interface, platform: Platform::MacOs } => say::ring_hint(interface),
             Self::Ring { interface, platform: Platform::Linux } => say::ring_hint_linux(interface),
             Self::Member { master, .. } => say::member_hint(master),
-            Self::Wifi { .. } | Self::Uplink { .. } => say::name_the_cable(),
+            Self::Loopback { .. } | Self::Wifi { .. } | Self::Uplink { .. } => {
+                say::name_the_cable()
+            }
             Self::Collides { .. } => say::collides_hint(),
             Self::NoFreeNetwork => say::no_free_network_hint(),
             Self::Mtu { .. } => say::mtu_hint(),

@@ -1,10 +1,10 @@
-//! What is never touched: a bridge in a ring, Wi-Fi, the way to the internet.
+//! What is never touched: a bridge in a ring, the loopback, Wi-Fi, the way to the internet.
 
 use super::{PlanError, Wish};
 use crate::{
     LinkKind,
     check::{FindingId, Report, Severity},
-    snapshot::{InterfaceType, Platform, Snapshot},
+    snapshot::{Interface, InterfaceType, Platform, Snapshot},
     text::plan as say,
 };
 
@@ -45,6 +45,9 @@ pub(super) fn check(
         .is_none_or(|i| i.interface_type == InterfaceType::Bridge && i.up != Some(true));
     if is_off && report.findings.iter().any(ring_unknown) {
         return Err(PlanError::NotKnown { what: say::what_ports() });
+    }
+    if snapshot.interface(name).is_some_and(Interface::is_loopback) {
+        return Err(PlanError::Loopback { interface });
     }
     if is_wifi(snapshot, wish, name) {
         return Err(PlanError::Wifi { interface });

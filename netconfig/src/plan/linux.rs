@@ -46,6 +46,16 @@ pub(super) fn plan(
     let pair = address::choose(snapshot, wish, name, &own, &[])?;
     draft.plan.pair = Some(pair);
 
+    // First: with the last address the kernel takes away every route, and there would be none to drop.
+    let default = snapshot.routes.items().iter().any(|route| {
+        route.destination.prefix_len() == 0
+            && route.destination.addr().is_ipv4()
+            && route.interface.as_deref() == Some(name)
+    });
+    if draft.found(FindingId::RouterSet) && default {
+        let action = Action::DropDefaultRoute { interface: name.to_owned() };
+        draft.step(action, &[FindingId::RouterSet]);
+    }
     let mtu = mtu(interface, wish);
     if let Some(mtu) = mtu {
         size(snapshot, interface, mtu, &mut draft);
@@ -61,19 +71,12 @@ pub(super) fn plan(
     if interface.up == Some(false) {
         draft.step(Action::SwitchOn { interface: name.to_owned() }, &[FindingId::LinkDown]);
     }
-    let default = snapshot.routes.items().iter().any(|route| {
-        route.destination.prefix_len() == 0
-            && route.destination.addr().is_ipv4()
-            && route.interface.as_deref() == Some(name)
-    });
-    if draft.found(FindingId::RouterSet) && default {
-        let action = Action::DropDefaultRoute { interface: name.to_owned() };
-        draft.step(action, &[FindingId::RouterSet]);
+    let stolen = is_stolen(snapshot, wish, name, pair, &draft);
+    if !draft.plan.steps.is_empty() || stolen.is_some() {
+        keep(interface, wish, pair.own, mtu.or(wish.mtu), &mut draft);
     }
-    route(snapshot, wish, name, pair, &mut draft);
-    if !draft.plan.steps.is_empty() {
-        keep(interface, wish, pair.own, mtu, &mut draft);
-    }
+    // Last: whoever keeps the configuration takes routes away that it did not make.
+    route(name, pair, stolen, &mut draft);
     Ok(draft.finish())
 }
 
@@ -106,16 +109,27 @@ pub(super) fn size(snapshot: &Snapshot, interface: &Interface, mtu: u32, draft: 
     }
 }
 
-/// Another link's longer route to the peer is not ours to remove: one of our own goes before it.
-fn route(snapshot: &Snapshot, wish: &Wish, name: &str, pair: super::Pair, draft: &mut Draft<'_>) {
-    let Some(peer) = wish.peer_v4().filter(|peer| *peer == pair.peer) else { return };
+/// The peer, if another link's longer route, or one that refuses, has its packets after all steps so
+/// far.
+fn is_stolen(
+    snapshot: &Snapshot,
+    wish: &Wish,
+    name: &str,
+    pair: super::Pair,
+    draft: &Draft<'_>,
+) -> Option<Ipv4Addr> {
+    let peer = wish.peer_v4().filter(|peer| *peer == pair.peer)?;
     // An address that is changed takes its routes with it.
     let keeps_routes =
         !draft.plan.steps.iter().any(|step| {
             matches!(&step.action, Action::DropAddress { .. } | Action::SwitchOn { .. })
         });
-    let elsewhere = leaves_elsewhere(snapshot, name, peer, pair.own.prefix_len(), keeps_routes);
-    if elsewhere {
+    leaves_elsewhere(snapshot, name, peer, pair.own.prefix_len(), keeps_routes).then_some(peer)
+}
+
+/// Another link's longer route to the peer is not ours to remove: one of our own goes before it.
+fn route(name: &str, pair: super::Pair, stolen: Option<Ipv4Addr>, draft: &mut Draft<'_>) {
+    if let Some(peer) = stolen {
         let action = Action::PreferRoute { peer, interface: name.to_owned(), own: pair.own.addr() };
         draft.step(action, &[FindingId::WrongRoute, FindingId::RouteRejected]);
     } else if draft.found(FindingId::WrongRoute) {

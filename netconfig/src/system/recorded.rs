@@ -177,8 +177,8 @@ fn exchange_file(peer: IpAddr) -> String {
 
 fn platform(folder: &Path) -> Result<Platform, RecordError> {
     let path = folder.join(PLATFORM);
-    if let Ok(text) = fs::read_to_string(&path) {
-        return match text.trim().to_ascii_lowercase().as_str() {
+    if let Ok(text) = read(folder, PLATFORM) {
+        return match String::from_utf8_lossy(&text).trim().to_ascii_lowercase().as_str() {
             "macos" => Ok(Platform::MacOs),
             "linux" => Ok(Platform::Linux),
             found => Err(RecordError::UnknownPlatform { path, found: found.to_owned() }),
@@ -208,8 +208,12 @@ impl Answer for Folder {
 /// Reads one recorded file.
 pub(super) fn read(folder: &Path, name: &str) -> Result<Vec<u8>, Unknown> {
     let path = folder.join(name);
-    let size = fs::metadata(&path).map_err(|error| unreadable(name, &error))?.len();
-    if size > FILE_BYTES_MAX {
+    let about = fs::metadata(&path).map_err(|error| unreadable(name, &error))?;
+    // A device or a pipe says no size, and may have no end.
+    if !about.is_file() {
+        return Err(Unknown::Failed { detail: format!("{name} is no plain file") });
+    }
+    if about.len() > FILE_BYTES_MAX {
         let detail = format!("{name} is larger than {FILE_BYTES_MAX} bytes");
         return Err(Unknown::Failed { detail });
     }

@@ -114,6 +114,10 @@ catalogue! {
         en: "use --interface {master}",
         ko: "--interface {master} 옵션을 씁니다",
     }
+    is_loopback(interface) {
+        en: "{interface} leads nowhere but to this machine: setup does not touch it",
+        ko: "{interface} 인터페이스는 이 기기 자신으로만 이어지므로 건드리지 않습니다",
+    }
     is_wifi(interface) {
         en: "{interface} is Wi-Fi: setup does not touch it",
         ko: "{interface} 인터페이스가 Wi-Fi이므로 건드리지 않습니다",

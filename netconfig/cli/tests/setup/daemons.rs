@@ -17,7 +17,8 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    bench::{BRIDGE, Bench},
+    ROUTE_STOLEN,
+    bench::{BRIDGE, Bench, PEER},
     keepers::files,
     machines::{CABLE, PATIENCE},
     ports,
@@ -247,6 +248,22 @@ fn systemd_networkd_takes_the_file_keeps_it_and_lets_go_of_it() {
     // It stays so: networkd has nothing more to say about it.
     thread::sleep(Duration::from_secs(1));
     assert_eq!(look(), before, "{}", daemon.log());
+}
+
+/// It takes routes away that it did not make: one that goes before another link's comes behind it.
+#[test]
+fn a_route_before_anothers_is_there_beside_systemd_networkd() {
+    if !Path::new(NETWORKD).exists() {
+        return skip("systemd-networkd");
+    }
+    let Some(bench) = ROUTE_STOLEN.bench("networkd-route") else { return };
+    let daemon = start_networkd(&bench, BRIDGE);
+    daemon.done(&["setup", "--yes", "--interface", BRIDGE, "--peer", PEER]);
+    let profile = files(&bench.dir.path().join("network"));
+    assert_eq!(profile.as_object().unwrap().len(), 1, "{}", daemon.log());
+    // Networkd has had its say.
+    thread::sleep(Duration::from_secs(1));
+    assert_eq!(bench.check(Some(PEER)), [] as [&str; 0], "{}", daemon.log());
 }
 
 #[test]

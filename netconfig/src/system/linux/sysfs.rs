@@ -339,6 +339,8 @@ fn field(uevent: &str, key: &str) -> Option<String> {
 /// The trimmed text of a small file, if it can be read (some attributes answer with an error while
 /// the link is down).
 fn text(path: &Path) -> Option<String> {
+    // In a recording it may be anything, such as a pipe without an end.
+    fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
     fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
 }
 

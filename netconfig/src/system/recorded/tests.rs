@@ -113,3 +113,14 @@ fn a_full_disk_is_told_from_a_file_that_may_not_be_read() {
     assert!(hint(error).starts_with("make room"));
     assert!(hint(io::ErrorKind::PermissionDenied.into()).contains("readable"));
 }
+
+#[test]
+fn what_is_no_plain_file_is_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["ifconfig.txt", "platform.txt"] {
+        std::os::unix::fs::symlink("/dev/zero", folder.path().join(name)).unwrap();
+    }
+    let snapshot = load(folder.path(), &Request::default()).unwrap();
+    let Reading::Unknown { why, .. } = &snapshot.interfaces else { panic!() };
+    assert!(format!("{why:?}").contains("no plain file"), "{why:?}");
+}
