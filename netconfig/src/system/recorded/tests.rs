@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::{Evidence, InterfaceChoice, Link, LinkKind, snapshot::Reading, text::Lang};
+use crate::{Evidence, InterfaceChoice, Link, LinkKind, snapshot::Reading};
 
 fn set(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/sets").join(name)
@@ -108,8 +108,12 @@ fn this_machine_is_recorded_and_read_back_the_same() {
 #[cfg(target_os = "linux")]
 fn a_full_disk_is_told_from_a_file_that_may_not_be_read() {
     let error = fs::write("/dev/full", "an answer").unwrap_err();
-    let hint =
-        |error| RecordError::Io { path: "report".into(), error }.hint().words(Lang::En).to_owned();
+    let hint = |error| {
+        RecordError::Io { path: "report".into(), error }
+            .hint()
+            .words(crate::text::Lang::En)
+            .to_owned()
+    };
     assert!(hint(error).starts_with("make room"));
     assert!(hint(io::ErrorKind::PermissionDenied.into()).contains("readable"));
 }
