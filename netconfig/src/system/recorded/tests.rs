@@ -108,12 +108,8 @@ fn this_machine_is_recorded_and_read_back_the_same() {
 #[cfg(target_os = "linux")]
 fn a_full_disk_is_told_from_a_file_that_may_not_be_read() {
     let error = fs::write("/dev/full", "an answer").unwrap_err();
-    let hint = |error| {
-        RecordError::Io { path: "report".into(), error }
-            .hint()
-            .words(crate::text::Lang::En)
-            .to_owned()
-    };
+    let hint =
+        |error| RecordError::Io { path: "report".into(), error }.hint().words(Lang::En).to_owned();
     assert!(hint(error).starts_with("make room"));
     assert!(hint(io::ErrorKind::PermissionDenied.into()).contains("readable"));
 }
