@@ -41,6 +41,7 @@ const LIBCLANG: &str = include_str!("../assets/mlx/libclang.txt");
 const BLAS_CPP: &str = include_str!("../assets/mlx/blas.cpp");
 const FEW_ROWS_HPP: &str = include_str!("../assets/mlx/few_rows.hpp");
 const NARROW_CPP: &str = include_str!("../assets/mlx/narrow.cpp");
+const OPERATION_HPP: &str = include_str!("../assets/mlx/operation.hpp");
 const PASSES_CPP: &str = include_str!("../assets/mlx/passes.cpp");
 const MACH_CPP: &str = include_str!("../assets/mlx/mach.cpp");
 const COMPAT_HPP: &str = include_str!("../assets/mlx/compat.hpp");
@@ -109,8 +110,16 @@ impl Plan {
         let cxx = env::var("CXX").unwrap_or_default();
         let mut stamp =
             format!("recipe {RECIPE} {triple} {} {} {cxx}\n", out.display(), mlx_c.display());
-        let sources =
-            [BLAS_CPP, FEW_ROWS_HPP, NARROW_CPP, PASSES_CPP, MACH_CPP, COMPAT_HPP, COMPAT_H];
+        let sources = [
+            BLAS_CPP,
+            FEW_ROWS_HPP,
+            NARROW_CPP,
+            OPERATION_HPP,
+            PASSES_CPP,
+            MACH_CPP,
+            COMPAT_HPP,
+            COMPAT_H,
+        ];
         for part in [REQUIREMENTS, LIBCLANG].into_iter().chain(sources) {
             stamp.push_str(part);
         }
@@ -144,6 +153,7 @@ impl Plan {
             ("blas.cpp", BLAS_CPP),
             ("few_rows.hpp", FEW_ROWS_HPP),
             ("narrow.cpp", NARROW_CPP),
+            ("operation.hpp", OPERATION_HPP),
             ("passes.cpp", PASSES_CPP),
             ("mach.cpp", MACH_CPP),
             ("compat.hpp", COMPAT_HPP),

@@ -9,10 +9,7 @@
 #include <vector>
 
 #include "few_rows.hpp"
-#include "mlx/backend/cpu/encoder.h"
-#include "mlx/c/error.h"
-#include "mlx/c/private/mlx.h"
-#include "mlx/primitives.h"
+#include "operation.hpp"
 
 extern "C" void cblas_sgemm(int, int, int, int, int, int, float, const float*, int, const float*,
                             int, float, float*, int);
@@ -54,33 +51,23 @@ class NarrowMatmul : public Primitive {
   using Primitive::Primitive;
 
   void eval_cpu(const std::vector<array>& inputs, std::vector<array>& outputs) override {
-    array& out = outputs[0];
-    out.set_data(allocator::malloc(out.nbytes()));
-    cpu::CommandEncoder& encoder = cpu::get_command_encoder(stream());
-    std::vector<array> weak;
-    for (const array& input : inputs) {
-      encoder.set_input_array(input);
-      weak.push_back(array::unsafe_weak_copy(input));
-    }
-    encoder.set_output_array(out);
-    encoder.dispatch([weak = std::move(weak), out = array::unsafe_weak_copy(out)]() mutable {
-      const array &a = weak[0], &b = weak[1];
+    operation::dispatch(stream(), inputs, outputs[0], [](const std::vector<array>& of, array& out) {
+      const array &a = of[0], &b = of[1];
       const int m = a.shape(0), k = a.shape(1), n = b.shape(0);
-      if (out.size() == 0) return;
       float* c = out.data<float>();
-      if (weak.size() == 3) copy(weak[2], c);
+      if (of.size() == 3) operation::copy_rows(of[2], c);
       const float* rows = a.data<float>();
       long lda = m == 1 ? k : a.strides(0);
       std::vector<float> packed;
       // BLAS takes no rows that overlap, as those of one row that stands for many.
       if ((a.strides(1) != 1 && k != 1) || lda < k) {
         packed.resize(a.size());
-        copy(a, packed.data());
+        operation::copy_rows(a, packed.data());
         rows = packed.data();
         lda = k;
       }
       product(m, n, k, rows, lda, reinterpret_cast<const Bf16*>(b.data<bfloat16_t>()),
-              weak.size() == 3 ? 1 : 0, c);
+              of.size() == 3 ? 1 : 0, c);
     });
   }
 
@@ -90,18 +77,6 @@ class NarrowMatmul : public Primitive {
 
   const char* name() const override { return "NarrowMatmul"; }
   bool is_equivalent(const Primitive&) const override { return true; }
-
- private:
-  // Of two dimensions, row by row.
-  static void copy(const array& from, float* to) {
-    const float* numbers = from.data<float>();
-    const long rows = from.shape(0), columns = from.shape(1);
-    for (long i = 0; i < rows; ++i) {
-      for (long j = 0; j < columns; ++j) {
-        *to++ = numbers[i * from.strides(0) + j * from.strides(1)];
-      }
-    }
-  }
 };
 
 array matmul(const array& a, const array& b, const array* c, Stream stream) {
@@ -122,16 +97,11 @@ array matmul(const array& a, const array& b, const array* c, Stream stream) {
 } // namespace
 } // namespace narrow
 
-// As mlx-c's functions: 0, or 1 after the error handler was told. `c` may be an empty handle.
+// `c` may be an empty handle.
 extern "C" int exo_narrow_matmul(mlx_array* out, mlx_array a, mlx_array b, mlx_array c,
                                  mlx_stream stream) {
-  try {
+  return operation::told(out, [&] {
     const mlx::core::array* added = c.ctx ? &mlx_array_get_(c) : nullptr;
-    mlx_array_set_(*out, narrow::matmul(mlx_array_get_(a), mlx_array_get_(b), added,
-                                        mlx_stream_get_(stream)));
-  } catch (std::exception& error) {
-    mlx_error(error.what());
-    return 1;
-  }
-  return 0;
+    return narrow::matmul(mlx_array_get_(a), mlx_array_get_(b), added, mlx_stream_get_(stream));
+  });
 }

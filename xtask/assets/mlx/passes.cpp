@@ -12,10 +12,7 @@
 #include <vector>
 
 #include "few_rows.hpp"
-#include "mlx/backend/cpu/encoder.h"
-#include "mlx/c/error.h"
-#include "mlx/c/private/mlx.h"
-#include "mlx/primitives.h"
+#include "operation.hpp"
 
 // Named: these are compiled together with the sources of mlx-c.
 namespace passes {
@@ -241,22 +238,18 @@ class Pass : public Primitive {
       : Primitive(stream), name_(name), run_(std::move(run)) {}
 
   void eval_cpu(const std::vector<array>& inputs, std::vector<array>& outputs) override {
-    array& out = outputs[0];
-    out.set_data(allocator::malloc(out.nbytes()));
-    cpu::CommandEncoder& encoder = cpu::get_command_encoder(stream());
-    std::vector<array> weak;
-    for (const array& input : inputs) {
-      encoder.set_input_array(input);
-      weak.push_back(array::unsafe_weak_copy(input));
-    }
-    encoder.set_output_array(out);
-    encoder.dispatch(
-        [weak = std::move(weak), out = array::unsafe_weak_copy(out), run = run_]() mutable {
-          if (out.size() == 0) return;
-          std::vector<std::vector<float>> packed(weak.size());
+    operation::dispatch(
+        stream(), inputs, outputs[0],
+        [run = run_](const std::vector<array>& rows, array& out) {
+          std::vector<std::vector<float>> packed(rows.size());
           std::vector<const float*> numbers;
-          for (std::size_t i = 0; i < weak.size(); ++i) {
-            numbers.push_back(in_rows(weak[i], packed[i]));
+          for (std::size_t i = 0; i < rows.size(); ++i) {
+            const bool lie_so = rows[i].flags().row_contiguous;
+            if (!lie_so) {
+              packed[i].resize(rows[i].size());
+              operation::copy_rows(rows[i], packed[i].data());
+            }
+            numbers.push_back(lie_so ? rows[i].data<float>() : packed[i].data());
           }
           run(numbers, out.data<float>());
         });
@@ -270,21 +263,6 @@ class Pass : public Primitive {
   bool is_equivalent(const Primitive&) const override { return false; }
 
  private:
-  static const float* in_rows(const array& from, std::vector<float>& packed) {
-    if (from.flags().row_contiguous) return from.data<float>();
-    packed.resize(from.size());
-    std::vector<long> at(from.ndim(), 0);
-    const int last = from.ndim() - 1;
-    const long width = from.shape(last), step = from.strides(last);
-    for (float* to = packed.data(); to != packed.data() + packed.size();) {
-      const float* row = from.data<float>();
-      for (int axis = 0; axis < last; ++axis) row += at[axis] * from.strides(axis);
-      for (long i = 0; i < width; ++i) *to++ = row[i * step];
-      for (int axis = last - 1; axis >= 0 && ++at[axis] == from.shape(axis); --axis) at[axis] = 0;
-    }
-    return packed.data();
-  }
-
   const char* name_;
   Run run_;
 };
@@ -338,36 +316,24 @@ array softmax(const array& scores, int steps, int window, float scale, Stream st
               });
 }
 
-// As mlx-c's functions: 0, or 1 after the error handler was told.
-template <typename Make>
-int told(mlx_array* out, const Make& make) {
-  try {
-    mlx_array_set_(*out, make());
-  } catch (std::exception& error) {
-    mlx_error(error.what());
-    return 1;
-  }
-  return 0;
-}
-
 } // namespace
 } // namespace passes
 
 extern "C" int exo_norm(mlx_array* out, mlx_array x, mlx_array weight, float eps,
                         mlx_stream stream) {
-  return passes::told(out, [&] {
+  return operation::told(out, [&] {
     return passes::norm(mlx_array_get_(x), mlx_array_get_(weight), eps, mlx_stream_get_(stream));
   });
 }
 
 extern "C" int exo_gate(mlx_array* out, mlx_array both, mlx_stream stream) {
-  return passes::told(
+  return operation::told(
       out, [&] { return passes::gate(mlx_array_get_(both), mlx_stream_get_(stream)); });
 }
 
 extern "C" int exo_causal_softmax(mlx_array* out, mlx_array scores, int steps, int window,
                                   float scale, mlx_stream stream) {
-  return passes::told(out, [&] {
+  return operation::told(out, [&] {
     return passes::softmax(mlx_array_get_(scores), steps, window, scale, mlx_stream_get_(stream));
   });
 }
