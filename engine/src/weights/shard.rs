@@ -180,8 +180,12 @@ impl<'a> ShardReader<'a> {
 
     /// Whether a part is stored in bf16 and is held so, though f32 is computed in.
     fn stays_narrow(&self, part: &Part) -> Result<bool, ShardError> {
+        // What is in codes may have no tensor of that name.
+        if self.format(part)?.is_some() {
+            return Ok(false);
+        }
         let dtype = self.folder.tensor(&part.tensor("weight"))?.dtype;
-        Ok(self.format(part)?.is_none() && self.precision.holds_bf16(&part.module, dtype))
+        Ok(self.precision.holds_bf16(&part.module, dtype))
     }
 
     /// Matrices in bf16 below each other, as they are stored.
