@@ -2,7 +2,7 @@
 //!
 //! On the CPU device MLX makes several operations of each, and on x86 it takes exponentials one number
 //! at a time. On Linux `cargo xtask setup` adds one operation for each (`xtask/assets/mlx/passes.cpp`);
-//! where MLX was built otherwise they are not there, and [`available`] says so.
+//! where MLX was built otherwise they are not there, and [`over`] says so.
 #![allow(unsafe_code, reason = "operations that mlx-rs does not know; see each SAFETY note")]
 
 use std::{
@@ -12,7 +12,7 @@ use std::{
     sync::OnceLock,
 };
 
-use mlx_rs::{Array, Stream, error::Exception};
+use mlx_rs::{Array, Dtype, Stream, error::Exception};
 use mlx_sys::{mlx_array, mlx_stream};
 
 use super::operation::{added, call};
@@ -31,9 +31,13 @@ pub(crate) struct Passes {
     softmax: Softmax,
 }
 
-/// The passes, if this MLX has them and computes on the CPU.
+/// The passes over rows of the type of `x`: those of f32, if this MLX has them and computes on the CPU.
 #[must_use]
-pub(crate) fn available() -> Option<Passes> {
+pub(crate) fn over(x: &Array) -> Option<Passes> {
+    available().filter(|_| x.dtype() == Dtype::Float32)
+}
+
+fn available() -> Option<Passes> {
     static FOUND: OnceLock<Option<Passes>> = OnceLock::new();
     *FOUND.get_or_init(|| {
         if !weights::is_cpu() {
@@ -103,7 +107,7 @@ impl Passes {
 
 #[cfg(test)]
 mod tests {
-    use mlx_rs::{Dtype, fast, ops};
+    use mlx_rs::{fast, ops};
 
     use super::*;
 

@@ -14,7 +14,10 @@ use mlx_rs::{
 };
 
 use super::Step;
-use crate::{mlx::passes, weights};
+use crate::{
+    mlx::passes::{self, Passes},
+    weights,
+};
 
 /// Which form is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,10 +42,8 @@ pub struct RmsNorm {
     /// Composed: times the root of the width.
     weight: Array,
     eps: f32,
-    /// Composed: the width times eps.
-    eps_sum: f32,
-    /// The same, `[1, 1]`.
-    eps_sum_array: Array,
+    /// Composed: the width times eps, `[1, 1]`.
+    eps_sum: Array,
 }
 
 impl RmsNorm {
@@ -58,9 +59,7 @@ impl RmsNorm {
             Kernels::Composed => weight.multiply(Array::from_f32(width.sqrt()))?,
         };
         weight.eval()?;
-        let eps_sum = width * eps;
-        let eps_sum_array = Array::from_slice(&[eps_sum], &[1, 1]);
-        Ok(Self { kernels, weight, eps, eps_sum, eps_sum_array })
+        Ok(Self { kernels, weight, eps, eps_sum: Array::from_slice(&[width * eps], &[1, 1]) })
     }
 
     /// `[…, width]` → the same shape.
@@ -71,20 +70,20 @@ impl RmsNorm {
         if self.kernels == Kernels::Fused || x.dtype() != Dtype::Float32 {
             return fast::rms_norm(x, Some(&self.weight), self.eps);
         }
-        if let Some(passes) = passes::available() {
-            return passes.norm(x, &self.weight, self.eps_sum);
-        }
         let (rows, width) = ((x.size() / self.weight.size()) as i32, self.weight.dim(0));
+        if let Some(passes) = passes::over(x) {
+            return passes.norm(x, &self.weight, self.eps * width as f32);
+        }
         if rows == 1 && x.ndim() == 2 {
             // The same, without the reshapes: half of a decode step's time between products goes
             // into asking for operations.
-            let squares = ops::addmm(&self.eps_sum_array, x, x.transpose()?, 1.0, 1.0)?;
+            let squares = ops::addmm(&self.eps_sum, x, x.transpose()?, 1.0, 1.0)?;
             return x.multiply(squares.rsqrt()?)?.multiply(&self.weight);
         }
         let row = x.reshape(&[rows, 1, width])?;
         let column = x.reshape(&[rows, width, 1])?;
         // Each row times itself: its sum of squares, without a pass of its own for the squares.
-        let squares = ops::addmm(&self.eps_sum_array, &row, &column, 1.0, 1.0)?;
+        let squares = ops::addmm(&self.eps_sum, &row, &column, 1.0, 1.0)?;
         let normed = row.multiply(squares.rsqrt()?)?.multiply(&self.weight)?;
         normed.reshape(x.shape())
     }
@@ -138,7 +137,7 @@ pub fn attention(
         let out = attention_of_row([&scaled, keys, values], sinks)?;
         return out.reshape(&[1, heads, 1, values.dim(3)]);
     }
-    let is_f32 = [queries, keys, values].iter().all(|array| array.dtype() == Dtype::Float32);
+    let passes = passes::over(queries).filter(|_| sinks.is_none());
     let mut parts = Vec::with_capacity((rows / QUERY_ROWS + 1) as usize);
     for start in (0..rows).step_by(QUERY_ROWS as usize) {
         let end = rows.min(start + QUERY_ROWS);
@@ -147,16 +146,12 @@ pub fn attention(
         let queries = queries.try_index((.., .., start..end, ..))?;
         let keys = keys.try_index((.., .., first..last, ..))?;
         let values = values.try_index((.., .., first..last, ..))?;
-        if let Some(passes) = passes::available().filter(|_| sinks.is_none() && is_f32) {
-            // The queries that share keys are rows of one product, which reads the keys once.
+        if let Some(passes) = passes {
             let of_key = heads / kv_heads * (end - start);
             let grouped = queries.reshape(&[1, kv_heads, of_key, queries.dim(3)])?;
-            let scores = grouped.matmul(keys.swap_axes(2, 3)?)?;
-            let window = window.unwrap_or(i32::MAX);
-            let shares = passes.softmax(&scores, end - start, window, scale)?;
-            let width = values.dim(3);
-            let out = shares.matmul(values)?;
-            parts.push(out.reshape(&[1, heads, end - start, width])?);
+            let seen = Seen { rows: end - start, window: window.unwrap_or(i32::MAX), scale };
+            let out = attend_by(passes, [&grouped, &keys, &values], seen)?;
+            parts.push(out.reshape(&[1, heads, end - start, values.dim(3)])?);
             continue;
         }
         let mask = step.mask(end - start, last - first, window.unwrap_or(i32::MAX));
@@ -175,19 +170,41 @@ pub fn attention_of_row(
     [queries, keys, values]: [&Array; 3],
     sinks: Option<&Array>,
 ) -> Result<Array, Exception> {
+    if let (None, Some(passes)) = (sinks, passes::over(queries)) {
+        let seen = Seen { rows: 1, window: i32::MAX, scale: 1.0 };
+        return attend_by(passes, [queries, keys, values], seen);
+    }
     // The queries that share keys are rows of one product, which reads the keys once.
     let scores = queries.matmul(keys.swap_axes(2, 3)?)?;
-    let passes = passes::available().filter(|_| scores.dtype() == Dtype::Float32);
-    let shares = match (sinks, passes) {
-        (None, Some(passes)) => passes.softmax(&scores, 1, i32::MAX, 1.0)?,
-        (None, None) => ops::softmax_axis(&scores, -1, true)?,
-        (Some(sinks), _) => {
+    let shares = match sinks {
+        None => ops::softmax_axis(&scores, -1, true)?,
+        Some(sinks) => {
             let sinks = sinks.reshape(&[1, scores.dim(1), scores.dim(2), 1])?;
             let all = ops::concatenate(&[&scores, &sinks], -1)?;
             ops::softmax_axis(&all, -1, true)?.try_index((.., .., .., ..scores.dim(3)))?
         }
     };
     shares.matmul(values)
+}
+
+/// What each head's rows see of the tokens, and what their scores are multiplied with.
+struct Seen {
+    /// Rows of one head, of consecutive tokens: the last ones.
+    rows: i32,
+    /// Tokens that a row sees, itself included.
+    window: i32,
+    scale: f32,
+}
+
+/// Attention whose softmax is one pass. `queries`: `[1, kv_heads, rows of each query of a key, width]`:
+/// those that share keys are rows of one product, which reads the keys once.
+fn attend_by(
+    passes: Passes,
+    [queries, keys, values]: [&Array; 3],
+    Seen { rows, window, scale }: Seen,
+) -> Result<Array, Exception> {
+    let scores = queries.matmul(keys.swap_axes(2, 3)?)?;
+    passes.softmax(&scores, rows, window, scale)?.matmul(values)
 }
 
 /// What a gate is passed through.
@@ -215,10 +232,7 @@ const CLAMPED_SLOPE: f32 = 1.702;
 /// # Errors
 /// What MLX says.
 pub fn gated(both: &Array, activation: Activation) -> Result<Array, Exception> {
-    if activation == Activation::Silu
-        && both.dtype() == Dtype::Float32
-        && let Some(passes) = passes::available()
-    {
+    if let (Activation::Silu, Some(passes)) = (activation, passes::over(both)) {
         return passes.gate(both);
     }
     let halves = match activation {
