@@ -73,7 +73,7 @@ pub(super) fn plan(
     }
     let stolen = is_stolen(snapshot, wish, name, pair, &draft);
     if !draft.plan.steps.is_empty() || stolen.is_some() {
-        keep(interface, wish, pair.own, mtu.or(wish.mtu), &mut draft);
+        keep(interface, wish, pair.own, mtu, &mut draft);
     }
     // Last: whoever keeps the configuration takes routes away that it did not make.
     route(name, pair, stolen, &mut draft);
@@ -171,6 +171,8 @@ pub(super) fn keep(
     draft: &mut Draft<'_>,
 ) {
     let name = interface.name.clone();
+    // A size that was asked for stays in the profile, though the link has it already.
+    let mtu = mtu.or(wish.mtu);
     match wish.keepers.get(&name).copied() {
         Some(Keeper::Networkd) => {
             let text = networkd(interface, net, mtu);
