@@ -57,7 +57,7 @@ pub(crate) fn add_exchange(
             recorded.unwrap_or_else(|| unasked(Silence::NotRecorded))
         }
         None => {
-            let talk = talk(snapshot, &expectation.interface, peers, args);
+            let talk = talk(snapshot, &expectation.interface, peers, args)?;
             let Some(talk) = talk else { return Ok(()) };
             expectation.silent_others = talk.silent_others;
             talk.exchange
@@ -76,18 +76,21 @@ fn unasked(why: Silence) -> Exchange {
 
 /// Asks the peer, then the others; measures the way to the peer by ICMP if it does not answer. The
 /// first of `peers` is the peer.
+///
+/// # Errors
+/// If a file of this machine stands in the way: that is no fault of the peer's.
 pub(crate) fn talk(
     snapshot: &Snapshot,
     choice: &InterfaceChoice,
     peers: &[PeerAddress],
     args: &PeerArgs,
-) -> Option<Talk> {
-    let (peer, others) = peers.split_first()?;
+) -> Result<Option<Talk>, Mistake> {
+    let Some((peer, others)) = peers.split_first() else { return Ok(None) };
     let link = match Link::from_snapshot(snapshot, &peer.narrow(choice)) {
         Ok(link) => link,
         Err(error) => {
             let exchange = unasked(Silence::LinkUnusable { detail: error.to_string() });
-            return Some(Talk { exchange, silent_others: Vec::new() });
+            return Ok(Some(Talk { exchange, silent_others: Vec::new() }));
         }
     };
     let is_on_link =
@@ -96,9 +99,12 @@ pub(crate) fn talk(
     if !peers.iter().any(|peer| is_on_link(peer.ip)) {
         let off = others.iter().map(|other| (other.ip, Silence::NotOnLink));
         let exchange = unasked(Silence::NotOnLink);
-        return Some(Talk { exchange, silent_others: off.collect() });
+        return Ok(Some(Talk { exchange, silent_others: off.collect() }));
     }
-    let voice = Voice::open(&link, 0, args);
+    let voice = match Voice::open(&link, 0, args) {
+        Err(NoVoice::Files(mistake)) => return Err(mistake),
+        voice => voice,
+    };
     let reach = |ip: IpAddr| match is_on_link(ip) {
         true => hear(&voice, &link, ip, args.port),
         false => Err(Silence::NotOnLink),
@@ -119,7 +125,7 @@ pub(crate) fn talk(
         }
     }
     let exchange = Exchange { own: Some(own), contact, others: reports };
-    Some(Talk { exchange, silent_others })
+    Ok(Some(Talk { exchange, silent_others }))
 }
 
 fn hear(
@@ -132,8 +138,9 @@ fn hear(
         Ok(voice) => voice,
         Err(NoVoice::KeyNeeded) => return Err(Silence::KeyNeeded),
         Err(NoVoice::NodeRuns) => return Err(Silence::NodeRuns),
-        Err(NoVoice::Other(mistake)) => {
-            return Err(Silence::Failed { detail: mistake.to_string() });
+        // No word of the peer's: it was not asked.
+        Err(NoVoice::Files(mistake) | NoVoice::Link(mistake)) => {
+            return Err(Silence::LinkUnusable { detail: mistake.to_string() });
         }
     };
     let addr = link.peer_addr(peer, port);
@@ -197,7 +204,10 @@ pub(crate) enum NoVoice {
     KeyNeeded,
     /// Another program speaks under this machine's own key.
     NodeRuns,
-    Other(Mistake),
+    /// A file of this machine's: the key of the cluster or its own.
+    Files(Mistake),
+    /// The link does not bear a connection.
+    Link(Mistake),
 }
 
 impl NoVoice {
@@ -212,7 +222,7 @@ impl NoVoice {
                 let why = say::already_answers();
                 Mistake { text: say::cannot_open(link.name(), why), hint: say::port_in_use_do() }
             }
-            Self::Other(mistake) => mistake,
+            Self::Files(mistake) | Self::Link(mistake) => mistake,
         }
     }
 }
@@ -226,9 +236,10 @@ impl Voice {
         }
         let words = |error: &dyn std::fmt::Display, hint: Text| {
             let text = say::cannot_open(link.name(), error.to_string());
-            NoVoice::Other(Mistake { text, hint })
+            Mistake { text, hint }
         };
-        let files = |error: &dyn std::fmt::Display| words(error, say::look_at_files_do());
+        let files =
+            |error: &dyn std::fmt::Display| NoVoice::Files(words(error, say::look_at_files_do()));
         let folder = data_folder(args);
         let key_file = folder.as_ref().map(|folder| folder.join("identity.key"));
         let own = key_file.as_ref().map(|file| Identity::load_or_create(file));
@@ -248,7 +259,7 @@ impl Voice {
             }
             _ => {
                 let (text, hint) = (say::no_home(), say::no_home_do());
-                return Err(NoVoice::Other(Mistake { text, hint }));
+                return Err(NoVoice::Files(Mistake { text, hint }));
             }
         };
         let config = EndpointConfig {
@@ -259,7 +270,7 @@ impl Voice {
         let endpoint = Endpoint::open(link.clone(), identity, config);
         let endpoint = endpoint.map_err(|error| match error {
             OpenError::PortInUse { .. } => NoVoice::NodeRuns,
-            other => words(&other, say::look_at_link_do()),
+            other => NoVoice::Link(words(&other, say::look_at_link_do())),
         })?;
         Ok(Self { endpoint, name, _hold: hold })
     }

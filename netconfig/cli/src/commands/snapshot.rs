@@ -12,12 +12,15 @@ use exo_netconfig::{
 };
 
 use super::{Exit, mistake, peer};
-use crate::{args::SnapshotArgs, output::Output};
+use crate::{
+    args::SnapshotArgs,
+    output::{Mistake, Output},
+};
 
 pub(crate) fn run(args: &SnapshotArgs, output: &mut Output) -> anyhow::Result<Exit> {
     let request = Request { peers: args.peer.iter().map(|peer| peer.ip).collect() };
     let privacy = if args.mask { Privacy::Masked } else { Privacy::AsItIs };
-    let exchanges = exchanges(args, &request);
+    let exchanges = exchanges(args, &request)?;
     let written = recorded::record(&args.folder, &request, &exchanges, privacy);
     let written = written.map_err(mistake)?;
     let mut missing = 0;
@@ -40,11 +43,11 @@ pub(crate) fn run(args: &SnapshotArgs, output: &mut Output) -> anyhow::Result<Ex
 }
 
 /// What the first peer says of its end, with the others as further machines.
-fn exchanges(args: &SnapshotArgs, request: &Request) -> Vec<(IpAddr, Exchange)> {
+fn exchanges(args: &SnapshotArgs, request: &Request) -> Result<Vec<(IpAddr, Exchange)>, Mistake> {
     if args.peer.is_empty() {
-        return Vec::new();
+        return Ok(Vec::new());
     }
     let snapshot = system::collect(request);
-    let talk = peer::talk(&snapshot, &args.interface, &args.peer, &args.peers);
-    talk.into_iter().map(|talk| (args.peer[0].ip, talk.exchange)).collect()
+    let talk = peer::talk(&snapshot, &args.interface, &args.peer, &args.peers)?;
+    Ok(talk.into_iter().map(|talk| (args.peer[0].ip, talk.exchange)).collect())
 }
