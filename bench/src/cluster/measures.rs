@@ -79,6 +79,13 @@ pub(super) fn all(load: Load) -> Vec<Question> {
     ]
 }
 
+/// Which of the questions to a ring of one or of more sequences per step has the most requests.
+pub(super) fn fullest(questions: &[Measured], one_per_step: bool) -> Option<usize> {
+    let load = |at: usize| &questions[at].load;
+    let asked = (0..questions.len()).filter(|at| load(*at).one_per_step == one_per_step);
+    asked.max_by_key(|at| load(*at).requests[1])
+}
+
 /// The same requests on either, so many at once.
 pub(super) fn concurrent(requests: &[usize], tokens: usize) -> Vec<Question> {
     let question = |&requests: &usize| Question {
