@@ -7,6 +7,9 @@
 //! | `stage` | what does a stage do, and what would it notice? |
 //! | `clients` | what must a client hear? |
 //! | `world` | how do nodes, sessions and clients live together in virtual time? |
+//! | `world/sessions` | how do sessions begin, carry, fall silent and end? |
+//! | `world/faults` | what does a fault do to the world? |
+//! | `world/checks` | what must hold all along, and what when everything is mended? |
 //! | `faults` | what goes wrong, when? |
 //!
 //! A session is the transport's contract, which `exo_transport`'s own simulation holds it to: in

@@ -1,4 +1,8 @@
-//! How do nodes, sessions and clients live together in virtual time? And what must hold at its end?
+//! How do nodes, sessions and clients live together in virtual time?
+
+mod checks;
+mod faults;
+mod sessions;
 
 use std::{
     cmp::Reverse,
@@ -10,12 +14,12 @@ use super::{
     clients::{self, Client, Clients},
     faults::{Fault, Plan},
     ms,
-    net::{Lane, Packet, Pair, SUSPECT, WINDOW, Way, pair},
+    net::{Lane, Packet, Pair, Way, pair},
     stage::{Held, Job, Said, Stage, VOCABULARY},
 };
 use crate::{
     cluster::{
-        KnownModel, NodesWanted, Phase, PlacedModel, Wish,
+        KnownModel, NodesWanted, PlacedModel, Wish,
         core::{Core, Out, RingFacts},
     },
     fabric::{
@@ -83,6 +87,8 @@ struct Node {
     start: u32,
     alive: bool,
     frozen: bool,
+    /// Since when it has been neither frozen nor without a placement that works.
+    well_since: Ms,
     /// What it would have done while it was frozen.
     missed: Vec<Event>,
     slow: Ms,
@@ -107,6 +113,8 @@ pub(super) struct World {
     latency: Vec<Vec<Ms>>,
     sessions: u64,
     clients: Clients,
+    /// When each request was over, or its entry node.
+    over: BTreeMap<RequestId, Ms>,
     plan: Plan,
     tell: bool,
     requests: u64,
@@ -169,6 +177,7 @@ impl World {
             latency: plan.latency.clone(),
             sessions: 0,
             clients: Clients::default(),
+            over: BTreeMap::new(),
             tell,
             requests: 0,
             plan,
@@ -227,6 +236,7 @@ impl World {
             start,
             alive: true,
             frozen: false,
+            well_since: self.now,
             missed: Vec::new(),
             slow: 0,
             clock,
@@ -282,6 +292,7 @@ impl World {
             Event::Tick(node, start) => {
                 let Some(_) = self.later(node, start, Event::Tick(node, start)) else { return };
                 self.tick(node);
+                self.check_leaks(node);
                 self.at(self.now + TICK, Event::Tick(node, start));
             }
             Event::Worked(node, start, took) => {
@@ -507,333 +518,5 @@ impl World {
             self.at(at, Event::Cancel(number));
         }
         self.settle(node);
-    }
-}
-
-/// Sessions.
-impl World {
-    fn connect_soon(&mut self, of: Pair) {
-        let at = self.now + self.random.between(50, 1_500);
-        self.at(at, Event::Connect(of));
-    }
-
-    fn connect(&mut self, of: Pair) {
-        let (a, b) = of;
-        let way = &self.ways[&of];
-        if way.session.is_some() {
-            return;
-        }
-        let awake = |node: &Node| node.alive && !node.frozen;
-        let able = awake(&self.nodes[a]) && awake(&self.nodes[b]);
-        if way.ends.iter().any(|end| end.cut) || !able || way.parting > 0 {
-            return self.connect_soon(of);
-        }
-        self.sessions += 1;
-        self.ways.insert(of, Way { session: Some(self.sessions), ..Way::default() });
-        for (from, to) in [(a, b), (b, a)] {
-            let record = self.nodes[from].core.cluster().record().clone();
-            self.send(from, to, Packet::Record(Box::new(record)));
-        }
-    }
-
-    /// Whether `to` hears what `from` sends.
-    fn is_open(&mut self, from: usize, to: usize) -> bool {
-        let is_frozen = self.nodes[from].frozen || self.nodes[to].frozen;
-        let way = self.ways.get_mut(&pair(from, to)).expect("a way");
-        !is_frozen && !way.end(from, to).cut
-    }
-
-    fn is_silent(&mut self, from: usize, to: usize, since: Ms) -> bool {
-        let way = self.ways.get_mut(&pair(from, to)).expect("a way");
-        way.session.is_some() && way.end(from, to).silent == Some(since)
-    }
-
-    fn send(&mut self, from: usize, to: usize, packet: Packet) {
-        let of = pair(from, to);
-        let delay = self.random.between(1, 4) + self.latency[from][to];
-        let way = self.ways.get_mut(&of).expect("a way");
-        let Some(session) = way.session else { return };
-        let lane = packet.lane();
-        let flow = way.flows.entry((from, lane)).or_default();
-        flow.packets.push_back(packet);
-        flow.last = flow.last.max(self.now + delay);
-        let at = flow.last;
-        self.at(at, Event::Arrive { from, to, session, lane });
-    }
-
-    fn arrive(&mut self, from: usize, to: usize, session: u64, lane: Lane) {
-        let of = pair(from, to);
-        let open = self.is_open(from, to);
-        let way = self.ways.get_mut(&of).expect("a way");
-        if way.session != Some(session) {
-            return;
-        }
-        let flow = way.flows.entry((from, lane)).or_default();
-        if !open {
-            flow.due += 1; // the transport sends it once more
-            return;
-        }
-        let Some(packet) = flow.packets.pop_front() else { return };
-        if !self.nodes[to].alive {
-            return;
-        }
-        match packet {
-            Packet::Record(record) => self.nodes[to].core.handle_record(*record),
-            Packet::Cluster(message) => {
-                let left = self.nodes[to].core.handle_cluster(id(from), *message);
-                assert_eq!(left, None);
-            }
-            Packet::Token(message) => self.nodes[to].core.handle_token_of(id(from), message),
-            packet @ (Packet::Stage(_) | Packet::Activation { .. }) => {
-                self.job(to, Job::Message((from, session), packet));
-            }
-        }
-        self.settle(to);
-    }
-
-    /// A way may have opened or closed.
-    fn look_at(&mut self, of: Pair) {
-        self.look_at_end(of.1, of.0);
-        self.look_at_end(of.0, of.1);
-    }
-
-    fn look_at_end(&mut self, from: usize, to: usize) {
-        let open = self.is_open(from, to);
-        let now = self.now;
-        let way = self.ways.get_mut(&pair(from, to)).expect("a way");
-        let Some(session) = way.session else { return };
-        let end = way.end(from, to);
-        if !open {
-            if end.silent.is_none() {
-                end.silent = Some(now);
-                self.at(now + SUSPECT, Event::Silent { from, to, since: now });
-                self.at(now + WINDOW, Event::Over { from, to, since: now });
-            }
-            return;
-        }
-        if end.silent.take().is_none() {
-            return;
-        }
-        let suspected = std::mem::take(&mut end.suspects);
-        let mut arrivals = Vec::new();
-        for (&(sender, lane), flow) in &mut way.flows {
-            if sender == from {
-                flow.last = flow.last.max(now + 5);
-                arrivals.extend((0..std::mem::take(&mut flow.due)).map(|_| lane));
-            }
-        }
-        for lane in arrivals {
-            self.at(now + 5, Event::Arrive { from, to, session, lane });
-        }
-        if suspected {
-            self.nodes[to].core.handle_suspected(id(from), false);
-            self.settle(to);
-        }
-    }
-
-    fn suspect(&mut self, from: usize, to: usize, since: Ms) {
-        if !self.is_silent(from, to, since) {
-            return;
-        }
-        self.ways.get_mut(&pair(from, to)).expect("a way").end(from, to).suspects = true;
-        let own = &mut self.nodes[to];
-        if own.alive && !own.frozen {
-            own.core.handle_suspected(id(from), true);
-            self.settle(to);
-        }
-    }
-
-    /// A session is over: its ends hear so, soon.
-    fn end_session(&mut self, of: Pair, at_least: Ms) {
-        let way = self.ways.get_mut(&of).expect("a way");
-        if way.session.take().is_none() {
-            return;
-        }
-        for end in &mut way.ends {
-            (end.silent, end.suspects) = (None, false);
-        }
-        way.flows.clear();
-        way.parting += 2;
-        for (node, from) in [(of.0, of.1), (of.1, of.0)] {
-            let at = self.now + at_least + self.random.between(1, 500);
-            let start = self.nodes[node].start;
-            self.at(at, Event::Parted { node, start, from });
-        }
-        self.connect_soon(of);
-    }
-
-    fn parted(&mut self, node: usize, from: usize) {
-        self.has_parted(pair(node, from));
-        self.nodes[node].core.handle_lost(id(from), "the session is over");
-        self.settle(node);
-    }
-
-    fn has_parted(&mut self, of: Pair) {
-        let way = self.ways.get_mut(&of).expect("a way");
-        way.parting = way.parting.saturating_sub(1);
-    }
-}
-
-/// Faults.
-impl World {
-    fn ways_of(&self, node: usize) -> Vec<Pair> {
-        self.ways.keys().copied().filter(|&(a, b)| a == node || b == node).collect()
-    }
-
-    fn die(&mut self, node: usize, notice: Ms) {
-        if !self.nodes[node].alive {
-            return;
-        }
-        self.nodes[node].alive = false;
-        self.nodes[node].frozen = false;
-        for event in std::mem::take(&mut self.nodes[node].missed) {
-            if let Event::Parted { from, .. } = event {
-                self.has_parted(pair(node, from));
-            }
-        }
-        for of in self.ways_of(node) {
-            self.end_session(of, notice);
-        }
-    }
-
-    fn fault(&mut self, fault: Fault) {
-        if self.tell {
-            println!("{:>6} {fault:?}", self.now);
-        }
-        match fault {
-            Fault::Kill(node) => {
-                let notice = self.random.between(1, 1_000);
-                self.die(node, notice);
-            }
-            Fault::Start(node) => {
-                if !self.nodes[node].alive {
-                    let start = self.nodes[node].start + 1;
-                    self.nodes[node] = self.started(node, start);
-                    self.want(node);
-                }
-            }
-            Fault::Freeze(node) => {
-                if self.nodes[node].alive {
-                    self.nodes[node].frozen = true;
-                    self.look_at_ways_of(node);
-                }
-            }
-            Fault::Thaw(node) => {
-                if std::mem::take(&mut self.nodes[node].frozen) {
-                    self.look_at_ways_of(node);
-                    for event in std::mem::take(&mut self.nodes[node].missed) {
-                        self.at(self.now, event);
-                    }
-                }
-            }
-            Fault::Cut(a, b) => self.set_down(pair(a, b), true),
-            Fault::Mend(a, b) => self.set_down(pair(a, b), false),
-            Fault::Deafen(from, to) => {
-                self.ways.get_mut(&pair(from, to)).expect("a way").end(from, to).cut = true;
-                self.look_at(pair(from, to));
-            }
-            Fault::CutOff(node) => {
-                self.ways_of(node).into_iter().for_each(|of| self.set_down(of, true));
-            }
-            Fault::MendAll(node) => {
-                self.ways_of(node).into_iter().for_each(|of| self.set_down(of, false));
-            }
-            Fault::Leave(node) => {
-                let own = &mut self.nodes[node];
-                if own.alive && !own.frozen {
-                    own.leaving = true;
-                    own.core.handle_leave();
-                    self.settle(node);
-                }
-            }
-            Fault::Slow(node, by) => self.nodes[node].slow = by,
-        }
-    }
-
-    fn look_at_ways_of(&mut self, node: usize) {
-        self.ways_of(node).into_iter().for_each(|of| self.look_at(of));
-    }
-
-    fn set_down(&mut self, of: Pair, down: bool) {
-        let way = self.ways.get_mut(&of).expect("a way");
-        way.ends.iter_mut().for_each(|end| end.cut = down);
-        self.look_at(of);
-    }
-
-    fn last_fault(&self) -> Ms {
-        self.plan.faults.iter().map(|&(at, _)| at).max().unwrap_or(0)
-    }
-
-    fn mend(&mut self) {
-        for node in 0..self.plan.nodes {
-            self.fault(Fault::Thaw(node));
-            self.fault(Fault::MendAll(node));
-            self.nodes[node].slow = self.nodes[node].slow.min(200);
-        }
-    }
-}
-
-/// What must hold.
-impl World {
-    fn is_well(&self) -> bool {
-        self.ails().is_none()
-    }
-
-    /// What is not as it should be in the end.
-    fn ails(&self) -> Option<String> {
-        if self.now <= self.last_fault() {
-            return Some("things still go wrong".into());
-        }
-        let epoch = |node: &Node| node.core.cluster().placed().map(|placed| placed.epoch);
-        let first = self.nodes.first().and_then(epoch);
-        self.nodes.iter().enumerate().find_map(|(number, node)| {
-            let cluster = node.core.cluster();
-            let what = match () {
-                () if !node.alive => "is not there".to_owned(),
-                () if cluster.phase() != Phase::Ready => format!("is {:?}", cluster.phase()),
-                () if node.core.running() > 0 => "forgets a client".into(),
-                () if node.core.scheduled() > 0 => "schedules what is over".into(),
-                () if node.stage.busy.is_some() => "computes for nobody".into(),
-                () if cluster.next().is_some() => "still prepares a placement".into(),
-                () if epoch(node) != first => "has another placement".into(),
-                () => return None,
-            };
-            Some(format!("n{number} {what}"))
-        })
-    }
-
-    fn check_well(&self, kind: u64) {
-        assert_eq!(self.ails(), None);
-        for (number, node) in self.nodes.iter().enumerate() {
-            let cluster = node.core.cluster();
-            let placed = cluster.placed().expect("ready");
-            let held = node.stage.held.as_ref();
-            assert_eq!(
-                held.map(|held| held.epoch),
-                placed.placement.position(id(number)).map(|_| placed.epoch),
-                "n{number} holds another placement"
-            );
-            assert!(held.is_none_or(|held| held.open.is_empty()), "n{number} leaks a sequence");
-            if let Some((kept, _)) = node.core.kept() {
-                for part in placed.placement.assignments() {
-                    let stage = self.nodes[index(part.node)].stage.held.as_ref();
-                    let caches = stage.map_or(0, |held| held.caches.len());
-                    assert_eq!(caches, kept, "n{} leaks caches", index(part.node));
-                }
-            }
-        }
-        for (id, client) in &self.clients.by_id {
-            let own = &self.nodes[client.node];
-            let gone = !own.alive || own.start != client.start || own.leaving;
-            match &client.end {
-                None => assert!(gone, "{id:?} never ends"),
-                Some(Ok(_)) => {}
-                // It was cancelled, or its node said that it leaves.
-                Some(Err(GenerateError::ShuttingDown)) => {}
-                Some(Err(error)) => {
-                    assert!(kind == 1 || kind == 3 || gone, "{id:?} fails: {error}");
-                }
-            }
-        }
     }
 }
