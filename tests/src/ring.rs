@@ -97,7 +97,10 @@ impl<'a> Ring<'a> {
     }
 
     /// What a node says of the cluster; null while it does not answer.
-    fn view(&mut self, machine: usize) -> Value {
+    ///
+    /// # Panics
+    /// If `curl` cannot be started.
+    pub fn view(&mut self, machine: usize) -> Value {
         let output = self.curl(machine, "/v1/cluster", None).output().expect("curl runs");
         serde_json::from_slice(&output.stdout).unwrap_or_default()
     }
