@@ -3,6 +3,7 @@
 //! | what | becomes |
 //! |---|---|
 //! | hardware addresses | `02:00:00:00:00:01`, … |
+//! | the same in the name of an interface | `enx020000000001`, … |
 //! | UUIDs | `00000000-0000-4000-8000-000000000001`, … |
 //! | identifiers of 16 hexadecimal digits (switch UIDs, GUIDs) | `0000000000000001`, … |
 //! | interface identifiers in IPv6 addresses, where a hardware address is in them | `::1`, … |
@@ -12,7 +13,10 @@
 //! Names that the system or another program gives (the hardware port's own, `EXO Thunderbolt 1`,
 //! `Automatic`) are nobody's and are kept. IP addresses are kept: they are what is checked.
 
-use std::{collections::BTreeMap, net::Ipv6Addr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv6Addr,
+};
 
 use serde_json::Value;
 
@@ -27,6 +31,9 @@ pub(super) fn answers<E>(
     answers: Vec<(String, Result<Vec<u8>, E>)>,
 ) -> Vec<(String, Result<Vec<u8>, E>)> {
     let mut mask = Mask::default();
+    for bytes in answers.iter().filter_map(|(_, answer)| answer.as_ref().ok()) {
+        mask.learn_addresses(&String::from_utf8_lossy(bytes));
+    }
     let order = answers.iter().find(|(file, _)| file == SERVICE_ORDER);
     if let Some((_, Ok(bytes))) = order {
         mask.learn_services(&String::from_utf8_lossy(bytes));
@@ -44,6 +51,8 @@ pub(super) fn answers<E>(
 #[derive(Default)]
 struct Mask {
     known: BTreeMap<(Kind, String), usize>,
+    /// Every hardware address, and its digits alone.
+    addresses: BTreeSet<(String, String)>,
     services: BTreeMap<String, String>,
 }
 
@@ -68,6 +77,13 @@ impl Mask {
         format!("name-{}", self.number(Kind::Name, name))
     }
 
+    /// Interfaces are named after hardware addresses, before or after those are met.
+    fn learn_addresses(&mut self, text: &str) {
+        let found = words(text).filter_map(mac);
+        self.addresses
+            .extend(found.map(|whole| (whole.to_ascii_lowercase().replace(':', ""), whole)));
+    }
+
     /// Services whose name is their port's, or exo's, are called so on every Mac.
     fn learn_services(&mut self, order: &str) {
         for row in service_order::parse(order).unwrap_or_default() {
@@ -80,10 +96,11 @@ impl Mask {
         }
     }
 
-    fn file(&self, file: &str) -> String {
+    fn file(&mut self, file: &str) -> String {
         let Some(service) = file.strip_prefix(SERVICE_INFO).and_then(|f| f.strip_suffix(".txt"))
         else {
-            return file.to_owned();
+            let mut part = |part: &str| self.named_after(part).unwrap_or_else(|| part.to_owned());
+            return file.split('/').map(&mut part).collect::<Vec<_>>().join("/");
         };
         // As in the name of the file, where a slash is a colon.
         let masked = self.services.iter().find(|(name, _)| name.replace('/', ":") == service);
@@ -161,16 +178,30 @@ impl Mask {
 
     /// Whatever is told by its shape alone.
     fn tokens(&mut self, text: &str) -> String {
-        let is_token = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '-' | '.');
         let mut masked = String::with_capacity(text.len());
-        let mut rest = text;
-        while let Some(first) = rest.chars().next() {
-            let end = rest.find(|c| is_token(c) != is_token(first)).unwrap_or(rest.len());
-            let (token, after) = rest.split_at(end);
+        for token in words(text) {
             masked.push_str(&self.token(token).unwrap_or_else(|| token.to_owned()));
-            rest = after;
         }
         masked
+    }
+
+    /// A name with the digits of a hardware address in it, as of `enx…` interfaces.
+    fn named_after(&mut self, name: &str) -> Option<String> {
+        if name.len() < 12 {
+            return None;
+        }
+        let lower = name.to_ascii_lowercase();
+        let known = self.addresses.iter().find(|(digits, _)| lower.contains(digits.as_str()));
+        let (digits, whole) = known.cloned().or_else(|| by_shape(&lower))?;
+        let masked = self.mac(&whole).replace(':', "");
+        let at = lower.find(&digits)?;
+        Some(format!("{}{masked}{}", &name[..at], &name[at + digits.len()..]))
+    }
+
+    fn mac(&mut self, whole: &str) -> String {
+        let number = self.number(Kind::Mac, whole);
+        let [high, low] = u16::try_from(number).unwrap_or(u16::MAX).to_be_bytes();
+        format!("02:00:00:00:{high:02x}:{low:02x}")
     }
 
     fn token(&mut self, token: &str) -> Option<String> {
@@ -183,9 +214,10 @@ impl Mask {
             return Some(format!("00000000-0000-4000-8000-{number:012x}"));
         }
         if let Some(mac) = mac(token) {
-            let number = self.number(Kind::Mac, &mac);
-            let [high, low] = u16::try_from(number).unwrap_or(u16::MAX).to_be_bytes();
-            return Some(format!("02:00:00:00:{high:02x}:{low:02x}"));
+            return Some(self.mac(&mac));
+        }
+        if let Some(name) = self.named_after(token) {
+            return Some(name);
         }
         let ip: Ipv6Addr = token.parse().ok()?;
         let [a, b, c, d, id @ ..] = ip.segments();
@@ -197,6 +229,29 @@ impl Mask {
             Ipv6Addr::new(a, b, c, d, 0, 0, 0, number).to_string()
         })
     }
+}
+
+/// `enx`, `wlx` and `wwx` stand before a hardware address, be it one that the link does not have any
+/// more.
+fn by_shape(name: &str) -> Option<(String, String)> {
+    let digits =
+        ["enx", "wlx", "wwx"].iter().find_map(|kind| name.strip_prefix(kind))?.get(..12)?;
+    hex_digits(digits, 12)?;
+    let octets: Vec<&str> = (0..6).map(|at| &digits[2 * at..2 * at + 2]).collect();
+    Some((digits.to_owned(), octets.join(":")))
+}
+
+/// The words of a text and what is between them, in order.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '-' | '.');
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let first = rest.chars().next()?;
+        let end = rest.find(|c| is_word(c) != is_word(first)).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(end);
+        rest = after;
+        Some(word)
+    })
 }
 
 fn hex_digits(token: &str, length: usize) -> Option<&str> {

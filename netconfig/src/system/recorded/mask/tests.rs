@@ -103,3 +103,25 @@ fn shapes_are_told_apart() {
         assert_eq!(token(kept), None, "{kept}");
     }
 }
+
+#[test]
+fn an_interface_named_after_its_hardware_address_is_masked_everywhere() {
+    let file = |name: &str, text: &str| (name.to_owned(), Ok::<_, ()>(text.as_bytes().to_vec()));
+    let masked = answers(vec![
+        file("sys/class/net/enx0011aabbccdd/address", "00:11:AA:bb:cc:dd\n"),
+        file("ip-route.json", r#"[{"dev":"enx0011aabbccdd"},{"dev":"enx0011aabbccdd.7"}]"#),
+        file("keepers.json", r#"{"enx0011aabbccdd":"networkd","wlan0":null}"#),
+        file("other.txt", "enx0022aabbccdd has another address now; enxious is a word\n"),
+    ]);
+    let all: String = masked
+        .iter()
+        .map(|(name, text)| {
+            format!("{name}\n{}\n", String::from_utf8_lossy(text.as_ref().unwrap()))
+        })
+        .collect();
+    assert!(!all.to_ascii_lowercase().contains("11aabbccdd"), "{all}");
+    assert_eq!(masked[0].0, "sys/class/net/enx020000000001/address");
+    assert_eq!(all.matches("enx020000000001").count(), 4, "{all}");
+    assert!(all.contains("enx020000000001.7") && all.contains("enx020000000002 has"), "{all}");
+    assert!(all.contains("enxious"), "{all}");
+}
