@@ -25,7 +25,8 @@ const NETWORKS: [Ipv4Addr; 6] = [
     Ipv4Addr::new(192, 168, 199, 0),
 ];
 
-const PREFIX_LEN: u8 = 24;
+/// Of every network that is chosen, and of a peer's of which no more is known.
+pub(crate) const PREFIX_LEN: u8 = 24;
 
 /// The addresses of the two ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -224,12 +225,19 @@ fn narrowed(own: Ipv4Net, said: Option<Ipv4Net>) -> Ipv4Net {
 pub(crate) fn is_usable(net: Ipv4Net) -> bool {
     let ip = net.addr();
     net.prefix_len() <= 30
-        && ip != net.network()
-        && ip != net.broadcast()
+        && !is_nobody(&net.into(), ip.into())
         && !ip.is_link_local()
         && !ip.is_loopback()
         && !ip.is_multicast()
-        && !ip.is_unspecified()
+        && !ip.is_broadcast()
+        // Neither "this network" nor what is reserved for ever.
+        && !matches!(ip.octets()[0], 0 | 240..)
+}
+
+/// The first and the last address of a network are no machine's.
+pub(crate) fn is_nobody(net: &IpNet, ip: IpAddr) -> bool {
+    let has_them = net.addr().is_ipv4() && net.prefix_len() <= 30;
+    has_them && (ip == net.network() || ip == net.broadcast())
 }
 
 fn with_address(net: Ipv4Net, ip: Ipv4Addr) -> Ipv4Net {

@@ -25,4 +25,5 @@ pub mod system;
 pub mod text;
 
 pub use link::{Evidence, InterfaceChoice, Link, LinkError, LinkKind};
+pub use shell::quoted;
 pub use snapshot::Snapshot;

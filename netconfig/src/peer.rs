@@ -48,6 +48,9 @@ pub struct EndReport {
     /// The computers at the ends of this machine's Thunderbolt cables.
     #[serde(default)]
     pub cables: Vec<Cable>,
+    /// The domain UUIDs of all its Thunderbolt ports, whatever is plugged into them.
+    #[serde(default)]
+    pub domains: Vec<String>,
     /// The machine's clock when it reported, in milliseconds since 1970.
     pub clock_ms: u64,
 }
@@ -88,6 +91,12 @@ impl EndReport {
             other_networks: other_networks(snapshot, interface),
             mtu: found.and_then(|i| i.mtu),
             cables: cables(snapshot, interface),
+            domains: snapshot
+                .thunderbolt_ports
+                .items()
+                .iter()
+                .filter_map(|port| port.domain_uuid.clone())
+                .collect(),
             clock_ms: since_1970(now),
         }
     }
@@ -177,7 +186,7 @@ pub enum Contact {
     /// It answered, and proved who it is.
     Answered {
         /// What it said about its end.
-        report: EndReport,
+        report: Box<EndReport>,
         /// How long the way there and back took.
         round_trips: Option<RoundTrips>,
         /// How far its clock is ahead of this one (negative: behind), in milliseconds.

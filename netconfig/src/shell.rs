@@ -1,7 +1,7 @@
 //! Writing commands that a person can paste.
 
 /// The word as a shell wants it: as it is if nothing in it is special, else in quotes.
-pub(crate) fn quoted(word: &str) -> String {
+pub fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:%@,+=".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         return word.to_owned();

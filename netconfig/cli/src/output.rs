@@ -160,7 +160,9 @@ impl Output {
 pub(crate) fn wants_colour(stream: &impl IsTerminal) -> bool {
     // https://no-color.org: set to anything but nothing.
     let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    stream.is_terminal() && !refused
+    // What a terminal without any control sequences calls itself.
+    let dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
+    stream.is_terminal() && !refused && !dumb
 }
 
 /// The text without what could steer a terminal: names come from cables, peers and recordings of

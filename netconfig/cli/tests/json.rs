@@ -62,6 +62,7 @@ fn check_prints_what_is_documented_and_nothing_else() {
 /// say: `tests/setup` shows these.
 const ONLY_LIVE: &[&str] = &[
     "steps[].action.has_profile",
+    "steps[].action.inet6[]",
     "steps[].action.mtu",
     "steps[].action.own",
     "steps[].action.text",

@@ -355,3 +355,43 @@ fn this_machine_is_recorded_and_judged_alike() {
     };
     assert_eq!(ids(&["check", "--json", "--from", path]), ids(&["check", "--json"]));
 }
+
+/// `script(1)` gives a program a terminal of its own.
+#[cfg(target_os = "linux")]
+#[test]
+fn colour_is_for_terminals_that_want_it() {
+    let on_terminal = |variable: (&str, &str)| {
+        let words = format!("{} check --from good --lang en", env!("CARGO_BIN_EXE_tbnet"));
+        let output = Command::new("script")
+            .args(["-qec", &words, "/dev/null"])
+            .current_dir(sets())
+            .env("LC_ALL", "C")
+            .env_remove("NO_COLOR")
+            .env("TERM", "xterm")
+            .env(variable.0, variable.1)
+            .stdin(std::process::Stdio::null())
+            .output()
+            .expect("util-linux is installed");
+        String::from_utf8(output.stdout).expect("UTF-8").replace("\r\n", "\n")
+    };
+    let plain = String::from_utf8(tbnet(&["check", "--from", "good"]).stdout).expect("UTF-8");
+    assert!(!plain.contains('\x1b'), "a pipe is no terminal");
+    let coloured = on_terminal(("NO_COLOR", ""));
+    assert!(coloured.contains("\x1b[1;32m"), "{coloured:?}");
+    // The same words, with nothing but our own colours among them.
+    let mut words = coloured;
+    for code in ["1;32", "1;31", "1;33", "1;35", "1;34", "1", "36", "0"] {
+        words = words.replace(&format!("\x1b[{code}m"), "");
+    }
+    assert_eq!(words, plain);
+    assert_eq!(on_terminal(("NO_COLOR", "1")), plain);
+    assert_eq!(on_terminal(("TERM", "dumb")), plain);
+}
+
+#[test]
+fn an_interface_named_with_the_address_must_be_the_one_that_is_measured() {
+    let output = tbnet(&["ping", "fe80::2%lo", "--interface", "eth7"]);
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("fe80::2 is named with lo") && said.contains("fe80::2%eth7"), "{said}");
+}

@@ -6,6 +6,8 @@
 #[allow(dead_code, reason = "other tests use the rest")]
 mod machines;
 
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+
 use machines::{CABLE, Machines, Running};
 use serde_json::Value;
 
@@ -124,12 +126,24 @@ fn whom_to_believe_is_said() {
     insta::assert_snapshot!("serve-twice", machines.said(1, &twice));
     let spoilt = machines.file("spoilt", "not a key");
     // A key that is not there or is none is a mistake at this end: the peer is not blamed.
-    for file in [spoilt.as_str(), "/nowhere/key"] {
-        let output = machines.tbnet(0, &check(file, &[])).output().unwrap();
+    let refused = |words: &[&str], file: &str, hint: &str| {
+        let output = machines.tbnet(0, words).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{said}");
-        assert!(said.contains(file) && said.contains("--cluster-key-file"), "{said}");
+        assert!(said.contains(file) && said.contains(hint), "{said}");
+    };
+    for file in [spoilt.as_str(), "/nowhere/key"] {
+        refused(&check(file, &[]), file, "openssl rand");
+        refused(&check(file, &["--lang", "ko"]), file, "파일에");
     }
+    let folder = format!("{spoilt}-report");
+    let record = ["snapshot", &folder, "--peer", PEER, "--interface", CABLE];
+    refused(&[&record[..], &["--cluster-key-file", &spoilt]].concat(), &spoilt, "openssl rand");
+    // The machine's own key, which others may read.
+    let own = machines.file("identity.key", &"7".repeat(64));
+    fs::set_permissions(&own, fs::Permissions::from_mode(0o644)).unwrap();
+    let data = Path::new(&own).parent().unwrap().to_str().unwrap();
+    refused(&check(&key, &["--data", data]), &own, "chmod 600");
 }
 
 #[test]
@@ -229,7 +243,7 @@ fn what_a_peer_said_is_recorded_and_judged_alike() {
     let written = machines.tbnet(0, &[&args[..], &[&key]].concat()).output().unwrap();
     assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
     let host = nix::unistd::gethostname().unwrap().into_string().unwrap();
-    let recorded = std::fs::read_to_string(format!("{folder}/peer-{PEER}.json")).unwrap();
+    let recorded = fs::read_to_string(format!("{folder}/peer-{PEER}.json")).unwrap();
     assert!(!recorded.contains(&host), "{recorded}");
     let replayed = ["check", "--interface", CABLE, "--peer", PEER, "--from", folder];
     let (replayed, code) = found(&machines, &replayed);

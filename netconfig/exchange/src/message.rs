@@ -133,6 +133,10 @@ fn bounded(report: EndReport) -> EndReport {
     report.addresses.truncate(ITEMS_MAX);
     report.other_networks.truncate(ITEMS_MAX);
     report.cables.truncate(ITEMS_MAX);
+    report.domains.truncate(ITEMS_MAX);
+    for domain in &mut report.domains {
+        *domain = text(domain);
+    }
     for Cable { port, own_domain, far_domain, .. } in &mut report.cables {
         *port = text(port);
         for domain in [own_domain, far_domain].into_iter().flatten() {
@@ -183,6 +187,7 @@ mod tests {
                 generation: Some(5),
                 gbps: Some(80),
             }],
+            domains: vec!["A".into(), "C".into()],
             clock_ms: 1_764_000_000_000,
         }
     }

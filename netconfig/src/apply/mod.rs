@@ -170,6 +170,8 @@ pub fn undo(
                 // Perhaps a network manager has been quicker: whether it is still to be done is to
                 // be seen.
                 failed = Some(error);
+                // An IPv6 address is not usable at once, and its routes have to wait for it.
+                thread::sleep(SETTLED);
                 break;
             }
         }
@@ -206,4 +208,4 @@ fn wait_until_settled(look: impl Fn() -> Result<State, ApplyError>) -> Result<()
 const SETTLED: Duration = Duration::from_millis(500);
 /// Rounds of looking and putting back: one is for whoever keeps the configuration, one does the rest,
 /// another puts the kernel's own routes in their places, and one is for what those have moved.
-const UNDO_ROUNDS_MAX: usize = 5;
+const UNDO_ROUNDS_MAX: usize = 8;

@@ -2,12 +2,13 @@
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::{Case, rules::is_automatic, wrong_port};
+use super::{Case, finding::Finding, rules::is_automatic, wrong_port};
 use crate::{
     address::{Ends, Moves, Pair},
     peer::Contact,
     shell,
     snapshot::Platform,
+    text::plan as say,
 };
 
 /// What is known of the two ends.
@@ -16,7 +17,7 @@ fn ends<'a>(case: &Case<'a>) -> Ends<'a> {
     let misplaced: Vec<_> = wrong_port::of_case(case).collect();
     let moved = misplaced.iter().map(|found| found.net);
     let said = match &case.expectation.contact {
-        Some(Contact::Answered { report, .. }) => Some(report),
+        Some(Contact::Answered { report, .. }) => Some(&**report),
         _ => None,
     };
     Ends {
@@ -41,6 +42,11 @@ fn own(case: &Case<'_>) -> Vec<Ipv4Net> {
 /// A pair of addresses that collides with nothing; `None` if all that are known here are taken.
 pub(super) fn pair(case: &Case<'_>) -> Option<Pair> {
     ends(case).choose()
+}
+
+/// Where there is no pair to advise.
+pub(super) fn none(finding: Finding) -> Finding {
+    finding.click(say::no_free_network()).click(say::no_free_network_hint())
 }
 
 /// The commands that leave the link with this machine's address of `pair`, no other and no router;

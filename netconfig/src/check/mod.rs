@@ -18,8 +18,8 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 pub use self::finding::{Finding, FindingId, Remedy, Seen, Severity};
-pub(crate) use self::rules::wrong_port;
 use self::{finding::Findings, subject::Subject};
+pub(crate) use self::{rules::wrong_port, subject::bridge_device};
 use crate::{
     evidence::Evidence,
     link::{InterfaceChoice, LinkKind},

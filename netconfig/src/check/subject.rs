@@ -262,7 +262,7 @@ fn on_macos<'a>(snapshot: &'a Snapshot, findings: &mut Findings) -> Option<Subje
 /// The device of a bridge that shows no evidence any more: the one macOS made for Thunderbolt by
 /// the preferences, else the bridge that is listed among the hardware ports (those of virtual
 /// machines are not) or stands in the service order.
-fn bridge_device(snapshot: &Snapshot) -> Option<String> {
+pub(crate) fn bridge_device(snapshot: &Snapshot) -> Option<String> {
     let configured = snapshot.preferences.value().into_iter().flat_map(|p| &p.bridges);
     if let Some(bridge) = configured.into_iter().find(|b| b.is_thunderbolt) {
         return Some(bridge.device.clone());

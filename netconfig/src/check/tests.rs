@@ -5,6 +5,7 @@ use std::{fs, path::PathBuf};
 
 use super::*;
 use crate::{
+    peer::{Cable, EndReport},
     snapshot::{Reading, Source, Unknown},
     system::{Request, recorded},
 };
@@ -336,6 +337,58 @@ fn both_manuals_explain_every_finding() {
         let text = fs::read_to_string(docs.join(page)).unwrap();
         for id in FindingId::ALL {
             assert!(text.contains(&format!("| `{id}` |")), "{page} says nothing about {id}");
+        }
+    }
+}
+
+/// Two Macs of one name and model on one bridge look like one: what a machine says of its cables tells.
+#[test]
+fn a_report_tells_two_machines_that_look_alike() {
+    let mac = recorded::load(&sets().join("loop-two-cables-one-mac"), &Request::default()).unwrap();
+    let ports = mac.thunderbolt_ports.items();
+    let cables: Vec<Cable> = ports
+        .iter()
+        .flat_map(|port| port.peers().map(move |peer| (port, peer)))
+        .map(|(port, peer)| Cable {
+            own_domain: peer.domain_uuid.clone(),
+            far_domain: port.domain_uuid.clone(),
+            bridged: Some(true),
+            ..Cable::default()
+        })
+        .collect();
+    assert_eq!(cables.len(), 2);
+    let of = |machine: &str, cables: &[Cable]| {
+        let mut report = crate::plan::tests::said("10.25.0.2/24", 1500, &[]);
+        report.identity.machine = machine.into();
+        report.cables = cables.to_vec();
+        report
+    };
+    let loops = |reports: Vec<EndReport>| {
+        let own = of("this", &crate::peer::cables(&mac, "bridge0"));
+        let expectation = Expectation { own: Some(own), others: reports, ..Expectation::default() };
+        let report = check(&mac, &expectation);
+        report.findings.iter().find(|f| f.id == FindingId::Loop).map(|f| f.severity)
+    };
+    assert_eq!(loops(vec![]), Some(Severity::Warning));
+    assert_eq!(loops(vec![of("somebody else", &[])]), Some(Severity::Warning));
+    assert_eq!(loops(vec![of("one", &cables[..1])]), None, "the other cable leads elsewhere");
+    assert_eq!(loops(vec![of("one", &cables[..1]), of("two", &cables[1..])]), None);
+    assert_eq!(loops(vec![of("one", &cables)]), Some(Severity::Error));
+    // It has both ports, and has seen only one of the cables so far.
+    let mut blind = of("one", &cables[..1]);
+    blind.domains = cables.iter().filter_map(|cable| cable.own_domain.clone()).collect();
+    assert_eq!(loops(vec![blind]), Some(Severity::Warning));
+}
+
+#[test]
+fn a_networks_first_and_last_address_are_nobodys() {
+    for (set, own) in [("good", "10.25.0"), ("linux-good", "10.25.0")] {
+        for last in [0, 255] {
+            let report = judge(set, "auto", Some(&format!("{own}.{last}")));
+            let found = report.findings.iter().find(|f| f.id == FindingId::PeerOutsideSubnet);
+            let title = found.expect("a finding").title.words(crate::text::Lang::En).to_owned();
+            assert!(title.contains("no machine's address"), "{set}: {title}");
+            assert_eq!(report.verdict, BAD, "{set}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -119,6 +119,9 @@ pub enum Action {
         interface: String,
         /// The address.
         net: Ipv4Net,
+        /// The IPv6 addresses that it has and keeps.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        inet6: Vec<Ipv6Net>,
         /// The largest packet, if it is set.
         mtu: Option<u32>,
         /// The profile is there and is changed.
@@ -177,6 +180,11 @@ pub(crate) fn networkd_file(interface: &str) -> String {
     format!("{NETWORKD}/10-tbnet-{interface}.network")
 }
 
+/// What a step sets in a NetworkManager profile besides the addresses. An address comes before the
+/// method that needs it.
+pub(crate) const PROFILE_SETTINGS: [&str; 5] =
+    ["802-3-ethernet.mtu", "ipv4.method", "ipv4.never-default", "ipv6.addresses", "ipv6.method"];
+
 /// The name of an interface's NetworkManager profile.
 pub(crate) fn profile_name(interface: &str) -> String {
     format!("tbnet-{interface}")
@@ -234,8 +242,8 @@ impl Action {
                 CommandLine::write(&networkd_file(interface), text),
                 CommandLine::root(["networkctl", "reload"]),
             ],
-            Self::KeepNetworkManager { interface, net, mtu, has_profile } => {
-                network_manager(interface, *net, *mtu, *has_profile)
+            Self::KeepNetworkManager { interface, net, inet6, mtu, has_profile } => {
+                network_manager(interface, *net, inet6, *mtu, *has_profile)
             }
             Self::EnableService { service } => {
                 one(networksetup(["-setnetworkserviceenabled", service, "on"]))
@@ -391,6 +399,7 @@ fn find<'a>(snapshot: &'a Snapshot, service: &str) -> Option<&'a crate::snapshot
 fn network_manager(
     interface: &str,
     net: Ipv4Net,
+    inet6: &[Ipv6Net],
     mtu: Option<u32>,
     has_profile: bool,
 ) -> Vec<CommandLine> {
@@ -407,10 +416,17 @@ fn network_manager(
         ("ipv4.method", "manual"),
         ("ipv4.addresses", address.as_str()),
         ("ipv4.never-default", "yes"),
-        ("ipv6.method", "link-local"),
     ] {
         words.extend([key.to_owned(), value.to_owned()]);
     }
+    let inet6 = inet6.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let inet6 = match (inet6.is_empty(), has_profile) {
+        (false, _) => vec!["ipv6.addresses", &inet6, "ipv6.method", "manual"],
+        (true, false) => vec!["ipv6.method", "link-local"],
+        // A link that is down has lost what its profile may still have.
+        (true, true) => Vec::new(),
+    };
+    words.extend(inet6.into_iter().map(str::to_owned));
     if let Some(mtu) = mtu {
         words.extend(["802-3-ethernet.mtu".to_owned(), mtu.to_string()]);
     }

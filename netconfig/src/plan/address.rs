@@ -6,7 +6,7 @@ use ipnet::Ipv4Net;
 
 use super::{PlanError, Wish};
 pub use crate::address::Pair;
-pub(super) use crate::address::{Moves, collision};
+pub(super) use crate::address::{Moves, PREFIX_LEN, collision};
 use crate::{
     address::{Ends, is_usable, neighbour},
     snapshot::{Snapshot, ThunderboltPort},
@@ -46,7 +46,10 @@ pub(super) fn choose(
 }
 
 fn by_hand(address: Ipv4Net, ends: &Ends<'_>) -> Result<Pair, PlanError> {
-    let refuse = |with: Text| PlanError::Collides { address, with };
+    let refuse = |with: Text| {
+        let another = ends.choose().is_some();
+        PlanError::Collides { address, with, another }
+    };
     if !is_usable(address) {
         return Err(refuse(say::collides_no_host()));
     }

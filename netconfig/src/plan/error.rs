@@ -1,13 +1,13 @@
 //! Why there is no plan.
 
-use std::fmt;
+use std::{fmt, net::Ipv4Addr};
 
 use ipnet::Ipv4Net;
 
 use crate::{
     check::FindingId,
     snapshot::Platform,
-    text::{Lang, Text, plan as say},
+    text::{Lang, Text, plan as say, route},
 };
 
 /// Why there is no plan.
@@ -25,6 +25,11 @@ pub enum PlanError {
         interface: String,
         /// Whose bridge it is.
         platform: Platform,
+    },
+    /// Two cables of the bridge lead to computers that look the same, and may be one.
+    MaybeRing {
+        /// The bridge.
+        interface: String,
     },
     /// The interface belongs to a bridge or bond, which carries the addresses.
     Member {
@@ -54,6 +59,13 @@ pub enum PlanError {
         address: Ipv4Net,
         /// With what it collides.
         with: Text,
+        /// Another would collide with nothing.
+        another: bool,
+    },
+    /// No machine can have the peer's address.
+    Nobody {
+        /// The address.
+        peer: Ipv4Addr,
     },
     /// Every network that setup knows of is taken.
     NoFreeNetwork,
@@ -86,11 +98,13 @@ impl PlanError {
         match self {
             Self::NoInterface { .. } => say::no_link(),
             Self::Ring { interface, .. } => say::ring(interface),
+            Self::MaybeRing { interface } => say::maybe_ring(interface),
             Self::Member { interface, master } => say::member(interface, master),
             Self::Wifi { interface } => say::is_wifi(interface),
             Self::Loopback { interface } => say::is_loopback(interface),
             Self::Uplink { interface } => say::is_uplink(interface),
-            Self::Collides { address, with } => say::collides(address, with),
+            Self::Collides { address, with, .. } => say::collides(address, with),
+            Self::Nobody { peer } => route::nobody(peer),
             Self::NoFreeNetwork => say::no_free_network(),
             Self::Mtu { mtu, min, max } => say::mtu_out_of_bounds(mtu, min, max),
             Self::NotKnown { what } => say::not_known(what),
@@ -107,12 +121,14 @@ impl PlanError {
             Self::NoInterface { .. } => say::no_link_hint(),
             Self::Ring { interface, platform: Platform::MacOs } => say::ring_hint(interface),
             Self::Ring { interface, platform: Platform::Linux } => say::ring_hint_linux(interface),
+            Self::MaybeRing { .. } => say::maybe_ring_hint(),
             Self::Member { master, .. } => say::member_hint(master),
             Self::Loopback { .. } | Self::Wifi { .. } | Self::Uplink { .. } => {
                 say::name_the_cable()
             }
-            Self::Collides { .. } => say::collides_hint(),
-            Self::NoFreeNetwork => say::no_free_network_hint(),
+            Self::Collides { another: true, .. } => say::collides_hint(),
+            Self::Collides { .. } | Self::NoFreeNetwork => say::no_free_network_hint(),
+            Self::Nobody { .. } => route::nobody_do(),
             Self::Mtu { .. } => say::mtu_hint(),
             Self::NotKnown { .. } => say::not_known_hint(),
             Self::NoPort { platform: Platform::MacOs, .. } => say::no_port_hint(),

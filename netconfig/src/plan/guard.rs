@@ -3,6 +3,7 @@
 use super::{PlanError, Wish};
 use crate::{
     LinkKind,
+    address::is_nobody,
     check::{FindingId, Report, Severity},
     snapshot::{Interface, InterfaceType, Platform, Snapshot},
     text::plan as say,
@@ -24,6 +25,17 @@ pub(super) fn mtu(platform: Platform, mtu: u32) -> Result<(), PlanError> {
     if (min..=max).contains(&mtu) { Ok(()) } else { Err(PlanError::Mtu { mtu, min, max }) }
 }
 
+/// The first and the last address of the link's own network, or of the one that was asked for, are
+/// nobody's.
+pub(super) fn peer(snapshot: &Snapshot, wish: &Wish, name: &str) -> Result<(), PlanError> {
+    let Some(peer) = wish.peer_v4() else { return Ok(()) };
+    let own = snapshot.interface(name).into_iter().flat_map(Interface::ipv4);
+    match own.chain(wish.address).any(|net| is_nobody(&net.into(), peer.into())) {
+        true => Err(PlanError::Nobody { peer }),
+        false => Ok(()),
+    }
+}
+
 pub(super) fn check(
     snapshot: &Snapshot,
     report: &Report,
@@ -31,20 +43,19 @@ pub(super) fn check(
     name: &str,
 ) -> Result<(), PlanError> {
     let interface = name.to_owned();
-    let is_ring = |f: &crate::check::Finding| {
-        f.id == FindingId::Loop && matches!(f.severity, Severity::Error | Severity::Warning)
-    };
-    if report.findings.iter().any(is_ring) {
-        return Err(PlanError::Ring { interface, platform: snapshot.platform });
-    }
-    // Nor one that may be in a ring: switched on, it would drown both machines in packets.
-    let ring_unknown =
-        |f: &crate::check::Finding| f.id == FindingId::Loop && f.severity == Severity::Unknown;
     let is_off = snapshot
         .interface(name)
         .is_none_or(|i| i.interface_type == InterfaceType::Bridge && i.up != Some(true));
-    if is_off && report.findings.iter().any(ring_unknown) {
-        return Err(PlanError::NotKnown { what: say::what_ports() });
+    match report.findings.iter().find(|f| f.id == FindingId::Loop).map(|f| f.severity) {
+        Some(Severity::Error) => {
+            return Err(PlanError::Ring { interface, platform: snapshot.platform });
+        }
+        Some(Severity::Warning) => return Err(PlanError::MaybeRing { interface }),
+        // Switched on, one that is in a ring would drown both machines in packets.
+        Some(Severity::Unknown) if is_off => {
+            return Err(PlanError::NotKnown { what: say::what_ports() });
+        }
+        _ => {}
     }
     if snapshot.interface(name).is_some_and(Interface::is_loopback) {
         return Err(PlanError::Loopback { interface });

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{Action, Draft, Keeper, Plan, PlanError, Wish, action::networkd_file, address};
 use crate::{
@@ -44,7 +44,7 @@ pub(super) fn plan(
 
     let own: Vec<Ipv4Net> = chosen(interface).collect();
     let pair = address::choose(snapshot, wish, name, &own, &[])?;
-    draft.plan.pair = Some(pair);
+    draft.pair(name, pair);
 
     // First: with the last address the kernel takes away every route, and there would be none to drop.
     let default = snapshot.routes.items().iter().any(|route| {
@@ -132,6 +132,7 @@ fn route(name: &str, pair: super::Pair, stolen: Option<Ipv4Addr>, draft: &mut Dr
     if let Some(peer) = stolen {
         let action = Action::PreferRoute { peer, interface: name.to_owned(), own: pair.own.addr() };
         draft.step(action, &[FindingId::WrongRoute, FindingId::RouteRejected]);
+        draft.plan.fleeting.push(say::fleeting_route(peer, name));
     } else if draft.found(FindingId::WrongRoute) {
         // The address, or the link that is switched on, brings the route with it: the checks after
         // the last step will tell.
@@ -173,18 +174,45 @@ pub(super) fn keep(
     let name = interface.name.clone();
     // A size that was asked for stays in the profile, though the link has it already.
     let mtu = mtu.or(wish.mtu);
-    match wish.keepers.get(&name).copied() {
+    let Some(keeper) = wish.keepers.get(&name) else { return };
+    match *keeper {
         Some(Keeper::Networkd) => {
             let text = networkd(interface, net, mtu);
             draft.step(Action::KeepNetworkd { interface: name, text }, &[]);
+            let is_sized = |member: &&String| {
+                draft.plan.steps.iter().any(|step| match &step.action {
+                    Action::SetMtu { interface, .. } => interface == *member,
+                    _ => false,
+                })
+            };
+            let members: Vec<String> =
+                interface.members.iter().flatten().filter(is_sized).cloned().collect();
+            if let Some(mtu) = mtu.filter(|_| !members.is_empty()) {
+                draft.plan.fleeting.push(say::fleeting_sizes(members.join(", "), mtu));
+            }
         }
         // NetworkManager would take a bridge that it did not make apart to make its own.
-        Some(Keeper::NetworkManager { has_profile }) if interface.members.is_none() => {
-            let action = Action::KeepNetworkManager { interface: name, net, mtu, has_profile };
+        Some(Keeper::NetworkManager { .. }) if interface.members.is_some() => {
+            draft.plan.fleeting.push(say::fleeting_bridge(name));
+        }
+        Some(Keeper::NetworkManager { has_profile }) => {
+            let inet6 = fixed_inet6(interface);
+            let action =
+                Action::KeepNetworkManager { interface: name, net, inet6, mtu, has_profile };
             draft.step(action, &[]);
         }
-        _ => {}
+        None => draft.plan.fleeting.push(say::fleeting_by_nobody(name)),
     }
+}
+
+/// The IPv6 addresses that somebody chose: whoever keeps the interface takes away what it does not
+/// know of.
+fn fixed_inet6(interface: &Interface) -> Vec<Ipv6Net> {
+    let fixed = interface.addresses.iter().flatten().filter_map(|address| match address.net {
+        IpNet::V6(net) if address.dynamic != Some(true) => Some(net),
+        _ => None,
+    });
+    fixed.filter(|net| !net.addr().is_unicast_link_local()).collect()
 }
 
 /// `systemd.network(5)`. The names of Thunderbolt interfaces are not stable, their hardware
@@ -196,11 +224,13 @@ fn networkd(interface: &Interface, net: Ipv4Net, mtu: Option<u32>) -> String {
         _ => format!("Name={}", interface.name),
     };
     let mtu = mtu.map(|mtu| format!("MTUBytes={mtu}\n")).unwrap_or_default();
+    let inet6: String =
+        fixed_inet6(interface).iter().map(|net| format!("Address={net}\n")).collect();
     format!(
         "# {} is made by `tbnet setup`; `tbnet setup --undo` takes it away.\n\
          [Match]\n{matches}\n\n\
          [Link]\n{mtu}RequiredForOnline=no\n\n\
-         [Network]\nAddress={net}\nDHCP=no\nIPv6AcceptRA=no\nLinkLocalAddressing=ipv6\n\
+         [Network]\nAddress={net}\n{inet6}DHCP=no\nIPv6AcceptRA=no\nLinkLocalAddressing=ipv6\n\
          ConfigureWithoutCarrier=yes\n",
         networkd_file(&interface.name)
     )

@@ -69,7 +69,7 @@ pub(super) fn plan(
     own.extend(misplaced.iter().map(|found| found.net));
     let freed: Vec<&str> = misplaced.iter().map(|found| found.device).collect();
     let pair = address::choose(snapshot, wish, name, &own, &freed)?;
-    draft.plan.pair = Some(pair);
+    draft.pair(name, pair);
     if !is_manual(service, pair.own) {
         if let Some(Reading::Unknown { .. }) = service.map(|service| &service.config) {
             // It could not be put back.
@@ -137,8 +137,8 @@ fn is_manual(service: Option<&Service>, net: Ipv4Net) -> bool {
     config.is_some_and(|config| config.is_manually(net))
 }
 
-/// The order with the service just above the first Wi-Fi that is above it; every service is in it,
-/// as the command wants. `None` if it is right as it is.
+/// The order with the service first, if a Wi-Fi is above it; every service is in it, as the command
+/// wants. `None` if it is right as it is.
 fn order(snapshot: &Snapshot, services: &[Service], own: &str) -> Option<Vec<String>> {
     let mut names: Vec<String> = services.iter().map(|s| s.name.clone()).collect();
     let is_wifi = |service: &Service| {

@@ -74,8 +74,9 @@ pub struct Wish {
     pub mtu: Option<u32>,
     /// One /30 per cable instead of a bridge.
     pub per_port: bool,
-    /// Linux: who keeps the configuration of each interface; those that nobody keeps are not in it.
-    pub keepers: BTreeMap<String, Keeper>,
+    /// Linux: who keeps the configuration of each interface, if anybody does; those of which it is
+    /// not known are not in it.
+    pub keepers: BTreeMap<String, Option<Keeper>>,
     /// Linux: interfaces that sysfs shows to be Wi-Fi.
     pub wifi: Vec<String>,
     /// What the peer said of itself, if it answered.
@@ -83,6 +84,12 @@ pub struct Wish {
 }
 
 impl Wish {
+    /// Whether the peer is said, by whoever asks or by itself, to have this address.
+    fn is_at(&self, address: Ipv4Addr) -> bool {
+        let said = self.answered.iter().flat_map(|report| &report.addresses);
+        self.peer_v4() == Some(address) || said.into_iter().any(|net| net.addr() == address)
+    }
+
     /// The peer's IPv4 address, if it is given.
     fn peer_v4(&self) -> Option<Ipv4Addr> {
         match self.peer {
@@ -132,7 +139,7 @@ impl Reason {
         match self {
             Self::ByHand => say::left_by_hand(),
             Self::NotOurs => say::left_not_ours(),
-            Self::OtherEnd => say::left_other_end(),
+            Self::OtherEnd => say::left_other_end("tbnet setup"),
             Self::NotKnown => say::left_not_known(),
         }
     }
@@ -147,6 +154,16 @@ pub struct Left {
     pub reason: Reason,
 }
 
+/// The addresses of the two ends of a link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LinkPair {
+    /// The link.
+    pub interface: String,
+    /// The addresses.
+    #[serde(flatten)]
+    pub pair: Pair,
+}
+
 /// What would be done, in order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Plan {
@@ -154,8 +171,8 @@ pub struct Plan {
     pub platform: Platform,
     /// The interfaces that are changed.
     pub interfaces: Vec<String>,
-    /// The addresses of the two ends, in a plan for one link.
-    pub pair: Option<Pair>,
+    /// The addresses of the two ends of each of them.
+    pub pairs: Vec<LinkPair>,
     /// The steps; none if there is nothing to do.
     pub steps: Vec<Step>,
     /// What stays as it is.
@@ -163,6 +180,47 @@ pub struct Plan {
     /// Per-port mode: the ports with a computer at the other end that are left alone, with the reason.
     #[serde(skip)]
     pub skipped: Vec<Text>,
+    /// What of it does not last, and why.
+    #[serde(skip)]
+    pub fleeting: Vec<Text>,
+    /// The command that gives the other machine its end, if nothing says that it has it.
+    pub there: Option<String>,
+    /// Made for one network per cable.
+    #[serde(skip)]
+    pub per_port: bool,
+}
+
+impl Plan {
+    /// Why a finding is left, in words.
+    pub fn why(&self, left: &Left) -> Text {
+        match (left.reason, &self.pairs[..]) {
+            (Reason::OtherEnd, _) if self.per_port => say::left_other_end(THERE_PER_PORT),
+            (Reason::OtherEnd, [link]) => say::left_other_end(there(&link.pair)),
+            (reason, _) => reason.text(),
+        }
+    }
+
+    /// Whether a step gives this machine an address.
+    fn gives_an_address(&self) -> bool {
+        let gives = |step: &Step| {
+            matches!(step.action, Action::AddAddress { .. } | Action::SetManual { .. })
+        };
+        self.steps.iter().any(gives)
+    }
+}
+
+/// What the other machine runs in per-port mode: it finds the same networks by itself.
+const THERE_PER_PORT: &str = "tbnet setup --per-port";
+
+/// What the other machine runs to get its end of a link. Of a peer that does not answer it takes the
+/// network to have 24 bits.
+fn there(pair: &Pair) -> String {
+    let Pair { own, peer } = pair;
+    let address = match own.prefix_len() {
+        address::PREFIX_LEN => String::new(),
+        bits => format!(" --address {peer}/{bits}"),
+    };
+    format!("tbnet setup --peer {}{address}", own.addr())
 }
 
 /// Plans what would mend `report`, which is the judgement of `snapshot`.
@@ -171,7 +229,16 @@ pub struct Plan {
 /// [`PlanError`]: nothing may or can be changed, and why.
 pub fn plan(snapshot: &Snapshot, report: &Report, wish: &Wish) -> Result<Plan, PlanError> {
     let mut plan = draw(snapshot, report, wish)?;
+    plan.per_port = wish.per_port;
     outlook::leave_stranded(&mut plan, wish);
+    if plan.gives_an_address() {
+        plan.there = match &plan.pairs[..] {
+            _ if wish.per_port => Some(THERE_PER_PORT.to_owned()),
+            [link] if wish.is_at(link.pair.peer) => None,
+            [link] => Some(there(&link.pair)),
+            _ => None,
+        };
+    }
     Ok(plan)
 }
 
@@ -182,9 +249,8 @@ fn draw(snapshot: &Snapshot, report: &Report, wish: &Wish) -> Result<Plan, PlanE
     if wish.per_port {
         return ports::plan(snapshot, report, wish);
     }
-    let ids = || report.findings.iter().map(|f| f.id).collect::<Vec<_>>();
-    let judged =
-        report.judged.as_ref().ok_or_else(|| PlanError::NoInterface { findings: ids() })?;
+    let judged = report.judged.as_ref().ok_or_else(|| no_interface(report))?;
+    guard::peer(snapshot, wish, &judged.interface)?;
     let name = &judged.interface;
     guard::check(snapshot, report, wish, name)?;
     let plan = match snapshot.platform {
@@ -193,6 +259,15 @@ fn draw(snapshot: &Snapshot, report: &Report, wish: &Wish) -> Result<Plan, PlanE
     };
     debug_assert!(plan.steps.len() <= STEPS_MAX);
     Ok(plan)
+}
+
+/// There is none, or it is not known whether there is.
+fn no_interface(report: &Report) -> PlanError {
+    let is = |severity| report.findings.iter().any(|finding| finding.severity == severity);
+    if is(Severity::Unknown) && !is(Severity::Error) {
+        return PlanError::NotKnown { what: say::what_link() };
+    }
+    PlanError::NoInterface { findings: report.findings.iter().map(|f| f.id).collect() }
 }
 
 /// The interfaces that a plan may be for: the one that was judged, or in per-port mode each that is
@@ -212,8 +287,22 @@ struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     fn new(platform: Platform, interfaces: Vec<String>, report: &'a Report) -> Self {
-        let (steps, left, skipped) = (Vec::new(), Vec::new(), Vec::new());
-        Self { plan: Plan { platform, interfaces, pair: None, steps, left, skipped }, report }
+        let plan = Plan {
+            platform,
+            interfaces,
+            pairs: Vec::new(),
+            steps: Vec::new(),
+            left: Vec::new(),
+            skipped: Vec::new(),
+            fleeting: Vec::new(),
+            there: None,
+            per_port: false,
+        };
+        Self { plan, report }
+    }
+
+    fn pair(&mut self, interface: &str, pair: Pair) {
+        self.plan.pairs.push(LinkPair { interface: interface.to_owned(), pair });
     }
 
     /// Whether the check found this.
@@ -260,4 +349,4 @@ impl<'a> Draft<'a> {
 #[cfg(test)]
 mod documented;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     Evidence,
-    check::{FindingId, Report},
+    check::{FindingId, Report, bridge_device},
     snapshot::{Interface, Platform, Reading, Service, Snapshot, ThunderboltPort},
     text::{Text, plan as say},
 };
@@ -90,8 +90,24 @@ fn one(
         Platform::MacOs => service(snapshot, wish, interface, pair, draft)?,
         Platform::Linux => plain(snapshot, wish, interface, pair, draft)?,
     }
-    draft.plan.pair.get_or_insert(pair);
+    draft.pair(&interface.name, pair);
+    if let Some(bridge) = returning_bridge(snapshot, &interface.name) {
+        draft.plan.fleeting.push(say::fleeting_port(&interface.name, bridge));
+    }
     Ok(interface.name.clone())
+}
+
+/// macOS: the bridge that takes the port back when it is made anew: it has it as a member by the
+/// settings or, where these are not known, is listed and is not there.
+fn returning_bridge(snapshot: &Snapshot, device: &str) -> Option<String> {
+    match snapshot.preferences.value() {
+        Some(preferences) => {
+            let mut bridges = preferences.bridges.iter();
+            let has = bridges.find(|bridge| bridge.members.iter().any(|member| member == device));
+            has.map(|bridge| bridge.device.clone())
+        }
+        None => bridge_device(snapshot).filter(|bridge| snapshot.interface(bridge).is_none()),
+    }
 }
 
 /// What the /30 may not overlap with. A peer that was asked over one cable has the /30 of another at
@@ -110,19 +126,16 @@ fn taken(
 }
 
 fn interface_of<'a>(snapshot: &'a Snapshot, port: &ThunderboltPort) -> Result<&'a Interface, Text> {
-    let found = match snapshot.platform {
-        Platform::MacOs => snapshot.device_of(port).and_then(|device| snapshot.interface(device)),
-        Platform::Linux => {
-            let is_at = |i: &&Interface| i.cable_port.as_ref().is_some_and(|at| at.is(port));
-            interfaces(snapshot).find(is_at).or_else(|| only_one(snapshot))
-        }
-    };
-    found.ok_or_else(say::port_interface_unknown)
+    let found = snapshot.device_of(port).and_then(|device| snapshot.interface(device));
+    found.or_else(|| only_one(snapshot)).ok_or_else(say::port_interface_unknown)
 }
 
 /// Linux: where the kernel does not say at which port an interface is, there is no doubt with one
 /// of each.
 fn only_one(snapshot: &Snapshot) -> Option<&Interface> {
+    if snapshot.platform != Platform::Linux {
+        return None;
+    }
     let mut all = interfaces(snapshot);
     let first = all.next().filter(|first| first.cable_port.is_none() && all.next().is_none())?;
     let ports = snapshot.thunderbolt_ports.items().iter();

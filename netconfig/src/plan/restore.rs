@@ -56,8 +56,20 @@ pub(crate) fn restore_keepers(saved: &State, now: &State, begun: &[Action]) -> V
                 };
                 match (&before.addresses, &after.addresses) {
                     (None, Some(_)) => commands.push(nmcli(&["delete", &before.name])),
-                    (Some(old), Some(new)) if old != new => {
-                        commands.push(nmcli(&["modify", &before.name, "ipv4.addresses", old]));
+                    (Some(old), Some(new)) => {
+                        let mut words = vec!["modify", &before.name];
+                        if old != new {
+                            words.extend(["ipv4.addresses", old]);
+                        }
+                        let differs = |(name, value): &(&String, &String)| {
+                            after.settings.get(*name) != Some(*value)
+                        };
+                        for (name, value) in before.settings.iter().filter(differs) {
+                            words.extend([name.as_str(), value.as_str()]);
+                        }
+                        if words.len() > 2 {
+                            commands.push(nmcli(&words));
+                        }
                     }
                     _ => {}
                 }
@@ -152,6 +164,13 @@ fn link(before: &LinkState, now: &LinkState, begun: &[Action], commands: &mut Ve
     let mut on_linux = false;
     let mut on_macos = false;
     let (mut sized, mut addressed) = (false, false);
+    // Whoever keeps the link takes away what it does not know of, and so does switching it off.
+    let loses_inet6 = begun.iter().any(|action| match action {
+        Action::KeepNetworkManager { interface, .. }
+        | Action::KeepNetworkd { interface, .. }
+        | Action::SwitchOn { interface } => is(interface),
+        _ => false,
+    });
     for action in begun {
         match action {
             Action::SetMtu { interface, .. } if is(interface) => (on_linux, sized) = (true, true),
@@ -200,6 +219,35 @@ fn link(before: &LinkState, now: &LinkState, begun: &[Action], commands: &mut Ve
         } else if on_macos {
             commands.push(ifconfig(name, "down"));
         }
+    }
+    // After all that takes them away.
+    if loses_inet6 {
+        inet6(before, now, commands);
+    }
+}
+
+/// Fixed IPv6 addresses and the routes over them that are not there any more. Nothing is taken away:
+/// no step gives any.
+fn inet6(before: &LinkState, now: &LinkState, commands: &mut Vec<CommandLine>) {
+    let is_there = |row: &&Value| now.addresses6.iter().any(|other| net(other) == net(row));
+    for row in before.addresses6.iter().filter(|row| !is_there(row)) {
+        commands.extend(add(row, &before.name));
+    }
+    let key = |row: &Value| {
+        ["type", "dst", "gateway", "table", "metric"].map(|field| row.get(field).cloned())
+    };
+    let is_there = |row: &&Value| now.routes6.iter().any(|other| key(other) == key(row));
+    // The ways on the link first: others lead over them.
+    let (beyond, on_link): (Vec<&Value>, Vec<&Value>) = before
+        .routes6
+        .iter()
+        .filter(|row| !is_there(row))
+        .partition(|row| row.get("gateway").is_some());
+    for row in on_link.into_iter().chain(beyond) {
+        commands.extend(route("add", row, &before.name).map(|mut command| {
+            command.argv.insert(1, "-6".to_owned());
+            command
+        }));
     }
 }
 
@@ -255,9 +303,12 @@ fn add(row: &Value, interface: &str) -> Option<CommandLine> {
         None => words.push(net(row)?),
     }
     let mut pair = |key: &str, value: &str| words.extend([key.to_owned(), value.to_owned()]);
-    for (key, word) in [("broadcast", "broadcast"), ("scope", "scope")] {
+    // IPv6 has neither a broadcast address nor a scope that could be chosen.
+    let is_v6 = text(row, "family") == Some("inet6");
+    let chosen: &[_] = if is_v6 { &[] } else { &["broadcast", "scope"] };
+    for &key in chosen {
         if let Some(value) = text(row, key) {
-            pair(word, value);
+            pair(key, value);
         }
     }
     if let Some(label) = text(row, "label").filter(|label| *label != interface) {
@@ -276,8 +327,10 @@ fn add(row: &Value, interface: &str) -> Option<CommandLine> {
         }
     }
     pair("dev", interface);
-    if row.get("noprefixroute").is_some() {
-        words.push("noprefixroute".to_owned());
+    for flag in ["noprefixroute", "nodad"] {
+        if row.get(flag).is_some() {
+            words.push(flag.to_owned());
+        }
     }
     Some(ip(words))
 }

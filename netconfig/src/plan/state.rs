@@ -3,7 +3,7 @@
 //! Linux' addresses and routes are kept as `ip -j` prints them, whole: what this program knows
 //! nothing of is put back too, or at least seen to be missing.
 
-use std::net::Ipv4Addr;
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -36,6 +36,13 @@ pub struct LinkState {
     pub addresses: Vec<Value>,
     /// Linux: its IPv4 routes of all tables.
     pub routes: Vec<RouteState>,
+    /// Linux: its fixed IPv6 addresses, as rows of `ip -j -6 address`. No step touches them, but
+    /// whoever keeps the configuration may.
+    #[serde(default)]
+    pub addresses6: Vec<Value>,
+    /// Linux: the same of its IPv6 routes.
+    #[serde(default)]
+    pub routes6: Vec<Value>,
 }
 
 /// Linux: a route over an interface, and its place among those over other interfaces.
@@ -109,6 +116,9 @@ pub struct ProfileState {
     pub name: String,
     /// Its addresses, as `nmcli -g ipv4.addresses` prints them; `None` if it is not there.
     pub addresses: Option<String>,
+    /// What else a step may set in it: values as `nmcli -e no -g` prints them, by their names.
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
     /// The profile that is active on the interface.
     pub active: Option<String>,
 }

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use super::*;
 use crate::{
     InterfaceChoice,
-    check::{Expectation, Severity, check},
+    check::{Expectation, Severity, Verdict, check},
     peer::{END_REPORT_SCHEMA, EndReport, Identity},
-    snapshot::{Address, Interface, Reading},
+    snapshot::{Address, Interface, Reading, Route},
     system::{Request, recorded},
     text::Lang,
 };
@@ -77,7 +77,7 @@ fn linux_gets_its_address_its_size_and_a_profile() {
     assert_eq!(leased[0], "ip route del default dev thunderbolt0", "{leased:?}");
 
     let kept = |keeper| {
-        let keepers = BTreeMap::from([("thunderbolt0".to_owned(), keeper)]);
+        let keepers = BTreeMap::from([("thunderbolt0".to_owned(), Some(keeper))]);
         plan_with("linux-no-address", Wish { keepers, ..Wish::default() }).unwrap()
     };
     let kept_by_networkd = kept(Keeper::Networkd);
@@ -98,11 +98,13 @@ fn linux_gets_its_address_its_size_and_a_profile() {
 
 #[test]
 fn a_bridge_in_a_ring_is_not_touched() {
-    for set in ["loop-two-cables-one-mac", "loop-to-itself"] {
-        let refused = plan_with(set, Wish::default()).unwrap_err();
-        assert!(matches!(refused, PlanError::Ring { .. }), "{set}: {refused}");
-        assert!(refused.hint().words(Lang::En).contains("--per-port"), "{:?}", refused.hint());
-    }
+    let refused = plan_with("loop-to-itself", Wish::default()).unwrap_err();
+    assert!(matches!(refused, PlanError::Ring { .. }), "{refused}");
+    assert!(refused.hint().words(Lang::En).contains("--per-port"), "{:?}", refused.hint());
+    // Two computers that look alike may be one: there are ways to tell.
+    let refused = plan_with("loop-two-cables-one-mac", Wish::default()).unwrap_err();
+    assert!(matches!(refused, PlanError::MaybeRing { .. }), "{refused}");
+    assert!(refused.hint().words(Lang::En).contains("--peer"), "{:?}", refused.hint());
 }
 
 #[test]
@@ -156,7 +158,7 @@ fn without_a_bridge_there_is_no_plan_but_per_port() {
     }
     let per_port = |set: &str| plan_with(set, Wish { per_port: true, ..Wish::default() });
     let plan = per_port("bridge-missing").unwrap();
-    let pair = plan.pair.unwrap();
+    let pair = plan.pairs[0].pair;
     assert_eq!(pair.own.prefix_len(), 30);
     let own = pair.own.addr();
     assert_eq!(
@@ -175,8 +177,8 @@ fn without_a_bridge_there_is_no_plan_but_per_port() {
 #[test]
 fn each_cable_on_linux_gets_its_network_its_size_and_a_profile() {
     let keepers = BTreeMap::from([
-        ("thunderbolt0".to_owned(), Keeper::Networkd),
-        ("thunderbolt1".to_owned(), Keeper::NetworkManager { has_profile: true }),
+        ("thunderbolt0".to_owned(), Some(Keeper::Networkd)),
+        ("thunderbolt1".to_owned(), Some(Keeper::NetworkManager { has_profile: true })),
     ]);
     let wish = Wish { per_port: true, mtu: Some(9000), keepers, ..Wish::default() };
     let plan = plan_with("linux-two-cables", wish.clone()).unwrap();
@@ -199,7 +201,7 @@ fn each_cable_on_linux_gets_its_network_its_size_and_a_profile() {
             &format!("ip address add {first} dev thunderbolt1"),
             &format!(
                 "nmcli connection modify tbnet-thunderbolt1 ipv4.method manual ipv4.addresses \
-                 {first} ipv4.never-default yes ipv6.method link-local 802-3-ethernet.mtu 9000"
+                 {first} ipv4.never-default yes 802-3-ethernet.mtu 9000"
             ),
             "nmcli connection up tbnet-thunderbolt1",
             "ip link set dev thunderbolt0 mtu 9000",
@@ -369,7 +371,7 @@ fn both_ends_of_a_cable_find_the_same_network() {
     assert_eq!(address::of_cable(a, a), None);
 }
 
-pub(super) fn said(address: &str, mtu: u32, others: &[&str]) -> EndReport {
+pub(crate) fn said(address: &str, mtu: u32, others: &[&str]) -> EndReport {
     EndReport {
         schema: END_REPORT_SCHEMA,
         identity: Identity {
@@ -384,6 +386,7 @@ pub(super) fn said(address: &str, mtu: u32, others: &[&str]) -> EndReport {
         other_networks: others.iter().map(|net| net.parse().unwrap()).collect(),
         clock_ms: 0,
         cables: Vec::new(),
+        domains: Vec::new(),
     }
 }
 
@@ -416,6 +419,128 @@ fn what_the_peer_says_decides() {
     assert_eq!(masked("10.25.0.2/16"), [""; 0]);
 }
 
+fn words(texts: &[Text]) -> Vec<&str> {
+    texts.iter().map(|text| text.words(Lang::En)).collect()
+}
+
+#[test]
+fn what_does_not_last_is_said() {
+    let kept = |set: &str, keeper: Option<Keeper>, change: &dyn Fn(&mut Interface)| {
+        let mut snapshot = load(set, None);
+        let Reading::Known { value, .. } = &mut snapshot.interfaces else { panic!() };
+        value.iter_mut().for_each(change);
+        let report = check(&snapshot, &Expectation::default());
+        let name = report.judged.as_ref().unwrap().interface.clone();
+        let keepers = BTreeMap::from([(name, keeper)]);
+        plan(&snapshot, &report, &Wish { keepers, mtu: Some(9000), ..Wish::default() }).unwrap()
+    };
+    let as_it_is = |_: &mut Interface| {};
+    let by = |keeper| kept("linux-no-address", keeper, &as_it_is).fleeting;
+    let manager = Some(Keeper::NetworkManager { has_profile: false });
+    assert_eq!(by(Some(Keeper::Networkd)), []);
+    assert_eq!(by(manager), []);
+    assert!(words(&by(None))[0].contains("gone after a restart"));
+    // Nothing is known of who keeps it: nothing is claimed.
+    assert_eq!(plan_with("linux-no-address", Wish::default()).unwrap().fleeting, []);
+
+    // What the profile of a bridge has no word for: its members' size.
+    let bridge = |interface: &mut Interface| {
+        if interface.name == "thunderbolt0" {
+            interface.members = Some(vec!["enp1s0".into()]);
+        }
+    };
+    let sizes = kept("linux-no-address", Some(Keeper::Networkd), &bridge).fleeting;
+    assert!(words(&sizes)[0].contains("enp1s0: 9000 bytes"), "{sizes:?}");
+    let left = kept("linux-no-address", manager, &bridge).fleeting;
+    assert!(words(&left)[0].contains("NetworkManager keeps no bridge"), "{left:?}");
+
+    // The settings still have the bridge that the kernel has lost.
+    let wish = Wish { per_port: true, ..Wish::default() };
+    let plan = plan_with("bridge-lost", wish).unwrap();
+    assert!(words(&plan.fleeting)[0].contains("bridge0 is still in the settings"), "{plan:?}");
+}
+
+#[test]
+fn ipv6_that_somebody_chose_is_kept() {
+    let mut snapshot = load("linux-no-address", None);
+    let Reading::Known { value, .. } = &mut snapshot.interfaces else { panic!() };
+    let cable = value.iter_mut().find(|i| i.name == "thunderbolt0").unwrap();
+    let leased = Address { dynamic: Some(true), ..Address::new("fd26::1/64".parse().unwrap()) };
+    cable.addresses = Some(vec![Address::new("fd25::1/64".parse().unwrap()), leased]);
+    let report = check(&snapshot, &Expectation::default());
+    let keep = |keeper| {
+        let keepers = BTreeMap::from([("thunderbolt0".to_owned(), Some(keeper))]);
+        let wish = Wish { keepers, address: "192.168.2.1/24".parse().ok(), ..Wish::default() };
+        commands(&plan(&snapshot, &report, &wish).unwrap()).join("\n")
+    };
+    let file = keep(Keeper::Networkd);
+    assert!(file.contains("\nAddress=fd25::1/64\n") && !file.contains("fd26"), "{file}");
+    let profile = keep(Keeper::NetworkManager { has_profile: false });
+    assert!(profile.contains("ipv6.addresses fd25::1/64 ipv6.method manual"), "{profile}");
+}
+
+#[test]
+fn the_other_machine_is_told_what_to_run() {
+    let there = |set: &str, wish: Wish| plan_with(set, wish).unwrap().there;
+    let to = |peer: &str| Wish { peer: peer.parse().ok(), ..Wish::default() };
+    let at_first = Some("tbnet setup --peer 192.168.2.1".to_owned());
+    assert_eq!(there("linux-no-address", Wish::default()), at_first);
+    assert_eq!(there("linux-no-address", to("192.168.2.2")), None, "it is there");
+    assert_eq!(there("linux-good", Wish::default()), None, "nothing is given");
+    let answered = Some(said("192.168.2.2/24", 1500, &[]));
+    assert_eq!(there("linux-no-address", Wish { answered, ..to("fe80::2") }), None, "it says so");
+    // A peer that does not answer would be taken to be in a network of 24 bits.
+    let narrow = Wish { address: "10.200.7.5/30".parse().ok(), ..Wish::default() };
+    let command = there("linux-no-address", narrow).unwrap();
+    assert_eq!(command, "tbnet setup --peer 10.200.7.5 --address 10.200.7.6/30");
+    // It stays behind in the network that is given up.
+    let plan = plan_with("linux-overlap", to("10.25.0.2")).unwrap();
+    assert_eq!(plan.there, at_first);
+    let left = plan.left.iter().find(|left| left.finding == FindingId::PeerOutsideSubnet).unwrap();
+    assert!(plan.why(left).words(Lang::En).contains("tbnet setup --peer 192.168.2.1"));
+    let per_port = Wish { per_port: true, ..Wish::default() };
+    let plan = plan_with("linux-two-cables", per_port).unwrap();
+    assert_eq!(plan.there.as_deref(), Some("tbnet setup --per-port"));
+    let left = Left { finding: FindingId::MtuMismatch, reason: Reason::OtherEnd };
+    assert!(plan.why(&left).words(Lang::En).contains("tbnet setup --per-port"));
+    let links: Vec<&str> = plan.pairs.iter().map(|link| link.interface.as_str()).collect();
+    assert_eq!(links, ["thunderbolt1", "thunderbolt0"]);
+    assert_ne!(plan.pairs[0].pair.peer, plan.pairs[1].pair.peer);
+}
+
+#[test]
+fn a_link_that_may_be_there_is_not_said_to_be_missing() {
+    let report = check(&load("everything-garbled", None), &Expectation::default());
+    assert!(report.judged.is_none() && report.verdict == Verdict::CouldNotCheck);
+    let refused = plan_with("everything-garbled", Wish::default()).unwrap_err();
+    assert!(matches!(refused, PlanError::NotKnown { .. }), "{refused}");
+}
+
+/// A VPN that takes every private network leaves none to be chosen, by setup or by hand.
+#[test]
+fn a_vpn_that_takes_every_network_is_named_as_the_way_out() {
+    let mut snapshot = load("linux-no-address", None);
+    let Reading::Known { value, .. } = &mut snapshot.routes else { panic!() };
+    for net in ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"] {
+        value.push(Route {
+            destination: net.parse().unwrap(),
+            gateway: None,
+            interface: Some("tun0".into()),
+            flags: None,
+            scoped: false,
+            metric: None,
+        });
+    }
+    let report = check(&snapshot, &Expectation::default());
+    for address in [None, "10.200.7.1/30".parse().ok()] {
+        let refused = plan(&snapshot, &report, &Wish { address, ..Wish::default() }).unwrap_err();
+        let hint = refused.hint();
+        assert!(hint.words(Lang::En).contains("exclude one of them"), "{refused}: {hint:?}");
+    }
+    let advised = &report.findings[0].remedy.clicks;
+    assert!(advised.iter().any(|click| click.words(Lang::En).contains("VPN")), "{advised:?}");
+}
+
 #[test]
 fn an_address_by_hand_must_collide_with_nothing() {
     let with = |address: &str, peer: Option<&str>| {
@@ -432,6 +557,16 @@ fn an_address_by_hand_must_collide_with_nothing() {
     ] {
         let refused = with(address, peer).unwrap_err();
         assert!(matches!(refused, PlanError::Collides { .. }), "{address}: {refused}");
+    }
+    let with_peer = |peer: &str, address| {
+        let wish = Wish { peer: peer.parse().ok(), address, ..Wish::default() };
+        plan_with("linux-good", wish)
+    };
+    for (peer, address) in
+        [("10.25.0.255", None), ("10.25.0.0", None), ("10.200.7.7", "10.200.7.5/30".parse().ok())]
+    {
+        let refused = with_peer(peer, address).unwrap_err();
+        assert!(matches!(refused, PlanError::Nobody { .. }), "{peer}: {refused}");
     }
     let mtu = Wish { mtu: Some(100), ..Wish::default() };
     assert!(matches!(plan_with("linux-good", mtu), Err(PlanError::Mtu { .. })));

@@ -115,9 +115,14 @@ impl Snapshot {
         Some(found.unwrap_or(crate::Evidence::ChosenByHand))
     }
 
-    /// macOS: the device behind a Thunderbolt port, by the number of its receptacle: hardware port
-    /// `Thunderbolt 3` is receptacle 3, whatever number its `enN` has.
+    /// The device behind a Thunderbolt port. macOS: by the number of its receptacle: hardware port
+    /// `Thunderbolt 3` is receptacle 3, whatever number its `enN` has. Linux: the interface whose
+    /// cable is plugged in there, where the kernel says it.
     pub fn device_of(&self, port: &ThunderboltPort) -> Option<&str> {
+        if self.platform == Platform::Linux {
+            let is_at = |i: &&Interface| i.cable_port.as_ref().is_some_and(|at| at.is(port));
+            return Some(self.interfaces.items().iter().find(is_at)?.name.as_str());
+        }
         let receptacle = port.receptacle.as_deref()?;
         let ports = self.hardware_ports.items().iter();
         let mut named = ports.filter(|p| {

@@ -6,6 +6,11 @@ use serde::Serialize;
 
 use crate::text::{Lang, Text, words};
 
+const CONNECTION: &str = "connection to ";
+const END_REPORT: &str = "end report of ";
+const END_REPORTS: &str = "end reports of ";
+const ICMP_ECHO: &str = "ICMP echo";
+
 /// The command or file a fact was read from, as a person would type it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
@@ -15,6 +20,42 @@ impl Source {
     /// Names a source: a command line (`networksetup -listallhardwareports`) or a path.
     pub fn new(name: impl Into<String>) -> Self {
         Self(name.into())
+    }
+
+    /// What talking to the peer showed.
+    pub(crate) fn connection(peer: impl fmt::Display) -> Self {
+        Self(format!("{CONNECTION}{peer}"))
+    }
+
+    /// What a machine says of its end of the link.
+    pub(crate) fn end_report(machine: &str) -> Self {
+        Self(format!("{END_REPORT}{machine}"))
+    }
+
+    /// What two machines say of their ends.
+    pub(crate) fn end_reports(one: &str, other: &str) -> Self {
+        Self(format!("{END_REPORTS}{one}, {other}"))
+    }
+
+    /// What an echo showed.
+    pub(crate) fn icmp_echo() -> Self {
+        Self(ICMP_ECHO.to_owned())
+    }
+
+    /// For people: a command or a file is in no language, what was learned by talking is.
+    pub fn text(&self) -> Text {
+        let after = |prefix: &str| self.0.strip_prefix(prefix);
+        if let Some(peer) = after(CONNECTION) {
+            words::source_connection(peer)
+        } else if let Some(machine) = after(END_REPORT) {
+            words::source_end_report(machine)
+        } else if let Some(machines) = after(END_REPORTS) {
+            words::source_end_reports(machines)
+        } else if self.0 == ICMP_ECHO {
+            words::source_icmp_echo()
+        } else {
+            Text::verbatim(&self.0)
+        }
     }
 
     /// The name as given.

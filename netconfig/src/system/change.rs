@@ -7,7 +7,7 @@ use super::{Request, command, linux};
 use crate::{
     plan::{
         Action, CommandLine, Keeper, State,
-        action::{networkd_file, profile_name},
+        action::{PROFILE_SETTINGS, networkd_file, profile_name},
         state::{FileState, ProfileState},
     },
     snapshot::{Snapshot, Unknown},
@@ -87,6 +87,7 @@ pub fn state(interfaces: &[String], actions: &[Action]) -> Result<State, ChangeE
     #[cfg(target_os = "linux")]
     for link in state.links.iter_mut().filter(|link| interfaces.contains(&link.name)) {
         (link.addresses, link.routes) = rows(&link.name)?;
+        (link.addresses6, link.routes6) = rows6(&link.name)?;
     }
     for action in actions {
         match action {
@@ -103,25 +104,40 @@ pub fn state(interfaces: &[String], actions: &[Action]) -> Result<State, ChangeE
 /// The IPv4 addresses and routes of an interface, as iproute2 prints them.
 #[cfg(target_os = "linux")]
 fn rows(name: &str) -> Result<(Vec<Value>, Vec<RouteState>), ChangeError> {
-    let ask = |args: &[&str]| -> Result<Vec<Value>, ChangeError> {
-        let error = |why| ChangeError { command: format!("ip {}", args.join(" ")), why };
-        let bytes = command::run("ip", args, ASK_LIMIT).map_err(error)?;
-        if bytes.iter().all(u8::is_ascii_whitespace) {
-            return Ok(Vec::new());
-        }
-        serde_json::from_slice(&bytes)
-            .map_err(|e| error(Unknown::Unreadable { detail: e.to_string() }))
-    };
-    let links = ask(&["-j", "-4", "address", "show", "dev", name])?;
-    let addresses = links
-        .iter()
-        // Older versions print empty objects for the interfaces that were left out.
-        .filter_map(|link| link.get("addr_info")?.as_array())
-        .flatten()
-        .cloned()
-        .collect();
+    let addresses = addresses(name, "-4")?;
     let routes = ask(&["-j", "-d", "-4", "route", "show", "table", "all"])?;
     Ok((addresses, RouteState::over(name, &routes)))
+}
+
+/// The IPv6 addresses and routes that somebody made: those that the kernel or a router makes come by
+/// themselves.
+#[cfg(target_os = "linux")]
+fn rows6(name: &str) -> Result<(Vec<Value>, Vec<Value>), ChangeError> {
+    let mut addresses = addresses(name, "-6")?;
+    let is_fixed = |row: &Value| row["scope"] != "link" && row.get("dynamic").is_none();
+    addresses.retain(is_fixed);
+    let mut routes = ask(&["-j", "-d", "-6", "route", "show", "table", "all"])?;
+    routes
+        .retain(|row| row["dev"] == name && row["protocol"] != "kernel" && row["protocol"] != "ra");
+    Ok((addresses, routes))
+}
+
+#[cfg(target_os = "linux")]
+fn addresses(name: &str, family: &str) -> Result<Vec<Value>, ChangeError> {
+    let links = ask(&["-j", family, "address", "show", "dev", name])?;
+    // Older versions print empty objects for the interfaces that were left out.
+    let rows = links.iter().filter_map(|link| link.get("addr_info")?.as_array());
+    Ok(rows.flatten().cloned().collect())
+}
+
+#[cfg(target_os = "linux")]
+fn ask(args: &[&str]) -> Result<Vec<Value>, ChangeError> {
+    let error = |why| ChangeError { command: format!("ip {}", args.join(" ")), why };
+    let bytes = command::run("ip", args, ASK_LIMIT).map_err(error)?;
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Vec::new());
+    }
+    serde_json::from_slice(&bytes).map_err(|e| error(Unknown::Unreadable { detail: e.to_string() }))
 }
 
 fn file(path: &str) -> Result<FileState, ChangeError> {
@@ -148,12 +164,18 @@ fn profile(interface: &str) -> ProfileState {
         Some(String::from_utf8_lossy(&bytes).trim().to_owned())
     };
     let addresses = line(&["-g", "ipv4.addresses", "connection", "show", &name]);
+    let value = |setting: &str| {
+        let value = line(&["-e", "no", "-g", setting, "connection", "show", &name])?;
+        Some((setting.to_owned(), value))
+    };
+    let settings = addresses.iter().flat_map(|_| PROFILE_SETTINGS.into_iter().filter_map(value));
+    let settings = settings.collect();
     // For addresses that were given without it, NetworkManager makes up a profile that goes with them.
     let state = line(&["-g", "GENERAL.STATE", "device", "show", interface]);
     let made_up = state.is_some_and(|state| state.contains("externally"));
     let active = line(&["-g", "GENERAL.CONNECTION", "device", "show", interface]);
     let active = active.filter(|active| !active.is_empty() && !made_up);
-    ProfileState { interface: interface.to_owned(), name, addresses, active }
+    ProfileState { interface: interface.to_owned(), name, addresses, settings, active }
 }
 
 /// Who keeps the configuration of each of these interfaces across restarts; those that nobody known

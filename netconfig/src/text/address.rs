@@ -23,7 +23,7 @@ catalogue! {
     }
     default_route_unknown(name) {
         en: "Whether the way to the internet leads over {name} is not known",
-        ko: "인터넷으로 가는 길이 {name} 쪽인지 알 수 없습니다",
+        ko: "인터넷으로 가는 경로가 {name} 인터페이스를 지나는지 알 수 없습니다",
     }
     method_unknown(name) {
         en: "How {name} gets its address is not known",
@@ -99,7 +99,7 @@ catalogue! {
     }
     give_it(own, peer) {
         en: "Give it {own} ({peer} on the other machine); make it last in your network manager",
-        ko: "{own} 주소를 줍니다(상대 기기는 {peer}). 재시동 후에도 남도록 네트워크 관리자에도 설정합니다",
+        ko: "{own} 주소를 줍니다(상대 기기는 {peer}). 재시동 후에도 남도록 네트워크 관리 프로그램에도 설정합니다",
     }
     router_set(service, router) {
         en: "The service \"{service}\" has a router, {router}",
@@ -149,6 +149,10 @@ catalogue! {
         en: "The kernel sends packets for a subnet by one link only. A link without a router loses that tie whatever the service order: packets for the peer would leave by the other one.",
         ko: "커널은 한 서브넷의 패킷을 한 링크로만 보냅니다. 라우터가 없는 링크는 서비스 순서와 상관없이 밀리므로, 상대에게 갈 패킷이 다른 링크로 나갑니다.",
     }
+    subnet_overlap_why_linux {
+        en: "The kernel sends packets for a subnet by one link only, the one whose route comes first: packets for the peer may leave by the other one.",
+        ko: "커널은 한 서브넷의 패킷을 경로가 앞에 있는 한 링크로만 보냅니다. 상대에게 갈 패킷이 다른 링크로 나갈 수 있습니다.",
+    }
     vmnet_clash(name, other) {
         en: "{name} has the subnet of the virtual machines on {other}",
         ko: "{name} 인터페이스의 서브넷이 {other}의 가상 머신 네트워크와 겹칩니다",
@@ -167,7 +171,7 @@ catalogue! {
     }
     wrong_port_why {
         en: "That is the Ethernet that a USB-C port makes of itself for other devices. A Thunderbolt cable does not go through it, so the peer is not found there.",
-        ko: "이 포트는 USB-C 포트가 다른 기기를 위해 만드는 이더넷입니다. Thunderbolt 케이블은 이를 지나지 않으므로 상대를 찾을 수 없습니다.",
+        ko: "이 포트는 USB-C 포트가 다른 기기를 위해 만드는 이더넷입니다. Thunderbolt 통신은 이 포트를 지나지 않으므로 여기서는 상대를 찾을 수 없습니다.",
     }
     wrong_port_do(service) {
         en: "Set \"{service}\" back to DHCP, and give the address to the Thunderbolt link",

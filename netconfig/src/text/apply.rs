@@ -8,13 +8,18 @@ catalogue! {
     }
     nothing_to_do {
         en: "nothing to do: setup finds nothing that it may mend",
-        ko: "할 일이 없습니다. 고칠 수 있는 것이 없습니다",
+        ko: "할 일이 없습니다. setup으로 고칠 것이 없습니다",
     }
     not_recorded {
         en: "the recording does not say who keeps the network's configuration, or which links are Wi-Fi: steps that make it last may be missing; record it anew with `tbnet snapshot DIR`",
-        ko: "누가 네트워크 설정을 관리하는지, 어떤 링크가 Wi-Fi인지 기록에 없습니다. 설정을 남기는 단계가 빠졌을 수 있으므로 `tbnet snapshot DIR`로 다시 기록합니다",
+        ko: "누가 네트워크 설정을 관리하는지, 어떤 링크가 Wi-Fi인지 기록에 없습니다. 재시동 후에도 설정을 유지하는 단계가 빠졌을 수 있으므로 `tbnet snapshot DIR`로 다시 기록합니다",
     }
     ports_left_alone { en: "ports left alone:", ko: "그대로 두는 포트:" }
+    does_not_last { en: "does not last:", ko: "재시동하면 사라지는 것:" }
+    then_there(command) {
+        en: "then, on the other machine: {command}",
+        ko: "다음은 상대 기기에서: {command}",
+    }
     left_as_it_is { en: "left as it is:", ko: "그대로 두는 것:" }
     dry_run {
         en: "nothing was changed (--dry-run)",
@@ -71,7 +76,7 @@ catalogue! {
     // Why it stopped.
     state_unreadable(why) {
         en: "the state to come back to cannot be read: {why}",
-        ko: "되돌아올 상태를 읽을 수 없습니다: {why}",
+        ko: "나중에 되돌릴 현재 상태를 읽을 수 없습니다: {why}",
     }
     command_failed(number, of, why) {
         en: "stopped at step {number} of {of}: {why}",

@@ -83,7 +83,7 @@ catalogue! {
     }
     peer_network_silent_why_linux {
         en: "The cable is good; the other machine's interface is missing (thunderbolt-net is not loaded, or its bridge is off) or still logging in.",
-        ko: "케이블은 정상입니다. 상대 기기의 인터페이스가 없거나(thunderbolt-net이 올라와 있지 않거나 브리지가 꺼짐) 아직 로그인 중입니다.",
+        ko: "케이블은 정상입니다. 상대 기기의 인터페이스가 없거나(thunderbolt-net이 로드되지 않았거나 브리지가 꺼짐) 아직 로그인 중입니다.",
     }
     check_the_other {
         en: "Run `tbnet check` on the other machine",
@@ -127,7 +127,7 @@ catalogue! {
     }
     wake_the_other {
         en: "Wake the other machine and log in: the link comes up seconds later by itself",
-        ko: "상대 기기를 깨우고 로그인합니다. 몇 초 뒤 링크가 저절로 올라옵니다",
+        ko: "상대 기기를 깨우고 로그인합니다. 몇 초 뒤 링크가 저절로 연결됩니다",
     }
     link_dropped(name, address) {
         en: "{name} gives its address {address} back as soon as the link returns",
@@ -139,7 +139,7 @@ catalogue! {
     }
     link_dropped_why {
         en: "macOS takes an address off a link that has dropped and puts it back by itself; sockets bound to the link survive short drops.",
-        ko: "macOS는 끊긴 링크의 주소를 거두었다가 스스로 되돌립니다. 링크에 묶인 소켓은 짧은 끊김을 견딥니다.",
+        ko: "macOS는 링크가 끊기면 주소를 없앴다가 돌아오면 스스로 되돌립니다. 링크에 고정된 소켓은 잠깐 끊겨도 유지됩니다.",
     }
     link_dropped_do {
         en: "Wait for the link; nothing has to be restarted or set again",
@@ -175,7 +175,7 @@ catalogue! {
     }
     loop_ring(names) {
         en: "The cables between {names} form a ring of bridges",
-        ko: "{names} 사이의 케이블이 브리지로 된 고리를 이룹니다",
+        ko: "{names} 사이의 케이블이 브리지로 된 루프를 이룹니다",
     }
     loop_ring_seen(first, second, count) {
         en: "{first} – {second}: {count} bridged",
@@ -187,7 +187,11 @@ catalogue! {
     }
     loop_do {
         en: "Unplug one cable, or leave the bridge and give each port a subnet of its own (one /30 per cable); never switch a bridge on in a ring",
-        ko: "케이블 하나를 뽑거나, 브리지를 쓰지 않고 포트마다 따로 서브넷(케이블당 /30 하나)을 줍니다. 고리 모양에서는 브리지를 켜지 않습니다",
+        ko: "케이블 하나를 뽑거나, 브리지를 쓰지 않고 포트마다 따로 서브넷(케이블당 /30 하나)을 줍니다. 루프가 있으면 브리지를 켜지 않습니다",
+    }
+    loop_alike_do {
+        en: "If they are two computers, let one of them say so: `tbnet serve` there, `tbnet check --peer ADDRESS` here",
+        ko: "서로 다른 컴퓨터라면 한쪽에서 `tbnet serve`를 실행하고 여기서 `tbnet check --peer ADDRESS`로 확인합니다",
     }
     slow_cable(port, gbps) {
         en: "The cable in {port} runs at {gbps} Gb/s; this port can do 80",

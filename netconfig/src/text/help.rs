@@ -42,7 +42,7 @@ What is not known is reported as not known, never as good.",
         ko: "예:
   tbnet check
   tbnet check --peer 192.168.2.2                        양쪽을 비교하고 왕복 시간을 잽니다
-  tbnet check --peer 192.168.2.2 --peer 192.168.2.3     기기 세 대의 케이블이 고리를 이루는지 봅니다
+  tbnet check --peer 192.168.2.2 --peer 192.168.2.3     기기 세 대의 케이블이 루프를 이루는지 봅니다
   tbnet check --interface bridge0 --json
   tbnet check --from ./report
 
@@ -67,12 +67,12 @@ With --dry-run: as it would be once every step is done.",
         ko: "예:
   tbnet setup --dry-run                  실행할 명령과 바뀌는 것을 그대로 보여 줍니다
   tbnet setup                            묻고 나서 실행합니다. 필요한 단계에서만 sudo를 씁니다
-  tbnet setup --peer 192.168.2.2 --yes   상대가 응답하면 맞춥니다. 묻지 않습니다
+  tbnet setup --peer 192.168.2.2 --yes   상대가 응답하면 상대에 맞춥니다. 묻지 않고 실행합니다
   tbnet setup --per-port                 브리지 없이 케이블마다 /30 네트워크를 줍니다
   tbnet setup --undo                     모두 이전 상태로 되돌립니다
 
-건드리지 않는 것: Wi-Fi, 인터넷 공유, 다른 네트워크 위치, 고리에 든 브리지.
-종료 코드: 0 정상, 1 문제가 남음, 2 멈췄거나 시작하거나 점검할 수 없음.
+건드리지 않는 것: Wi-Fi, 인터넷 공유, 다른 네트워크 위치, 루프에 든 브리지.
+종료 코드: 0 정상, 1 문제가 남음, 2 중단됨, 시작할 수 없음 또는 점검할 수 없음.
 --dry-run에서는 모든 단계를 마쳤을 때의 결과입니다.",
     }
     show {
@@ -88,7 +88,7 @@ With --dry-run: as it would be once every step is done.",
         ko: "예:
   tbnet show
   tbnet show --json
-  tbnet show --peer 192.168.2.2          상대에게 가는 패킷이 어느 길로 나가는지도 보여 줍니다
+  tbnet show --peer 192.168.2.2          상대에게 가는 패킷이 어느 경로로 나가는지도 보여 줍니다
   tbnet show --from ./report",
     }
     snapshot {
@@ -127,7 +127,7 @@ exo-node serve도 응답하므로, 실행 중이면 필요하지 않습니다.",
     }
     watch {
         en: "Follow hot-plug and every other change of the links, live",
-        ko: "연결과 해제, 그 밖의 링크 변화를 실시간으로 따라갑니다",
+        ko: "케이블 연결과 분리 등 링크의 변화를 실시간으로 보여 줍니다",
     }
     watch_examples {
         en: "Examples:
@@ -175,7 +175,7 @@ Exit codes: 0 the peer answered, 1 it did not (over one of the interfaces), 2 co
     }
     check_peer {
         en: "The peer's address: ask its end and compare; once for each further machine, to see rings",
-        ko: "상대의 주소. 상대에게 물어 양쪽을 비교합니다. 기기가 더 있으면 여러 번 써서 고리를 찾습니다",
+        ko: "상대의 주소. 상대에게 물어 양쪽을 비교합니다. 기기가 더 있으면 여러 번 써서 루프를 찾습니다",
     }
     check_interface {
         en: "Judge this interface instead of finding the Thunderbolt link",
@@ -203,11 +203,11 @@ Exit codes: 0 the peer answered, 1 it did not (over one of the interfaces), 2 co
     }
     setup_peer {
         en: "The peer's address: agree with it if it answers, and mend the way to it as well",
-        ko: "상대의 주소. 응답하면 상대에 맞추고, 상대에게 가는 길도 고칩니다",
+        ko: "상대의 주소. 응답하면 상대에 맞추고, 상대에게 가는 경로도 고칩니다",
     }
     setup_address {
         en: "This machine's address, instead of one that is chosen",
-        ko: "고르는 대신 쓸 이 기기의 주소",
+        ko: "자동으로 고르지 않고 이 기기에 쓸 주소",
     }
     setup_mtu {
         en: "The largest packet, in bytes; both ends must have the same",
@@ -231,7 +231,7 @@ Exit codes: 0 the peer answered, 1 it did not (over one of the interfaces), 2 co
     }
     show_peer {
         en: "Also show which way packets to this peer would go",
-        ko: "이 상대에게 가는 패킷이 어느 길로 나가는지도 보여 줍니다",
+        ko: "이 상대에게 가는 패킷이 어느 경로로 나가는지도 보여 줍니다",
     }
     snapshot_folder {
         en: "The folder to write to; it is created",
@@ -243,7 +243,7 @@ Exit codes: 0 the peer answered, 1 it did not (over one of the interfaces), 2 co
     }
     snapshot_mask {
         en: "Replace names, serial numbers, hardware addresses and UUIDs, the same by the same",
-        ko: "이름, 일련번호, 하드웨어 주소, UUID를 바꿔 씁니다. 같은 것은 같은 것으로 바꿉니다",
+        ko: "이름, 일련번호, 하드웨어 주소, UUID를 가립니다. 같은 값은 항상 같은 값으로 바꿉니다",
     }
     snapshot_interface {
         en: "Find the peer over this interface instead of the Thunderbolt link",
@@ -267,11 +267,11 @@ Exit codes: 0 the peer answered, 1 it did not (over one of the interfaces), 2 co
     }
     watch_interface {
         en: "Follow this interface alone",
-        ko: "이 인터페이스만 따라갑니다",
+        ko: "이 인터페이스의 변화만 보여 줍니다",
     }
     watch_for {
         en: "End after so many seconds",
-        ko: "이만큼의 초가 지나면 끝냅니다",
+        ko: "지정한 초가 지나면 끝냅니다",
     }
     watch_json {
         en: "Print one JSON object a line (schema 1)",
@@ -303,7 +303,7 @@ Exit codes: 0 the peer answered, 1 it did not (over one of the interfaces), 2 co
     }
     ping_interval {
         en: "Milliseconds between two",
-        ko: "두 번 사이의 밀리초",
+        ko: "보내는 간격(밀리초)",
     }
     completions_shell {
         en: "The shell to print them for",

@@ -11,7 +11,7 @@ catalogue! {
     }
     no_thunderbolt(looked_for, unusable) {
         en: "no usable Thunderbolt link: looked for {looked_for}{unusable}",
-        ko: "쓸 수 있는 Thunderbolt 링크가 없습니다. 찾은 것: {looked_for}{unusable}",
+        ko: "쓸 수 있는 Thunderbolt 링크가 없습니다. 찾는 대상: {looked_for}{unusable}",
     }
     in_brackets(words) { en: " ({words})", ko: "({words})" }
     looked_for_linux {
@@ -52,7 +52,7 @@ catalogue! {
     }
     down_do_mac(name) {
         en: "switch its service on in System Settings > Network, or run: sudo ifconfig {name} up",
-        ko: "시스템 설정 > 네트워크에서 서비스를 켜거나 실행합니다: sudo ifconfig {name} up",
+        ko: "시스템 설정 > 네트워크에서 서비스를 켜거나 다음 명령을 실행합니다: sudo ifconfig {name} up",
     }
     no_carrier(name) {
         en: "{name} has no carrier: nothing answers at the other end of the cable",
@@ -129,7 +129,7 @@ catalogue! {
     }
     echo_permission_do_linux {
         en: "allow it: sudo sysctl -w net.ipv4.ping_group_range=\"0 2147483647\", or run it as root",
-        ko: "허용합니다: sudo sysctl -w net.ipv4.ping_group_range=\"0 2147483647\" 또는 root로 실행합니다",
+        ko: "root로 실행하거나 다음 명령으로 허용합니다: sudo sysctl -w net.ipv4.ping_group_range=\"0 2147483647\"",
     }
     echo_permission_do_mac { en: "run it as root", ko: "root로 실행합니다" }
     echo_pin(name, detail) {

@@ -89,8 +89,31 @@ catalogue! {
     }
     key_needed_do {
         en: "make a key with: openssl rand -hex 32 > cluster.key && chmod 600 cluster.key, copy it to the other machine, and give it on both with --cluster-key-file cluster.key",
-        ko: "키를 만듭니다: openssl rand -hex 32 > cluster.key && chmod 600 cluster.key. 상대 기기에 복사하고 양쪽에서 --cluster-key-file cluster.key 옵션을 씁니다",
+        ko: "다음 명령으로 만든 키를 상대 기기에 복사하고 양쪽에서 --cluster-key-file cluster.key 옵션을 씁니다: openssl rand -hex 32 > cluster.key && chmod 600 cluster.key",
     }
+    versus_peer_do(name) {
+        en: "name the address that it has over {name} with --versus-peer",
+        ko: "{name} 인터페이스에서 쓰는 상대의 주소를 --versus-peer로 지정합니다",
+    }
+    key_missing(path) { en: "there is no key in {path}", ko: "{path} 파일에 키가 없습니다" }
+    key_make_do(path) {
+        en: "copy the other machine's here; if there is none yet, make one and copy it there: openssl rand -hex 32 > {path} && chmod 600 {path}",
+        ko: "상대 기기의 키를 여기에 복사합니다. 아직 없으면 다음 명령으로 만들어 상대 기기에 복사합니다: openssl rand -hex 32 > {path} && chmod 600 {path}",
+    }
+    key_own_do(path) {
+        en: "move {path} away: this machine gets a new key then, and the other one has to forget the old one (remove pinned-peer from its data folder)",
+        ko: "{path} 파일을 다른 곳으로 옮깁니다. 그러면 이 기기에 새 키가 생기므로, 상대 기기의 데이터 폴더에서 pinned-peer 파일을 지워 이전 키를 잊게 합니다",
+    }
+    key_mode(path, mode) {
+        en: "{path} holds a secret, and others may read it (mode {mode})",
+        ko: "{path} 파일에 비밀 키가 있는데 다른 사용자도 읽을 수 있습니다(권한 {mode})",
+    }
+    key_mode_do(path) { en: "run: chmod 600 {path}", ko: "실행할 명령: chmod 600 {path}" }
+    key_malformed(path) {
+        en: "{path} must hold 32 bytes as 64 hexadecimal digits and nothing else",
+        ko: "{path} 파일에는 32바이트를 나타내는 16진수 64자만 있어야 합니다",
+    }
+    key_unreadable(path, why) { en: "{path}: {why}", ko: "{path}: {why}" }
     already_answers {
         en: "another program of this machine answers already",
         ko: "이 기기의 다른 프로그램이 이미 응답하고 있습니다",

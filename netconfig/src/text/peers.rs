@@ -15,7 +15,7 @@ catalogue! {
     }
     silent_unreachable {
         en: "the system has no way there (EHOSTUNREACH)",
-        ko: "시스템에 가는 길이 없습니다(EHOSTUNREACH)",
+        ko: "시스템에 상대로 가는 경로가 없습니다(EHOSTUNREACH)",
     }
     silent_not_trusted(detail) {
         en: "it could not prove who it is: {detail}",
@@ -67,7 +67,7 @@ catalogue! {
     }
     same_key_do {
         en: "Give both machines the same --cluster-key-file, or neither; if the peer was set up anew, do as the hint says",
-        ko: "두 기기에 같은 --cluster-key-file을 주거나 둘 다 주지 않습니다. 상대를 새로 설치했으면 도움말대로 합니다",
+        ko: "두 기기에 같은 --cluster-key-file을 지정하거나 양쪽 모두 지정하지 않습니다. 상대를 새로 설치했으면 힌트대로 합니다",
     }
     peer_not_asked(peer) {
         en: "{peer} was not asked",
@@ -125,6 +125,10 @@ catalogue! {
         en: "Set both ends to the same, for example {mtu} (System Settings > Network > the service > Details… > Hardware > MTU)",
         ko: "양쪽을 같은 값으로 맞춥니다. 예: {mtu} (시스템 설정 > 네트워크 > 해당 서비스 > 세부사항… > 하드웨어 > MTU)",
     }
+    mtu_mismatch_do_linux(mtu) {
+        en: "Set both ends to the same, for example {mtu}",
+        ko: "양쪽을 같은 값으로 맞춥니다. 예: {mtu}",
+    }
     peer_version(peer) {
         en: "{peer} runs another version",
         ko: "{peer} 기기의 프로그램 버전이 다릅니다",
@@ -154,8 +158,8 @@ catalogue! {
         ko: "두 기기의 로그를 나란히 읽을 수 없고, 인증서가 아직 유효하지 않거나 만료된 것으로 보일 수 있습니다.",
     }
     clock_skew_do_mac {
-        en: "System Settings > General > Date & Time > Set time and date automatically",
-        ko: "시스템 설정 > 일반 > 날짜 및 시간 > 시간 및 날짜를 자동으로 설정",
+        en: "On both machines: System Settings > General > Date & Time > Set time and date automatically",
+        ko: "두 기기 모두에서: 시스템 설정 > 일반 > 날짜 및 시간 > 시간 및 날짜를 자동으로 설정",
     }
     clock_skew_do_linux {
         en: "Have both clocks set by the network",
@@ -163,7 +167,7 @@ catalogue! {
     }
     latency(p50_us) {
         en: "Half of the round trips take less than {p50_us} µs",
-        ko: "왕복의 절반이 {p50_us}µs 안에 끝납니다",
+        ko: "왕복 중앙값이 {p50_us}µs입니다",
     }
     latency_slow(p50_us) {
         en: "Round trips take {p50_us} µs: slow for a cable",
@@ -179,7 +183,7 @@ catalogue! {
     }
     latency_why {
         en: "Over a Thunderbolt cable half of them take less than 600 µs; every generated token waits for one per machine.",
-        ko: "Thunderbolt 케이블에서는 절반이 600µs 안에 끝납니다. 토큰 하나를 만들 때마다 기기당 한 번씩 왕복을 기다립니다.",
+        ko: "Thunderbolt 케이블에서는 왕복 중앙값이 600µs보다 작습니다. 토큰 하나를 만들 때마다 기기당 한 번씩 왕복을 기다립니다.",
     }
     latency_do {
         en: "See that both machines are awake and idle, and that the route leads over the cable",

@@ -12,11 +12,11 @@ catalogue! {
     }
     takes_address(net, interface) {
         en: "takes {net} away from {interface}",
-        ko: "{interface} 인터페이스에서 주소 {net} 항목을 지웁니다",
+        ko: "{interface} 인터페이스에서 {net} 주소를 지웁니다",
     }
     gives_address(interface, net) {
         en: "gives {interface} the address {net}",
-        ko: "{interface} 인터페이스에 주소 {net} 항목을 더합니다",
+        ko: "{interface} 인터페이스에 {net} 주소를 추가합니다",
     }
     takes_default_route(interface) {
         en: "takes the default route over {interface} away",
@@ -28,15 +28,15 @@ catalogue! {
     }
     keeps_networkd(interface) {
         en: "makes it last: a systemd-networkd profile for {interface}",
-        ko: "다시 시작해도 남도록 {interface} 인터페이스의 systemd-networkd 프로파일을 만듭니다",
+        ko: "재시동 후에도 남도록 {interface} 인터페이스의 systemd-networkd 프로필을 만듭니다",
     }
     adds_profile(interface) {
         en: "makes it last: a NetworkManager profile for {interface}",
-        ko: "다시 시작해도 남도록 {interface} 인터페이스의 NetworkManager 프로파일을 만듭니다",
+        ko: "재시동 후에도 남도록 {interface} 인터페이스의 NetworkManager 프로필을 만듭니다",
     }
     changes_profile(interface) {
         en: "makes it last: changes the NetworkManager profile for {interface}",
-        ko: "다시 시작해도 남도록 {interface} 인터페이스의 NetworkManager 프로파일을 바꿉니다",
+        ko: "재시동 후에도 남도록 {interface} 인터페이스의 NetworkManager 프로필을 바꿉니다",
     }
     enables_service(service) {
         en: "switches the service \"{service}\" on",
@@ -72,13 +72,35 @@ catalogue! {
         en: "it is yours to decide; `tbnet check` says what to look at",
         ko: "사용자가 결정할 일입니다. 무엇을 살펴볼지는 `tbnet check`가 알려 줍니다",
     }
-    left_other_end {
-        en: "the other machine has to change: run `tbnet setup` there",
-        ko: "상대 기기가 바뀌어야 합니다. 그 기기에서 `tbnet setup`을 실행합니다",
+    left_other_end(command) {
+        en: "the other machine has to change: run `{command}` there",
+        ko: "상대 기기의 설정을 바꿔야 합니다. 그 기기에서 실행할 명령: `{command}`",
     }
     left_not_known {
         en: "it is not known, so it is not changed",
         ko: "알 수 없으므로 바꾸지 않습니다",
+    }
+
+    // What does not last.
+    fleeting_by_nobody(interface) {
+        en: "{interface}: neither systemd-networkd nor NetworkManager keeps it, so it is gone after a restart: run it again then",
+        ko: "{interface}: systemd-networkd도 NetworkManager도 관리하지 않아 재시동하면 사라집니다. 그때 다시 실행합니다",
+    }
+    fleeting_bridge(interface) {
+        en: "{interface}: NetworkManager keeps no bridge that it did not make, so it is gone after a restart: run it again then",
+        ko: "{interface}: NetworkManager는 자신이 만들지 않은 브리지를 관리하지 않으므로 재시동하면 사라집니다. 그때 다시 실행합니다",
+    }
+    fleeting_sizes(members, mtu) {
+        en: "the largest packet of {members}: {mtu} bytes until the next restart; run it again then",
+        ko: "{members} 인터페이스의 최대 패킷 크기 {mtu}바이트는 재시동할 때까지만 유지됩니다. 그때 다시 실행합니다",
+    }
+    fleeting_route(peer, interface) {
+        en: "the route to {peer} over {interface}: until the next restart or replug; run it again then",
+        ko: "{interface} 인터페이스로 {peer} 주소에 가는 경로는 재시동하거나 케이블을 다시 꽂을 때까지만 유지됩니다. 그때 다시 실행합니다",
+    }
+    fleeting_port(interface, bridge) {
+        en: "{interface}: {bridge} is still in the settings, and takes the port back when macOS makes it anew (at the next start): delete {bridge} first (System Settings > Network > … > Manage Virtual Interfaces…)",
+        ko: "{interface}: 설정에 {bridge} 브리지가 남아 있어 macOS가 다시 만들면(다음 시동 때) 포트를 도로 가져갑니다. 먼저 그 브리지를 지웁니다(시스템 설정 > 네트워크 > … > 가상 인터페이스 관리…)",
     }
 
     // Why there is no plan, and what to do about it.
@@ -96,7 +118,7 @@ catalogue! {
     }
     ring(interface) {
         en: "{interface} is part of a ring: nothing is changed on it",
-        ko: "{interface} 인터페이스에 고리가 있습니다. 아무것도 바꾸지 않습니다",
+        ko: "{interface} 인터페이스가 루프에 들어 있습니다. 아무것도 바꾸지 않습니다",
     }
     ring_hint(interface) {
         en: "unplug one of the cables and run it again; or take the ports out of {interface} (System Settings > Network > … > Manage Virtual Interfaces…) and run `tbnet setup --per-port`",
@@ -106,9 +128,17 @@ catalogue! {
         en: "unplug one of the cables and run it again; or take the cables' interfaces out of {interface} (ip link set dev INTERFACE nomaster) and run `tbnet setup --per-port`",
         ko: "케이블 하나를 뽑고 다시 실행합니다. 또는 {interface}에서 케이블의 인터페이스를 빼고(ip link set dev INTERFACE nomaster) `tbnet setup --per-port`를 실행합니다",
     }
+    maybe_ring(interface) {
+        en: "{interface} may be part of a ring: two of its cables lead to computers of the same name and model",
+        ko: "{interface} 인터페이스가 루프에 들어 있을 수 있습니다. 케이블 두 개가 이름과 모델이 같은 컴퓨터로 갑니다",
+    }
+    maybe_ring_hint {
+        en: "if they are two computers, unplug one of the cables, run it again and plug it in afterwards; or start `tbnet serve` on one of them and name it with --peer (on a link without addresses by its fe80::…%bridge0): what it says of its ports tells. If it is one computer, leave one cable out",
+        ko: "서로 다른 컴퓨터라면 케이블 하나를 뽑고 다시 실행한 다음 다시 꽂습니다. 또는 한쪽에서 `tbnet serve`를 실행하고 --peer로 지정하면(링크에 주소가 없으면 fe80::…%bridge0 주소로) 그 컴퓨터가 알려 주는 포트로 구별합니다. 같은 컴퓨터라면 케이블 하나를 빼 둡니다",
+    }
     member(interface, master) {
         en: "{interface} belongs to {master}, which carries the addresses",
-        ko: "{interface} 인터페이스의 주소는 {master} 인터페이스가 맡고 있습니다",
+        ko: "{interface} 인터페이스가 속한 {master} 인터페이스에 주소가 있습니다",
     }
     member_hint(master) {
         en: "use --interface {master}",
@@ -152,7 +182,7 @@ catalogue! {
     }
     collides_hint {
         en: "leave --address out to have one chosen that collides with nothing",
-        ko: "--address를 빼면 아무것과도 겹치지 않는 주소를 고릅니다",
+        ko: "--address를 빼면 다른 것과 겹치지 않는 주소를 자동으로 고릅니다",
     }
     peers_other_links(net) {
         en: "the peer's other links ({net})",
@@ -163,8 +193,8 @@ catalogue! {
         ko: "고를 수 있는 네트워크가 모두 이 기기나 상대의 네트워크와 겹칩니다",
     }
     no_free_network_hint {
-        en: "choose one with --address, for example 10.200.7.1/30",
-        ko: "--address로 직접 고릅니다. 예: 10.200.7.1/30",
+        en: "if a VPN routes all private networks, exclude one of them from it (192.168.2.0/24, say) or end it while the cable is set up; else choose an address in a network that nobody has with --address",
+        ko: "VPN이 모든 사설 네트워크를 가져간다면 그중 하나(예: 192.168.2.0/24)를 VPN에서 제외하거나 설정하는 동안 VPN을 끕니다. 아니면 아무도 쓰지 않는 네트워크의 주소를 --address로 고릅니다",
     }
     mtu_out_of_bounds(mtu, min, max) {
         en: "a largest packet of {mtu} bytes is out of bounds: {min} to {max}",
@@ -182,6 +212,7 @@ catalogue! {
         en: "`tbnet show` says what did not answer, and why",
         ko: "무엇이 왜 응답하지 않았는지는 `tbnet show`가 알려 줍니다",
     }
+    what_link { en: "whether there is a Thunderbolt link", ko: "Thunderbolt 링크가 있는지" }
     what_services { en: "the network services and their order", ko: "네트워크 서비스와 그 순서" }
     what_service_config { en: "how the service gets its address", ko: "서비스가 주소를 받는 방법" }
     what_interfaces { en: "which interfaces there are", ko: "인터페이스 목록" }
@@ -201,7 +232,7 @@ catalogue! {
     }
     no_port_hint_linux {
         en: "take the cables' interfaces out of their bridge or bond first (ip link set dev INTERFACE nomaster), connect the cable, wake the other machine, and load the driver at both ends (modprobe thunderbolt-net)",
-        ko: "먼저 브리지나 본드에서 케이블의 인터페이스를 빼고(ip link set dev INTERFACE nomaster), 케이블을 연결하고 상대 기기를 깨운 다음, 양쪽에서 드라이버를 올립니다(modprobe thunderbolt-net)",
+        ko: "먼저 브리지나 본드에서 케이블의 인터페이스를 빼고(ip link set dev INTERFACE nomaster), 케이블을 연결하고 상대 기기를 깨운 다음, 양쪽에서 드라이버를 로드합니다(modprobe thunderbolt-net)",
     }
 
     // Per-port mode: why a port is left alone.
@@ -214,7 +245,7 @@ catalogue! {
     }
     port_no_computer {
         en: "no computer at the other end",
-        ko: "반대쪽 끝에 컴퓨터가 없습니다",
+        ko: "반대편에 컴퓨터가 없습니다",
     }
     port_no_uuids {
         en: "the UUIDs of its ends are not known",

@@ -3,7 +3,7 @@
 catalogue! {
     route_unknown(peer) {
         en: "Which way packets to {peer} would go is not known",
-        ko: "{peer} 주소로 가는 패킷이 어느 길로 나가는지 알 수 없습니다",
+        ko: "{peer} 주소로 가는 패킷이 어느 경로로 나가는지 알 수 없습니다",
     }
     route_unknown_why {
         en: "They may leave by another interface, although the link looks right.",
@@ -59,7 +59,7 @@ catalogue! {
     }
     wrong_route_why {
         en: "Traffic meant for the cable would take another way (Wi-Fi, a VPN, a virtual machine) or none.",
-        ko: "케이블로 가야 할 통신이 다른 길(Wi-Fi, VPN, 가상 머신)로 가거나 아예 가지 못합니다.",
+        ko: "케이블로 가야 할 통신이 다른 경로(Wi-Fi, VPN, 가상 머신)로 가거나 아예 가지 못합니다.",
     }
     mend_address_first {
         en: "Mend the address and the subnet mask first, then unplug the cable and plug it in again",
@@ -89,6 +89,22 @@ catalogue! {
         en: "{peer} is outside the subnet of {name}",
         ko: "{peer} 주소가 {name} 인터페이스의 서브넷 밖에 있습니다",
     }
+    nobody(peer) {
+        en: "{peer} is no machine's address",
+        ko: "{peer} 주소는 기기의 주소가 될 수 없습니다",
+    }
+    nobody_seen(first, last, name) {
+        en: "the network of {name} begins with {first} and ends with {last}",
+        ko: "{name} 네트워크의 첫 주소 {first}, 마지막 주소 {last}",
+    }
+    nobody_why {
+        en: "The first address of a network names the network itself, and the last one all of its machines.",
+        ko: "네트워크의 첫 주소는 네트워크 자체를, 마지막 주소는 그 안의 모든 기기를 뜻합니다.",
+    }
+    nobody_do {
+        en: "Name the other machine's own address: `tbnet show` there tells it",
+        ko: "상대 기기 자신의 주소를 지정합니다. 그 기기의 `tbnet show`가 알려 줍니다",
+    }
     has_networks(name, networks) {
         en: "{name} has {networks}",
         ko: "{name}: {networks}",
@@ -112,6 +128,10 @@ catalogue! {
     scope_wrong(peer, scope, name) {
         en: "{peer} is named with {scope}, but {name} is judged",
         ko: "{peer} 주소에 {scope} 인터페이스가 지정되었지만, 점검 대상은 {name} 인터페이스입니다",
+    }
+    scope_not_meant(peer, scope, name) {
+        en: "{peer} is named with {scope}, but {name} is to be measured",
+        ko: "{peer} 주소에 {scope} 인터페이스가 지정되었지만, 측정할 인터페이스는 {name}입니다",
     }
     scope_seen(peer) {
         en: "link-local address {peer}",

@@ -51,7 +51,7 @@ catalogue! {
     }
     below_wifi_why {
         en: "The guide asks for it above Wi-Fi; there it takes no default route as long as its router is blank. It works below Wi-Fi too: packets for the peer follow the subnet, not the order. Nor does the order protect a subnet that overlaps with Wi-Fi's. An update of macOS may change the order.",
-        ko: "안내서는 Wi-Fi보다 위에 두라고 합니다. 라우터가 비어 있으면 위에 있어도 기본 경로를 차지하지 않습니다. 아래에 있어도 동작합니다. 상대에게 가는 패킷은 순서가 아니라 서브넷을 따르기 때문입니다. 순서는 Wi-Fi와 겹치는 서브넷을 지켜 주지도 않습니다. macOS 업데이트가 순서를 바꿀 수 있습니다.",
+        ko: "안내서는 Wi-Fi보다 위에 두라고 합니다. 라우터가 비어 있으면 위에 있어도 기본 경로를 차지하지 않습니다. 아래에 있어도 동작합니다. 상대에게 가는 패킷은 순서가 아니라 서브넷을 따르기 때문입니다. 서브넷이 Wi-Fi와 겹치는 문제는 순서로 막을 수 없습니다. macOS 업데이트가 순서를 바꿀 수 있습니다.",
     }
     set_service_order {
         en: "System Settings > Network > … (below the list) > Set Service Order…",

@@ -55,7 +55,7 @@ catalogue! {
     }
     no_thunderbolt_interface_why {
         en: "Linux makes one (usually thunderbolt0) when the driver is loaded and a computer is at the other end of the cable.",
-        ko: "Linux는 드라이버가 올라와 있고 케이블 반대편에 컴퓨터가 있을 때 인터페이스(보통 thunderbolt0)를 만듭니다.",
+        ko: "Linux는 드라이버가 로드되어 있고 케이블 반대편에 컴퓨터가 있을 때 인터페이스(보통 thunderbolt0)를 만듭니다.",
     }
     computer_at_the_end(peer) {
         en: "{peer} is at the other end of a cable",
@@ -63,11 +63,11 @@ catalogue! {
     }
     load_the_driver {
         en: "Load the driver",
-        ko: "드라이버를 올립니다",
+        ko: "드라이버를 로드합니다",
     }
     load_the_driver_on_both {
         en: "Load the driver on both machines",
-        ko: "두 기기 모두에서 드라이버를 올립니다",
+        ko: "두 기기 모두에서 드라이버를 로드합니다",
     }
     no_xdomain {
         en: "No computer is seen at the end of any Thunderbolt cable",
@@ -103,7 +103,7 @@ catalogue! {
     }
     restart_brings_it_back {
         en: "Restart the Mac: macOS then makes what is in its settings. If it is still not there, delete the bridge and make it anew:",
-        ko: "Mac을 다시 시작하면 macOS가 설정에 있는 것을 다시 만듭니다. 그래도 없으면 브리지를 지우고 새로 만듭니다:",
+        ko: "Mac을 재시동하면 macOS가 설정에 있는 것을 다시 만듭니다. 그래도 없으면 브리지를 지우고 새로 만듭니다:",
     }
     no_bridge_in_kernel {
         en: "no bridge with Thunderbolt ports as its members",
@@ -133,6 +133,10 @@ catalogue! {
         en: "exo has replaced the Thunderbolt bridge by services of its own",
         ko: "exo가 Thunderbolt 브리지를 없애고 자체 서비스로 바꾸었습니다",
     }
+    exo_beside_bridge(name) {
+        en: "exo's own network settings are still there beside {name}",
+        ko: "exo가 만든 네트워크 설정이 {name} 브리지와 함께 남아 있습니다",
+    }
     exo_services(names) {
         en: "services made by exo: {names}",
         ko: "exo가 만든 서비스: {names}",
@@ -151,6 +155,6 @@ catalogue! {
     }
     removed_by_exo_do {
         en: "Run exo's uninstaller, then choose the location Automatic and make the bridge; or use one of its per-port services: --interface enN",
-        ko: "exo의 제거 프로그램을 실행한 뒤 네트워크 위치를 자동으로 바꾸고 브리지를 만듭니다. 또는 포트별 서비스를 그대로 씁니다: --interface enN",
+        ko: "exo의 제거 프로그램을 실행한 뒤 네트워크 위치로 \"자동\"을 선택하고 브리지를 만듭니다. 또는 포트별 서비스를 그대로 씁니다: --interface enN",
     }
 }

@@ -76,10 +76,10 @@ catalogue! {
     sharing_on(from, to) { en: "Internet Sharing from {from} to {to}", ko: "인터넷 공유: {from}에서 {to}" }
     sharing_off { en: "Internet Sharing off", ko: "인터넷 공유 꺼짐" }
     preferred(names) { en: "the system prefers {names}", ko: "시스템이 우선하는 링크: {names}" }
-    way_to(peer, interface) { en: "{peer} by {interface}", ko: "{peer} 주소로 가는 길: {interface}" }
+    way_to(peer, interface) { en: "{peer} by {interface}", ko: "{peer} 주소로 가는 경로: {interface}" }
     way_to_unknown(peer, why) {
         en: "{peer}: which way is not known, {why}",
-        ko: "{peer} 주소로 가는 길을 알 수 없음: {why}",
+        ko: "{peer} 주소로 가는 경로를 알 수 없음: {why}",
     }
     default_route_by(names) { en: "default route by {names}", ko: "기본 경로: {names}" }
     unknown_title { en: "Not known", ko: "알 수 없는 것" }
@@ -115,7 +115,7 @@ catalogue! {
 
     // Mistakes.
     error_head { en: "error:", ko: "오류:" }
-    hint_head { en: "hint:", ko: "도움말:" }
+    hint_head { en: "hint:", ko: "힌트:" }
     cannot_read_machine {
         en: "cannot read the machine's state",
         ko: "기기의 상태를 읽을 수 없습니다",

@@ -127,6 +127,6 @@ catalogue! {
     }
     more_by(help) {
         en: "For more information, try `{help}`.",
-        ko: "자세한 내용은 `{help}`로 볼 수 있습니다.",
+        ko: "자세한 내용은 `{help}` 옵션으로 볼 수 있습니다.",
     }
 }

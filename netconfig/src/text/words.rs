@@ -27,6 +27,12 @@ catalogue! {
         ko: "조회하지 않았습니다",
     }
 
+    // Where it was learned, if not by a command or a file.
+    source_connection(peer) { en: "connection to {peer}", ko: "{peer} 연결" }
+    source_end_report(machine) { en: "end report of {machine}", ko: "{machine} 기기의 보고" }
+    source_end_reports(machines) { en: "end reports of {machines}", ko: "{machines} 기기의 보고" }
+    source_icmp_echo { en: "ICMP echo", ko: "ICMP 에코" }
+
     // What shows that a link is a cable.
     evidence_driver(driver, source) {
         en: "its driver is {driver} ({source})",

@@ -97,7 +97,10 @@ fn one(finding: &Finding, output: &mut Output) -> anyhow::Result<()> {
     let label = |output: &Output, text: Text| output.label(&output.words(text));
     for seen in &finding.seen {
         let label = label(output, tool::seen());
-        output.wrapped(&label, &format!("{} ({})", output.words(&seen.what), seen.source))?;
+        output.wrapped(
+            &label,
+            &format!("{} ({})", output.words(&seen.what), output.words(seen.source.text())),
+        )?;
     }
     if !finding.why.is_empty() {
         output.wrapped(&label(output, tool::why()), &output.words(&finding.why))?;

@@ -11,6 +11,7 @@ use exo_netconfig::{
     InterfaceChoice, Link, LinkKind, Snapshot,
     check::Expectation,
     peer::{Contact, EndReport, Exchange, Identity as Named, LargeEcho, RoundTrips, Silence},
+    quoted,
     rtt::Rtt,
     system::{
         icmp::{self, Echo},
@@ -18,7 +19,9 @@ use exo_netconfig::{
     },
     text::{Text, live as say},
 };
-use exo_transport::{ClusterKey, Endpoint, EndpointConfig, Identity, OpenError, Trust};
+use exo_transport::{
+    ClusterKey, Endpoint, EndpointConfig, Identity, KeyFileError, OpenError, Trust,
+};
 
 use super::mistake;
 use crate::{
@@ -120,7 +123,7 @@ pub(crate) fn talk(
     let (mut reports, mut silent_others) = (Vec::new(), Vec::new());
     for other in others.iter().map(|other| other.ip) {
         match reach(other) {
-            Ok(Contact::Answered { report, .. }) => reports.push(report),
+            Ok(Contact::Answered { report, .. }) => reports.push(*report),
             Ok(Contact::Silent { why, .. }) | Err(why) => silent_others.push((other, why)),
         }
     }
@@ -147,7 +150,7 @@ fn hear(
     let answer = ask(&voice.endpoint, addr, &AskOptions::default());
     let answer = answer.map_err(|error| error.silence())?;
     Ok(Contact::Answered {
-        report: answer.report,
+        report: Box::new(answer.report),
         round_trips: answer.rtt.map(|rtt| rtt.round_trips("transport")),
         clock_ahead_ms: Some(answer.clock_ahead_ms),
     })
@@ -243,13 +246,15 @@ impl Voice {
         let folder = data_folder(args);
         let key_file = folder.as_ref().map(|folder| folder.join("identity.key"));
         let own = key_file.as_ref().map(|file| Identity::load_or_create(file));
-        let own = own.transpose().map_err(|error| files(&error))?;
+        let own =
+            own.transpose().map_err(|error| NoVoice::Files(spoilt(&error, say::key_own_do)))?;
         let name = named(own.as_ref());
         let (identity, trust, hold) = match (&args.cluster_key_file, folder, key_file, own) {
             // Who knows the key is believed whoever it is: with a key of its own this does not stand
             // in the way of this machine's exo-node.
             (Some(file), ..) => {
-                let key = ClusterKey::from_file(file).map_err(|error| files(&error))?;
+                let key = ClusterKey::from_file(file);
+                let key = key.map_err(|error| NoVoice::Files(spoilt(&error, say::key_make_do)))?;
                 (Identity::generate(), Trust::ClusterKey(key), None)
             }
             (None, Some(folder), Some(file), Some(own)) => {
@@ -273,6 +278,28 @@ impl Voice {
             other => NoVoice::Link(words(&other, say::look_at_link_do())),
         })?;
         Ok(Self { endpoint, name, _hold: hold })
+    }
+}
+
+/// What is wrong with a key's file, in the reader's language; `anew` says how to get another key.
+fn spoilt(error: &KeyFileError, anew: fn(String) -> Text) -> Mistake {
+    // As a shell wants it.
+    let path = |path: &Path| quoted(&path.display().to_string());
+    match error {
+        KeyFileError::Missing { path: file } => {
+            Mistake { text: say::key_missing(path(file)), hint: anew(path(file)) }
+        }
+        KeyFileError::Mode { path: file, mode } => Mistake {
+            text: say::key_mode(path(file), format!("{mode:03o}")),
+            hint: say::key_mode_do(path(file)),
+        },
+        KeyFileError::Malformed { path: file } => {
+            Mistake { text: say::key_malformed(path(file)), hint: anew(path(file)) }
+        }
+        KeyFileError::Io { path: file, source, .. } => {
+            Mistake { text: say::key_unreadable(path(file), source), hint: say::look_at_files_do() }
+        }
+        other => Mistake { text: Text::verbatim(other), hint: say::look_at_files_do() },
     }
 }
 

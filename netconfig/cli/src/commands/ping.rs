@@ -6,7 +6,7 @@ use exo_netconfig::{
     InterfaceChoice, Link,
     rtt::{Rtt, histogram},
     system::icmp::Echo,
-    text::live as say,
+    text::{live as say, route},
 };
 
 use super::Exit;
@@ -27,7 +27,15 @@ pub(crate) fn run(args: &PingArgs, output: &mut Output) -> anyhow::Result<Exit> 
     let mut ways = vec![Way::open(&args.interface, &args.peer, args)?];
     if let Some(versus) = &args.versus {
         let choice = InterfaceChoice::Named(versus.clone());
-        ways.push(Way::open(&choice, args.versus_peer.as_ref().unwrap_or(&args.peer), args)?);
+        let way = match &args.versus_peer {
+            Some(peer) => Way::open(&choice, peer, args),
+            // The same machine has another such address there.
+            None => Way::open(&choice, &args.peer, args).map_err(|mistake| match args.peer.scope {
+                Some(_) => Mistake { hint: say::versus_peer_do(versus), ..mistake },
+                None => mistake,
+            }),
+        };
+        ways.push(way?);
     }
     // Turn by turn, so that whatever else the machine does weighs on both alike.
     for number in 0..args.count {
@@ -71,6 +79,12 @@ impl Way {
         peer: &PeerAddress,
         args: &PingArgs,
     ) -> Result<Self, Mistake> {
+        if let (InterfaceChoice::Named(name), Some(scope)) = (choice, &peer.scope)
+            && name != scope
+        {
+            let text = route::scope_not_meant(peer.ip, scope, name);
+            return Err(Mistake { text, hint: route::scope_do(peer.ip, name) });
+        }
         let link = Link::open(&peer.narrow(choice))?;
         let echo = Echo::open(&link, peer.ip, args.size as usize)?;
         Ok(Self { link, peer: peer.ip, echo, times: Vec::new(), lost: 0 })

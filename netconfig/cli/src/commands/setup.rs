@@ -11,10 +11,10 @@ use exo_netconfig::{
     apply::{ApplyError, Journal, JournalError, Progress, Turn, apply, undo},
     check::{Expectation, check},
     peer::Contact,
-    plan::{Keeper, Plan, PlanError, Step, Wish, candidates, plan},
+    plan::{Keeper, LinkPair, Plan, PlanError, Step, Wish, candidates, plan},
     snapshot::Platform,
     system::{change, recorded},
-    text::{Lang, Text, apply as say},
+    text::{Lang, apply as say},
 };
 
 use super::{Exit, mistake, peer, snapshot_of};
@@ -76,7 +76,7 @@ pub(crate) fn run(args: &SetupArgs, output: &mut Output) -> anyhow::Result<Exit>
     let lang = output.lang();
     let peer = args.peer.as_ref().map(|peer| peer.ip);
     apply(&plan, peer, &turn, |progress| tell(&progress, lang)).map_err(|e| stopped(&e))?;
-    finish(args, output)
+    finish(args, &plan, output)
 }
 
 fn snapshot(args: &SetupArgs) -> anyhow::Result<Snapshot> {
@@ -136,10 +136,10 @@ fn wish(args: &SetupArgs, kept: Kept, expectation: Expectation) -> Wish {
         address: args.address,
         mtu: args.mtu,
         per_port: args.per_port,
-        keepers: keepers.filter_map(|(name, keeper)| Some((name, keeper??))).collect(),
+        keepers: keepers.filter_map(|(name, keeper)| Some((name, keeper?))).collect(),
         wifi: kept.wifi.unwrap_or_default(),
         answered: match expectation.contact {
-            Some(Contact::Answered { report, .. }) => Some(report),
+            Some(Contact::Answered { report, .. }) => Some(*report),
             _ => None,
         },
     }
@@ -158,11 +158,9 @@ fn refuse_after_a_cut(folder: &Path) -> anyhow::Result<()> {
 }
 
 fn show(plan: &Plan, output: &mut Output) -> anyhow::Result<()> {
-    let interfaces = plan.interfaces.join(", ");
-    output.say(match plan.pair.filter(|_| plan.interfaces.len() == 1) {
-        Some(pair) => say::plan_for_pair(interfaces, pair.own, pair.peer),
-        None => Text::verbatim(interfaces),
-    })?;
+    for LinkPair { interface, pair } in &plan.pairs {
+        output.say(say::plan_for_pair(interface, pair.own, pair.peer))?;
+    }
     for (number, step) in (1..).zip(&plan.steps) {
         output.line("")?;
         let words = output.words(step.action.text());
@@ -178,11 +176,16 @@ fn show(plan: &Plan, output: &mut Output) -> anyhow::Result<()> {
     if plan.steps.is_empty() {
         output.say(say::nothing_to_do())?;
     }
-    if !plan.skipped.is_empty() {
+    for (title, texts) in
+        [(say::ports_left_alone(), &plan.skipped), (say::does_not_last(), &plan.fleeting)]
+    {
+        if texts.is_empty() {
+            continue;
+        }
         output.line("")?;
-        output.say(say::ports_left_alone())?;
-        for port in &plan.skipped {
-            let words = output.words(port);
+        output.say(title)?;
+        for text in texts {
+            let words = output.words(text);
             output.wrapped("  ", &words)?;
         }
     }
@@ -190,11 +193,15 @@ fn show(plan: &Plan, output: &mut Output) -> anyhow::Result<()> {
         output.line("")?;
         output.say(say::left_as_it_is())?;
         for left in &plan.left {
-            let reason = output.words(left.reason.text());
+            let reason = output.words(plan.why(left));
             output.wrapped(&format!("  {}: ", left.finding), &reason)?;
         }
     }
     if !plan.steps.is_empty() {
+        output.line("")?;
+    }
+    if let Some(command) = &plan.there {
+        output.say(say::then_there(command))?;
         output.line("")?;
     }
     Ok(())
@@ -233,10 +240,13 @@ fn tell(progress: &Progress<'_>, lang: Lang) {
 }
 
 /// Judges what has come of it.
-fn finish(args: &SetupArgs, output: &mut Output) -> anyhow::Result<Exit> {
+fn finish(args: &SetupArgs, plan: &Plan, output: &mut Output) -> anyhow::Result<Exit> {
     let snapshot = snapshot(args)?;
     let report = check(&snapshot, &expectation(args));
     super::check::text(&report, &snapshot, None, output)?;
+    if let Some(command) = &plan.there {
+        output.say(say::then_there(command))?;
+    }
     output.say(say::undo_with())?;
     Ok(report.verdict.into())
 }

@@ -51,6 +51,15 @@ impl Bench {
         self.machines.ip(0, words);
     }
 
+    /// IPv6 on a link of the first machine, where it is off; the kernel makes no address of its own,
+    /// which would come when it likes.
+    pub(crate) fn allow_inet6(&self, interface: &str) {
+        self.on_a(&format!("link set {interface} addrgenmode none"));
+        let on = format!("net.ipv6.conf.{interface}.disable_ipv6=0");
+        let done = self.machines.within(0, &["sysctl", "-q", "-w", &on]).output();
+        assert!(done.is_ok_and(|output| output.status.success()), "IPv6 on {interface}");
+    }
+
     pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = self.machines.tbnet(0, words);
         command.stdin(Stdio::null()).env("TBNET_STATE", self.dir.path().join("state"));
@@ -158,7 +167,7 @@ impl Bench {
     pub(crate) fn write_shim(&self, name: &str, real: &str) {
         let script = format!(
             "#!/bin/sh\n\
-             case \"$1\" in -j|-g) exec {real} \"$@\";; esac\n\
+             case \"$1\" in -j|-g|-e) exec {real} \"$@\";; esac\n\
              n=$(($(cat \"$SHIM_COUNT\" 2>/dev/null || echo 0) + 1)); echo $n > \"$SHIM_COUNT\"\n\
              [ \"$n\" = \"$SHIM_KILL\" ] || exec {real} \"$@\"\n\
              [ \"$SHIM_WHEN\" = before ] || {real} \"$@\"\n\

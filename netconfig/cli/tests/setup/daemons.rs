@@ -147,20 +147,30 @@ fn skip(what: &str) {
     let _ = writeln!(std::io::stderr(), "skipped: needs {what}");
 }
 
-/// The links, their IPv4 addresses and routes. The keepers give every link that they look after an
-/// IPv6 address of its own, and have their own ways of making it up.
+/// The links, their addresses and routes, without IPv6's own ones of each link: the keepers give one
+/// to every link that they look after, and have their own ways of making it up.
 fn everything(bench: &Bench) -> Value {
     let mut all = bench.everything();
     for link in all["address"].as_array_mut().unwrap() {
         let rows = link["addr_info"].as_array_mut().unwrap();
-        rows.retain(|row| row["family"] == "inet");
+        rows.retain(|row| row["scope"] != "link");
         let fields = link.as_object_mut().unwrap();
         fields.remove("inet6_addr_gen_mode");
     }
-    let is_v4 = |row: &Value| !row["dst"].as_str().is_some_and(|dst| dst.contains(':'));
-    all["route"].as_array_mut().unwrap().retain(is_v4);
+    let is_v6 = |row: &Value| row["dst"].as_str().is_some_and(|dst| dst.contains(':'));
+    let counts = |row: &Value| !is_v6(row) || row["protocol"] != "kernel";
+    all["route"].as_array_mut().unwrap().retain(counts);
     all
 }
+
+/// What somebody uses the link for besides: an IPv6 network of its own, with a way beyond it.
+fn give_inet6(bench: &Bench, interface: &str) {
+    bench.allow_inet6(interface);
+    bench.on_a(&format!("address add {INET6} dev {interface} nodad"));
+    bench.on_a(&format!("-6 route add fd99::/64 via fd25::2 dev {interface}"));
+}
+
+const INET6: &str = "fd25::1/64";
 
 fn address_of(everything: &Value, link: &str) -> Vec<String> {
     let links = everything["address"].as_array().unwrap();
@@ -219,6 +229,7 @@ fn systemd_networkd_takes_the_file_keeps_it_and_lets_go_of_it() {
     }
     let Some(bench) = Bench::new("real-networkd") else { return };
     bench.on_a(&format!("address add 10.9.0.1/24 dev {BRIDGE}"));
+    give_inet6(&bench, BRIDGE);
     let daemon = start_networkd(&bench, BRIDGE);
     let profiles = bench.dir.path().join("network");
     let look = || json!({ "ip": everything(&bench), "files": files(&profiles) });
@@ -229,17 +240,15 @@ fn systemd_networkd_takes_the_file_keeps_it_and_lets_go_of_it() {
         status.contains("10-tbnet-br0.network") && status.contains("(configured)")
     };
     daemon.wait_until("a link that networkd has configured", kept);
-    assert_eq!(address_of(&everything(&bench), BRIDGE), ["192.168.2.1/24"], "{}", daemon.log());
+    let both = ["192.168.2.1/24", INET6];
+    assert_eq!(address_of(&everything(&bench), BRIDGE), both, "{}", daemon.log());
 
     // As after a restart: nothing is there but the file.
     drop(daemon);
     bench.on_a(&format!("address flush dev {BRIDGE}"));
     bench.on_a(&format!("link set {BRIDGE} down"));
     let daemon = start_networkd(&bench, BRIDGE);
-    let is_back = || {
-        let now = everything(&bench);
-        address_of(&now, BRIDGE) == ["192.168.2.1/24"]
-    };
+    let is_back = || address_of(&everything(&bench), BRIDGE) == both;
     daemon.wait_until("the address", is_back);
 
     daemon.done(&["setup", "--undo"]);
@@ -352,6 +361,11 @@ fn manage(test: &str, by_hand: &[&str]) {
     for net in by_hand {
         bench.on_a(&format!("address add {net} dev {CABLE}"));
     }
+    let mut kept = vec!["192.168.2.1/24"];
+    if !by_hand.is_empty() {
+        give_inet6(&bench, CABLE);
+        kept.push(INET6);
+    }
     let profiles = bench.dir.path().join("connections");
     fs::create_dir(&profiles).unwrap();
     let daemon = start_manager(&bench, &root, &profiles);
@@ -362,14 +376,13 @@ fn manage(test: &str, by_hand: &[&str]) {
         daemon.said(&["nmcli", "-g", "GENERAL.CONNECTION", "device", "show", CABLE])
     };
     assert_eq!(active(&daemon).trim(), "tbnet-thunderbolt0", "{}", daemon.log());
-    assert_eq!(address_of(&everything(&bench), CABLE), ["192.168.2.1/24"], "{}", daemon.log());
+    assert_eq!(address_of(&everything(&bench), CABLE), kept, "{}", daemon.log());
 
     // As after a restart: nothing is there but the profile.
     drop(daemon);
     bench.on_a(&format!("address flush dev {CABLE}"));
     let daemon = start_manager(&bench, &root, &profiles);
-    daemon
-        .wait_until("the address", || address_of(&everything(&bench), CABLE) == ["192.168.2.1/24"]);
+    daemon.wait_until("the addresses", || address_of(&everything(&bench), CABLE) == kept);
 
     daemon.done(&["setup", "--undo"]);
     assert_eq!(look(), before, "{}", daemon.log());

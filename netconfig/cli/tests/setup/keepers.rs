@@ -12,22 +12,30 @@ use crate::{
     schema::Documented,
 };
 
-/// Keeps the files of a folder as profiles, and the name of the one in use in `active`.
+/// Keeps the files of a folder as profiles, one setting a line, and the name of the one in use in
+/// `active`.
 const NETWORK_MANAGER: &str = r#"#!/bin/sh
 cd "$NM_PROFILES" || exit 1
 case "$*" in
 "-g RUNNING general") echo running; exit ;;
 "-g GENERAL.STATE device show "*) echo "100 (connected)"; exit ;;
 "-g GENERAL.CONNECTION device show "*) cat active; exit ;;
-"-g ipv4.addresses connection show "*) cat "profile-$5" 2>/dev/null || exit 10; exit ;;
+"-g ipv4.addresses connection show "*) [ -e "profile-$5" ] || exit 10
+  sed -n 's/^ipv4.addresses=//p' "profile-$5"; exit ;;
+"-e no -g "*" connection show "*) sed -n "s/^$4=//p" "profile-$7"; exit ;;
 "connection add "*) shift 4; shift; name=$1 ;;
 "connection modify "*) name=$3; [ -e "profile-$name" ] || exit 10 ;;
 "connection up "*) echo "$3" >active; exit ;;
 "connection delete "*) rm "profile-$3"; [ "$(cat active)" != "$3" ] || echo >active; exit ;;
 *) exit 2 ;;
 esac
+touch "profile-$name"
 while [ $# -gt 1 ]; do
-  [ "$1" != ipv4.addresses ] || echo "$2" >"profile-$name"
+  case "$1" in
+  ipv*|802*)
+    { sed "/^$1=/d" "profile-$name"; [ -z "$2" ] || echo "$1=$2"; } | sort >new && mv new "profile-$name"
+    shift ;;
+  esac
   shift
 done
 "#;
@@ -108,6 +116,8 @@ fn network_manager_gets_a_profile_which_undo_takes_away() {
     // A bridge that NetworkManager did not make is not given to it: the cable itself is. One left
     // without a member would lose its carrier at a time of the kernel's choosing.
     bench.on_a(&format!("link del {BRIDGE}"));
+    bench.allow_inet6(CABLE);
+    bench.on_a(&format!("address add fd25::1/64 dev {CABLE} nodad"));
     let profiles = bench.dir.path().join("profiles");
     fs::create_dir(&profiles).unwrap();
     fs::write(profiles.join("active"), "Wired connection 1\n").unwrap();
@@ -127,7 +137,8 @@ fn network_manager_gets_a_profile_which_undo_takes_away() {
     let dry = bench.with_shims(&mut dry).output().unwrap();
     let mut documented = Documented::of("setup");
     documented.hold(&serde_json::from_slice(&dry.stdout).unwrap());
-    documented.assert_seen(&["steps[].action.has_profile", "steps[].action.mtu"]);
+    let keys = ["has_profile", "inet6[]", "mtu"].map(|key| format!("steps[].action.{key}"));
+    documented.assert_seen(&keys.each_ref().map(String::as_str));
     let report = bench.dir.path().join("report");
     let mut snapshot = with_manager(bench.command(&["snapshot", report.to_str().unwrap()]));
     record_and_replay(bench.with_shims(&mut snapshot), &report, CABLE, &dry.stdout);
@@ -136,11 +147,43 @@ fn network_manager_gets_a_profile_which_undo_takes_away() {
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     let name = format!("tbnet-{CABLE}");
     let now = files(&profiles);
-    assert_eq!(now[format!("profile-{name}")], "192.168.2.1/24\n");
+    let profile = now[format!("profile-{name}")].as_str().unwrap();
+    assert!(profile.contains("ipv4.addresses=192.168.2.1/24\n"), "{profile}");
     assert_eq!(now["active"], format!("{name}\n"));
     assert!(bench.with_shims(&mut undo()).output().unwrap().status.success());
     assert_eq!(look(), before);
     let killed = bench.kill_everywhere("NetworkManager", &before, &setup, &undo, &look);
     // The address, the profile, its start: before and after each.
     assert_eq!(killed, 6);
+}
+
+/// A second setup changes the profile of the first: its undoing leads back to that one's.
+#[test]
+fn undo_gives_a_profile_its_size_back() {
+    let Some(bench) = Bench::new("nm-again") else { return };
+    bench.on_a(&format!("link del {BRIDGE}"));
+    let profiles = bench.dir.path().join("profiles");
+    fs::create_dir(&profiles).unwrap();
+    fs::write(profiles.join("active"), "\n").unwrap();
+    bench.write_program("played-nmcli", NETWORK_MANAGER);
+    bench.write_shim("nmcli", &bench.shims().join("played-nmcli").display().to_string());
+    let tbnet = |words: &[&str]| {
+        let mut command = bench.command(words);
+        let command = bench.with_shims(command.env("NM_PROFILES", &profiles));
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() < Some(2), "{words:?}: {said}");
+    };
+    let profile = || files(&profiles)[format!("profile-tbnet-{CABLE}")].clone();
+    let setup = ["setup", "--yes", "--interface", CABLE];
+    tbnet(&[&setup[..], &["--mtu", "4000"]].concat());
+    let before = profile();
+    assert!(before.as_str().unwrap().contains("802-3-ethernet.mtu=4000\n"), "{before}");
+    tbnet(&[&setup[..], &["--mtu", "9000", "--address", "192.168.99.1/24"]].concat());
+    let changed = profile();
+    assert!(changed.as_str().unwrap().contains("802-3-ethernet.mtu=9000\n"), "{changed}");
+    tbnet(&["setup", "--undo"]);
+    assert_eq!(profile(), before);
+    tbnet(&["setup", "--undo"]);
+    assert_eq!(profile(), Value::Null);
 }

@@ -37,6 +37,8 @@ struct Situation {
     alone: Option<&'static str>,
     after: &'static str,
     left: &'static [&'static str],
+    /// What setup is asked for besides.
+    asked: &'static [&'static str],
 }
 
 const GOOD: Situation = Situation {
@@ -46,7 +48,11 @@ const GOOD: Situation = Situation {
     alone: None,
     after: "192.168.2.1/24",
     left: &[],
+    asked: &[],
 };
+
+/// Smaller packets: the bridge's and its members'.
+const SIZE: Situation = Situation { name: "size", asked: &["--mtu", "1400"], ..GOOD };
 
 const WRONG_SUBNET: Situation = Situation {
     name: "wrong-subnet",
@@ -70,6 +76,7 @@ const OVERLAP: Situation = Situation {
     alone: Some("subnet-overlap"),
     after: "192.168.99.1/24",
     left: &["peer-outside-subnet", "wrong-route"],
+    asked: &[],
 };
 
 const LINK_DOWN: Situation = Situation {
@@ -203,7 +210,7 @@ fn kill_and_undo(situation: &Situation) {
     let state = bench.dir.path().join("state");
     let mut places = Vec::new();
     loop {
-        match killing::kill_at(&bench.setup(peer, &[]), &state, places.len()) {
+        match killing::kill_at(&bench.setup(peer, situation.asked), &state, places.len()) {
             Ended::Killed(place) => places.push(place),
             Ended::After(count) => {
                 assert_eq!(count, places.len(), "{name}: {places:?}");
@@ -226,7 +233,7 @@ fn kill_and_undo(situation: &Situation) {
 
     let mut places = Vec::new();
     loop {
-        let done = bench.setup(peer, &[]).output().unwrap();
+        let done = bench.setup(peer, situation.asked).output().unwrap();
         assert!(done.status.code() < Some(2), "{}", String::from_utf8_lossy(&done.stderr));
         bench.wait_carrier(0);
         let undo = bench.command(&["setup", "--undo"]);
@@ -280,6 +287,11 @@ situations! {
     route_stolen: ROUTE_STOLEN;
     no_address: NO_ADDRESS;
     much_to_put_back: MUCH_TO_PUT_BACK;
+}
+
+#[test]
+fn a_size_can_be_undone_wherever_setup_was_killed() {
+    kill_and_undo(&SIZE);
 }
 
 #[test]

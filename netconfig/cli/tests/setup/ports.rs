@@ -118,6 +118,7 @@ fn inside_a_namespace_of_its_own() {
     let snapshot = recorded::load(&sets.join("linux-two-cables"), &Request::default()).unwrap();
     let report = check(&snapshot, &Expectation::default());
     let keepers = change::keepers(candidates(&snapshot, &report, true));
+    let keepers = keepers.into_iter().map(|(name, keeper)| (name, Some(keeper))).collect();
     let wish = Wish { per_port: true, mtu: Some(9000), keepers, ..Wish::default() };
     let plan = plan(&snapshot, &report, &wish).unwrap();
     apply(&plan, None, &turn, |_| {}).unwrap();

@@ -10,7 +10,7 @@ use crate::{
     },
     shell,
     snapshot::{ConfigMethod, Interface, InterfaceType, Platform, Reading, ServiceConfig},
-    text::{self, Text, address as say},
+    text::{Text, address as say},
 };
 
 pub(super) fn judge(case: &Case<'_>, findings: &mut Findings) {
@@ -138,7 +138,7 @@ fn self_assigned_finding(case: &Case<'_>, address: &str) -> Finding {
 /// The remedy for every address that is wrong: set one by hand.
 pub(super) fn set_manually(case: &Case<'_>, finding: Finding) -> Finding {
     let Some(pair) = advice::pair(case) else {
-        return finding.click(text::plan::no_free_network());
+        return advice::none(finding);
     };
     let finding = match case.snapshot.platform {
         Platform::MacOs => {
@@ -235,7 +235,10 @@ fn overlapping(case: &Case<'_>, other: &Interface) -> Finding {
         Severity::Error,
         say::subnet_overlap(&case.subject.name, &other.name),
     )
-    .why(say::subnet_overlap_why())
+    .why(match case.snapshot.platform {
+        Platform::MacOs => say::subnet_overlap_why(),
+        Platform::Linux => say::subnet_overlap_why_linux(),
+    })
 }
 
 /// Bridges of virtual machines (vmnet): their members are vmenetN, their numbers begin at 100.

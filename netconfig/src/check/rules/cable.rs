@@ -1,5 +1,6 @@
 //! Is the link up, is somebody there, and do the cables form a loop?
 
+use super::ring;
 use crate::{
     check::{
         Case,
@@ -231,7 +232,7 @@ fn looped(case: &Case<'_>, ports: &[ThunderboltPort], findings: &mut Findings) {
             let same_domain = peer.domain_uuid == other.domain_uuid;
             let alike =
                 peer.name == other.name && peer.model == other.model && peer.model.is_some();
-            if !same_domain && !alike {
+            if !same_domain && (!alike || ring::is_told(case, [peer, other])) {
                 continue;
             }
             let seen = say::loop_seen(label(peer), place(other_port), place(port));
@@ -240,7 +241,7 @@ fn looped(case: &Case<'_>, ports: &[ThunderboltPort], findings: &mut Findings) {
                 loop_finding(case, Severity::Error, title, seen)
             } else {
                 let title = say::loop_alike(label(peer));
-                loop_finding(case, Severity::Warning, title, seen)
+                loop_finding(case, Severity::Warning, title, seen).click(say::loop_alike_do())
             });
             return;
         }

@@ -63,7 +63,12 @@ fn renumbered(case: &Case<'_>, findings: &mut Findings) {
 /// what is used.
 fn exo(case: &Case<'_>, findings: &mut Findings) {
     let Some(mut finding) = subject::removed_by_exo(case.snapshot) else { return };
-    finding.severity = if is_bridge(case) { Severity::Warning } else { Severity::Info };
+    if is_bridge(case) {
+        finding.severity = Severity::Warning;
+        finding.title = text::subject::exo_beside_bridge(&case.subject.name);
+    } else {
+        finding.severity = Severity::Info;
+    }
     findings.push(finding);
 }
 

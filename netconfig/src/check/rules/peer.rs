@@ -14,7 +14,7 @@ use crate::{
     peer::{Contact, EndReport, LargeEcho, RoundTrips, Silence},
     shell,
     snapshot::{Platform, Source},
-    text::{self, Text, peers as say},
+    text::{self, Text, peers as say, words},
 };
 
 /// Clocks of one network differ by less than this.
@@ -53,11 +53,18 @@ pub(super) fn judge(case: &Case<'_>, findings: &mut Findings) {
 
 /// Where a fact about talking to the peer comes from.
 pub(super) fn connection(peer: IpAddr) -> Source {
-    Source::new(format!("connection to {peer}"))
+    Source::connection(peer)
+}
+
+fn connection_of(case: &Case<'_>) -> Source {
+    match case.peer {
+        Some(peer) => connection(peer),
+        None => Source::connection("peer"),
+    }
 }
 
 fn report_of(report: &EndReport) -> Source {
-    Source::new(format!("end report of {}", report.identity.name))
+    Source::end_report(&report.identity.name)
 }
 
 fn peer_name(case: &Case<'_>) -> String {
@@ -76,13 +83,13 @@ fn silent(case: &Case<'_>, why: &Silence, icmp: Option<&RoundTrips>, findings: &
     {
         return;
     }
-    let source = case.peer.map_or_else(|| Source::new("connection"), connection);
+    let source = connection_of(case);
     let finding = unanswered(case, &peer_name(case), why, icmp, &source);
     let finding = match icmp {
         Some(trips) if trips.count > 0 => {
-            finding.seen(say::icmp_answers(trips.p50_us), &Source::new("ICMP echo"))
+            finding.seen(say::icmp_answers(trips.p50_us), &Source::icmp_echo())
         }
-        Some(_) => finding.seen(say::icmp_silent(), &Source::new("ICMP echo")),
+        Some(_) => finding.seen(say::icmp_silent(), &Source::icmp_echo()),
         None => finding,
     };
     findings.push(finding);
@@ -123,7 +130,7 @@ fn unanswered(
             say::silent_link_unusable(detail)
         }
         Silence::NotRecorded => say::silent_not_recorded(),
-        Silence::Failed { detail } => text::words::failed(detail),
+        Silence::Failed { detail } => words::failed(detail),
     };
     let remedy = match why {
         Silence::NotTrusted { .. } => say::same_key_do(),
@@ -197,7 +204,7 @@ fn addresses(case: &Case<'_>, report: &EndReport, findings: &mut Findings) {
                     .click(say::mask_mismatch_do(net, pair.own.addr(), pair.peer, prefix_len))
                     .commands(advice::commands(case, &pair))
             }
-            None => finding.click(text::plan::no_free_network()),
+            None => advice::none(finding),
         });
     }
 }
@@ -214,7 +221,7 @@ fn mtu(case: &Case<'_>, report: &EndReport, findings: &mut Findings) {
     let finding = Finding::new(FindingId::MtuMismatch, Severity::Warning, title)
         .seen(say::both_have(own, theirs), &report_of(report))
         .why(text::cable::mtu_why())
-        .click(say::mtu_mismatch_do(both));
+        .click(same_mtu(case, both));
     // Where this end has the smaller, it is the other's to change.
     findings.push(if own == both { finding } else { set_mtu(case, finding, both) });
 }
@@ -229,10 +236,17 @@ fn too_large(case: &Case<'_>, echo: LargeEcho, findings: &mut Findings) {
     let common = if echo.bytes > MTU_COMMON { MTU_COMMON } else { MTU_LEAST };
     let title = say::too_large(peer_name(case), echo.bytes);
     let finding = Finding::new(FindingId::MtuMismatch, Severity::Warning, title)
-        .seen(say::too_large_seen(echo.bytes), &Source::new("ICMP echo"))
+        .seen(say::too_large_seen(echo.bytes), &Source::icmp_echo())
         .why(text::cable::mtu_why())
-        .click(say::mtu_mismatch_do(common));
+        .click(same_mtu(case, common));
     findings.push(set_mtu(case, finding, common));
+}
+
+fn same_mtu(case: &Case<'_>, mtu: u32) -> Text {
+    match case.snapshot.platform {
+        Platform::MacOs => say::mtu_mismatch_do(mtu),
+        Platform::Linux => say::mtu_mismatch_do_linux(mtu),
+    }
 }
 
 fn set_mtu(case: &Case<'_>, finding: Finding, mtu: u32) -> Finding {
@@ -291,7 +305,7 @@ fn latency(case: &Case<'_>, trips: &RoundTrips, findings: &mut Findings) {
         slow if slow > SLOW_US => (Severity::Warning, say::latency_slow(p50)),
         _ => (Severity::Info, say::latency(p50)),
     };
-    let source = case.peer.map_or_else(|| Source::new("connection"), connection);
+    let source = connection_of(case);
     let seen = say::latency_seen(trips.count, &trips.by, p50, trips.p99_us, trips.lost);
     let finding = Finding::new(FindingId::Latency, severity, title)
         .seen(seen, &source)

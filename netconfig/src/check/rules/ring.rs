@@ -10,7 +10,7 @@ use crate::{
         finding::{Finding, FindingId, Findings, Severity},
     },
     peer::{Cable, Contact, EndReport},
-    snapshot::Source,
+    snapshot::{Source, ThunderboltDevice},
     text::cable as say,
 };
 
@@ -29,13 +29,29 @@ pub(super) fn judge(case: &Case<'_>, findings: &mut Findings) {
             break;
         }
         let (first, second) = (machines[*first], machines[second]);
-        let source = Source::new(format!("end reports of {} and {}", name(first), name(second)));
+        let source = Source::end_reports(name(first), name(second));
         let seen = say::loop_ring_seen(name(first), name(second), between(first, second));
         finding = finding.seen(seen, &source);
     }
     // What one side could only suspect is now certain.
     findings.remove(FindingId::Loop);
     findings.push(finding.why(say::loop_why(&case.subject.name)).click(say::loop_do()));
+}
+
+/// Whether what a machine says of its ports decides if these are of one computer: it has one of them
+/// and not the other, or it sees both cables, and then [`ring`] has all that there is to know.
+pub(super) fn is_told(case: &Case<'_>, devices: [&ThunderboltDevice; 2]) -> bool {
+    let [Some(one), Some(other)] = devices.map(|device| device.domain_uuid.as_ref()) else {
+        return false;
+    };
+    let tells = |machine: &&EndReport| {
+        let sees =
+            |domain| machine.cables.iter().any(|cable| cable.own_domain.as_ref() == Some(domain));
+        let has = |domain| machine.domains.contains(domain) || sees(domain);
+        has(one) != has(other) || sees(one) && sees(other)
+    };
+    // Without this machine's own report there is nothing to be compared with.
+    case.expectation.own.is_some() && machines(case).iter().any(tells)
 }
 
 fn name(machine: &EndReport) -> &str {
@@ -46,7 +62,7 @@ fn name(machine: &EndReport) -> &str {
 fn machines<'a>(case: &Case<'a>) -> Vec<&'a EndReport> {
     let expectation = case.expectation;
     let answered = match &expectation.contact {
-        Some(Contact::Answered { report, .. }) => Some(report),
+        Some(Contact::Answered { report, .. }) => Some(&**report),
         _ => None,
     };
     let mut machines: Vec<&EndReport> = Vec::new();

@@ -6,13 +6,14 @@ use ipnet::IpNet;
 
 use super::is_automatic;
 use crate::{
+    address::is_nobody,
     check::{
         Case, advice,
         finding::{Finding, FindingId, Findings, Severity},
     },
     shell,
     snapshot::{InterfaceType, PeerRoute, Platform, Reading, Route, Source},
-    text::{self, Text, route as say},
+    text::{Text, route as say},
 };
 
 pub(super) fn judge(case: &Case<'_>, findings: &mut Findings) {
@@ -26,6 +27,10 @@ pub(super) fn judge(case: &Case<'_>, findings: &mut Findings) {
             same_address(case, peer)
                 .seen_in(say::own_address(net, &case.subject.name), &case.snapshot.interfaces),
         );
+        return;
+    }
+    if let Some(net) = own.iter().find(|net| is_nobody(net, peer)) {
+        findings.push(nobody(case, peer, net));
         return;
     }
     if !own.is_empty() && !own.iter().any(|net| net.contains(&peer)) {
@@ -214,8 +219,18 @@ pub(super) fn change_one(case: &Case<'_>, finding: Finding) -> Finding {
         Some(pair) => finding
             .click(say::change_one(pair.own.addr(), pair.peer))
             .commands(advice::commands(case, &pair)),
-        None => finding.click(text::plan::no_free_network()),
+        None => advice::none(finding),
     }
+}
+
+fn nobody(case: &Case<'_>, peer: IpAddr, net: &IpNet) -> Finding {
+    Finding::new(FindingId::PeerOutsideSubnet, Severity::Error, say::nobody(peer))
+        .seen_in(
+            say::nobody_seen(net.network(), net.broadcast(), &case.subject.name),
+            &case.snapshot.interfaces,
+        )
+        .why(say::nobody_why())
+        .click(say::nobody_do())
 }
 
 fn outside(case: &Case<'_>, peer: IpAddr) -> Finding {
@@ -239,6 +254,6 @@ fn outside(case: &Case<'_>, peer: IpAddr) -> Finding {
         Some(pair) => finding
             .click(say::one_subnet(pair.own.addr(), pair.peer, pair.own.netmask()))
             .commands(advice::commands(case, &pair)),
-        None => finding.click(text::plan::no_free_network()),
+        None => advice::none(finding),
     }
 }

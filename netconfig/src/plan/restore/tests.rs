@@ -10,7 +10,8 @@ fn state(addresses: Vec<Value>, routes: Vec<Value>) -> State {
 
 fn with_routes(addresses: Vec<Value>, routes: Vec<RouteState>) -> State {
     let name = "br0".to_owned();
-    let link = LinkState { name, up: Some(true), mtu: Some(1500), addresses, routes };
+    let (up, mtu) = (Some(true), Some(1500));
+    let link = LinkState { name, up, mtu, addresses, routes, ..LinkState::default() };
     State { links: vec![link], ..State::default() }
 }
 
@@ -147,4 +148,34 @@ fn a_mac_service_gets_its_own_method_back() {
         back(of(config("Manually Using DHCP Router", Some("10.0.0.1")), true)),
         ["sudo /usr/sbin/networksetup -setmanualwithdhcprouter \"Thunderbolt Bridge\" 10.0.0.1"]
     );
+}
+
+#[test]
+fn ipv6_that_a_keeper_took_away_comes_back_and_nothing_else_goes() {
+    let fixed = |local: &str| {
+        json!({"family": "inet6", "local": local, "prefixlen": 64, "scope": "global",
+               "nodad": true, "valid_life_time": 4_294_967_295_u32})
+    };
+    let way = json!({"type": "unicast", "dst": "fd99::/64", "gateway": "fd25::2", "dev": "br0",
+                     "table": "main", "protocol": "boot", "scope": "global", "metric": 1024});
+    let with = |addresses6: Vec<Value>, routes6: Vec<Value>| {
+        let mut state = state(vec![], vec![]);
+        (state.links[0].addresses6, state.links[0].routes6) = (addresses6, routes6);
+        state
+    };
+    let saved = with(vec![fixed("fd25::1")], vec![way.clone()]);
+    let back = |now: &State, begun: &[Action]| shown(&restore(&saved, now, begun));
+    let kept = Action::KeepNetworkd { interface: "br0".into(), text: String::new() };
+    let begun = [added("192.168.2.1/24"), kept];
+    assert_eq!(
+        back(&with(vec![fixed("fd26::1")], vec![]), &begun),
+        [
+            "sudo ip address add fd25::1/64 dev br0 nodad",
+            "sudo ip -6 route add fd99::/64 via fd25::2 dev br0 table main proto boot scope global \
+             metric 1024",
+        ]
+    );
+    assert_eq!(back(&saved, &begun), [""; 0]);
+    let gone = with(vec![], vec![]);
+    assert_eq!(back(&gone, &begun[..1]), [""; 0], "no step of ours takes it away: the user did");
 }
