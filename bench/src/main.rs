@@ -64,7 +64,7 @@ use clap::{Parser, Subcommand};
         tbbench serve                                     on one machine\n  \
         tbbench pingpong 192.168.2.1 --mode spin          on the other\n  \
         tbbench stream 192.168.2.1 --size 4MiB --json\n  \
-        tbbench versus 192.168.2.1 --over bridge0 --versus en0\n  \
+        tbbench versus 192.168.2.1 --over bridge0 --versus en0 --cluster-key-file cluster.key\n  \
         sudo tbbench versus --emulated thunderbolt4 wifi6-awdl\n  \
         sudo tbbench peers --repeats 10                   the transport beside its peers\n  \
         tbbench engine --model .exo/data/models/smollm2-135m-instruct"

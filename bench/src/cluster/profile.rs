@@ -51,9 +51,11 @@ impl Counts {
             (text(&node["name"]), layers, steps, rows, ms)
         });
         let links = view["links"].as_array().unwrap_or(&empty);
-        let hops = links.iter().map(|link| {
-            let us = link["hop_us"]["p50"].as_f64().unwrap_or(0.0);
-            (text(&link["from"]), text(&link["to"]), us / 1e3)
+        // A way that no activation has gone yet has none.
+        let hops = links.iter().filter_map(|link| {
+            let hop = &link["hop_us"];
+            let us = hop["p50"].as_f64().filter(|_| hop["count"].as_u64() > Some(0))?;
+            Some((text(&link["from"]), text(&link["to"]), us / 1e3))
         });
         Ok(Self { stages: stages.collect(), hops: hops.collect() })
     }

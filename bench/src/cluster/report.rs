@@ -194,8 +194,12 @@ impl Answer {
             let [p50, p90, p99] = side.gap_ms.map(|ms| format!("{ms:.0}"));
             let (mut gain, mut hops) = (String::new(), String::new());
             if number == 1 {
-                let all: f64 = self.profile.iter().filter_map(|stage| stage.hop_ms).sum();
-                (gain, hops) = (format!("{:.2} ×", self.gain), format!("{all:.1}"));
+                // The last stage's way back carries tokens alone.
+                let ways = self.profile.len().saturating_sub(1);
+                let known: Vec<f64> = self.profile.iter().filter_map(|s| s.hop_ms).collect();
+                let all = known.iter().sum::<f64>();
+                let all = if known.len() == ways { format!("{all:.1}") } else { "–".into() };
+                (gain, hops) = (format!("{:.2} ×", self.gain), all);
             }
             println!(
                 "  {:<10}{name:<10}{:>10.1}{:>14.2}{:>26}{gain:>10}{hops:>10}",
