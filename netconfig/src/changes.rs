@@ -127,13 +127,15 @@ fn of_one(was: &Interface, now: &Interface) -> Vec<Change> {
     changes
 }
 
-/// Who is at the end of which port.
-fn computers(ports: &[ThunderboltPort]) -> Vec<(&str, Vec<Option<&str>>)> {
-    let mut computers: Vec<_> = ports
-        .iter()
-        .map(|port| (port.bus.as_str(), port.peers().map(|peer| peer.name.as_deref()).collect()))
-        .filter(|(_, peers): &(&str, Vec<_>)| !peers.is_empty())
-        .collect();
+/// Who is at the end of which port, and how fast.
+fn computers(ports: &[ThunderboltPort]) -> Vec<impl Ord + '_> {
+    let of_port = |port: &'_ ThunderboltPort| {
+        let place = (port.bus.clone(), port.receptacle.clone(), port.speed.clone());
+        let peers = port.peers().map(|peer| (peer.domain_uuid.clone(), peer.name.clone()));
+        (place, peers.collect::<Vec<_>>())
+    };
+    let mut computers: Vec<_> =
+        ports.iter().map(of_port).filter(|(_, peers)| !peers.is_empty()).collect();
     computers.sort();
     computers
 }

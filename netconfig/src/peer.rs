@@ -3,7 +3,10 @@
 //! Values only: whoever talks to the peer (over an authenticated transport) makes a [`Contact`] of
 //! how that went, and [`check`](crate::check) judges it.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    net::IpAddr,
+    time::{Duration, SystemTime},
+};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -177,6 +180,9 @@ pub struct Exchange {
     /// What further machines said.
     #[serde(default)]
     pub others: Vec<EndReport>,
+    /// Further machines that said nothing, and why.
+    #[serde(default)]
+    pub silent_others: Vec<(IpAddr, Silence)>,
 }
 
 /// How talking to the peer went.
@@ -191,6 +197,9 @@ pub enum Contact {
         round_trips: Option<RoundTrips>,
         /// How far its clock is ahead of this one (negative: behind), in milliseconds.
         clock_ahead_ms: Option<i64>,
+        /// Whether the largest packet gets there and back.
+        #[serde(default)]
+        large_echo: Option<LargeEcho>,
     },
     /// It did not answer.
     Silent {

@@ -12,6 +12,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use exo_netconfig::{InterfaceChoice, text::Lang};
+use ipnet::Ipv4Net;
 
 use self::live::{PING_EXAMPLES, SERVE_EXAMPLES, WATCH_EXAMPLES};
 pub(crate) use self::live::{PeerArgs, PingArgs, ServeArgs, WatchArgs};
@@ -114,6 +115,9 @@ pub(crate) struct CheckArgs {
     /// The peer's address: ask its end and compare; once for each further machine, to see rings
     #[arg(long, value_name = "IP")]
     pub(crate) peer: Vec<PeerAddress>,
+    /// The address that this machine is to have on the link
+    #[arg(long, value_name = "IP/PREFIX")]
+    pub(crate) address: Option<Ipv4Net>,
     /// Judge this interface instead of finding the Thunderbolt link
     #[arg(long, value_name = "NAME", default_value = "auto")]
     pub(crate) interface: InterfaceChoice,

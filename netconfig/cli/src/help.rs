@@ -139,6 +139,7 @@ fn argument(command: &str, id: &str) -> Option<Text> {
     Some(match (command, id) {
         (_, "lang") => help::lang(),
         ("check", "peer") => help::check_peer(),
+        ("check", "address") => help::check_address(),
         ("check", "interface") => help::check_interface(),
         ("check", "from") => help::check_from(),
         ("show", "peer") => help::show_peer(),

@@ -99,9 +99,8 @@ impl AskError {
             }
             Self::Connect(ConnectError::Io { kind, .. }) => match kind {
                 io::ErrorKind::ConnectionRefused => Silence::Refused,
-                io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
-                    Silence::HostUnreachable
-                }
+                // `ENETUNREACH` is another thing: there is no route.
+                io::ErrorKind::HostUnreachable => Silence::HostUnreachable,
                 _ => failed(),
             },
             Self::Connect(ConnectError::Handshake { error, .. }) => {

@@ -15,6 +15,7 @@ mod subject;
 
 use std::net::IpAddr;
 
+use ipnet::Ipv4Net;
 use serde::Serialize;
 
 pub use self::finding::{Finding, FindingId, Remedy, Seen, Severity};
@@ -32,6 +33,8 @@ use crate::{
 pub struct Expectation {
     /// The interface to judge; [`InterfaceChoice::Auto`] finds the Thunderbolt link.
     pub interface: InterfaceChoice,
+    /// The address that this machine is to have on it.
+    pub address: Option<Ipv4Net>,
     /// The peer that is to be reached over it.
     pub peer: Option<IpAddr>,
     /// The interface named with the peer's address (`fe80::2%bridge0`).
@@ -50,6 +53,7 @@ impl Default for Expectation {
     fn default() -> Self {
         Self {
             interface: InterfaceChoice::Auto,
+            address: None,
             peer: None,
             peer_scope: None,
             contact: None,

@@ -336,6 +336,7 @@ pub(super) fn removed_by_exo(snapshot: &Snapshot) -> Option<Finding> {
         finding
             .why(say::removed_by_exo_why())
             .click(say::removed_by_exo_do())
+            .command("networksetup -listlocations")
             .command("networksetup -switchtolocation Automatic"),
     )
 }

@@ -25,6 +25,7 @@ fn judge(set: &str, interface: &str, peer: Option<&str>) -> Report {
         expectation.own = exchange.own;
         expectation.contact = Some(exchange.contact);
         expectation.others = exchange.others;
+        expectation.silent_others = exchange.silent_others;
     }
     check(&snapshot, &expectation)
 }
@@ -114,6 +115,8 @@ const SITUATIONS: &[(&str, Option<&str>, Verdict, &[&str])] = &[
         GOOD,
         &["warning mtu-mismatch", "warning peer-version", "warning clock-skew", "warning latency"],
     ),
+    ("peer-drops-large", Some("10.25.0.2"), GOOD, &["warning mtu-mismatch"]),
+    ("peer-and-a-silent-third", Some("10.25.0.2"), BAD, &["error peer-silent"]),
     ("ring-of-three", Some("10.25.0.2"), BAD, &["error loop"]),
     ("good", Some("fe80::2"), BAD, &["error scope-missing"]),
     ("linux-no-xdomain", None, BAD, &["error xdomain-missing"]),
@@ -389,6 +392,25 @@ fn a_networks_first_and_last_address_are_nobodys() {
             let title = found.expect("a finding").title.words(crate::text::Lang::En).to_owned();
             assert!(title.contains("no machine's address"), "{set}: {title}");
             assert_eq!(report.verdict, BAD, "{set}");
+        }
+    }
+}
+
+#[test]
+fn an_address_that_is_expected_and_missing_is_named() {
+    let found = |set: &str, address: &str| {
+        let snapshot = recorded::load(&sets().join(set), &Request::default()).unwrap();
+        let address = address.parse().ok();
+        let report = check(&snapshot, &Expectation { address, ..Expectation::default() });
+        let missing = report.findings.into_iter().find(|f| f.id == FindingId::AddressMissing);
+        missing.map(|finding| finding.remedy.commands)
+    };
+    for set in ["good", "linux-good"] {
+        assert_eq!(found(set, "10.25.0.1/24"), None, "{set}");
+        for other in ["10.25.0.7/24", "10.25.0.1/16"] {
+            let commands = found(set, other).expect(set);
+            let address = other.split('/').next().unwrap();
+            assert!(commands.iter().any(|words| words.contains(address)), "{set}: {commands:?}");
         }
     }
 }

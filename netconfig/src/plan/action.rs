@@ -359,6 +359,17 @@ impl Action {
         }
     }
 
+    /// The interface whose IPv6 addresses and routes may go by it or by its undoing: whoever keeps an
+    /// interface takes away what it does not know of, and so does switching it off.
+    pub(crate) fn loses_inet6_of(&self) -> Option<&str> {
+        match self {
+            Self::KeepNetworkManager { interface, .. }
+            | Self::KeepNetworkd { interface, .. }
+            | Self::SwitchOn { interface } => Some(interface),
+            _ => None,
+        }
+    }
+
     /// Whether a link may come up by it.
     pub(crate) fn switches_a_link_on(&self) -> bool {
         matches!(

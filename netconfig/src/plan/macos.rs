@@ -157,7 +157,7 @@ fn order(snapshot: &Snapshot, services: &[Service], own: &str) -> Option<Vec<Str
 }
 
 /// A name that no service has: names are unique.
-pub(super) fn free_name(services: &[Service], wanted: &str) -> String {
+pub(crate) fn free_name(services: &[Service], wanted: &str) -> String {
     let taken = |name: &str| services.iter().any(|s| s.name.eq_ignore_ascii_case(name));
     let numbered = (2..100).map(|n| format!("{wanted} {n}"));
     let mut names = std::iter::once(wanted.to_owned()).chain(numbered);

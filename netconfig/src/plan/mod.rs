@@ -32,7 +32,6 @@ use std::{
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::restore::restore_keepers;
 pub use self::{
     action::{Action, CommandLine},
     address::Pair,
@@ -40,6 +39,7 @@ pub use self::{
     restore::restore,
     state::State,
 };
+pub(crate) use self::{macos::free_name, restore::restore_keepers};
 use crate::{
     check::{FindingId, Report, Severity},
     peer::EndReport,
@@ -214,7 +214,7 @@ const THERE_PER_PORT: &str = "tbnet setup --per-port";
 
 /// What the other machine runs to get its end of a link. Of a peer that does not answer it takes the
 /// network to have 24 bits.
-fn there(pair: &Pair) -> String {
+pub(crate) fn there(pair: &Pair) -> String {
     let Pair { own, peer } = pair;
     let address = match own.prefix_len() {
         address::PREFIX_LEN => String::new(),

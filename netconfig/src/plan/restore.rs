@@ -164,13 +164,7 @@ fn link(before: &LinkState, now: &LinkState, begun: &[Action], commands: &mut Ve
     let mut on_linux = false;
     let mut on_macos = false;
     let (mut sized, mut addressed) = (false, false);
-    // Whoever keeps the link takes away what it does not know of, and so does switching it off.
-    let loses_inet6 = begun.iter().any(|action| match action {
-        Action::KeepNetworkManager { interface, .. }
-        | Action::KeepNetworkd { interface, .. }
-        | Action::SwitchOn { interface } => is(interface),
-        _ => false,
-    });
+    let loses_inet6 = begun.iter().any(|action| action.loses_inet6_of() == Some(name));
     for action in begun {
         match action {
             Action::SetMtu { interface, .. } if is(interface) => (on_linux, sized) = (true, true),

@@ -87,7 +87,9 @@ pub fn state(interfaces: &[String], actions: &[Action]) -> Result<State, ChangeE
     #[cfg(target_os = "linux")]
     for link in state.links.iter_mut().filter(|link| interfaces.contains(&link.name)) {
         (link.addresses, link.routes) = rows(&link.name)?;
-        (link.addresses6, link.routes6) = rows6(&link.name)?;
+        if actions.iter().any(|action| action.loses_inet6_of() == Some(&link.name)) {
+            (link.addresses6, link.routes6) = rows6(&link.name)?;
+        }
     }
     for action in actions {
         match action {

@@ -141,6 +141,18 @@ catalogue! {
         en: "Then give the peer its new address too",
         ko: "그다음 상대 기기에도 새 주소를 줍니다",
     }
+    not_expected(name, wanted) {
+        en: "{name} does not have the address {wanted}",
+        ko: "{name} 인터페이스에 {wanted} 주소가 없습니다",
+    }
+    not_expected_why {
+        en: "Whoever was told this address looks for this machine there.",
+        ko: "이 주소를 알고 있는 상대는 이 기기를 그 주소에서 찾습니다.",
+    }
+    not_expected_do(wanted) {
+        en: "Give it that address (tbnet setup --address {wanted}), or expect the one that it has",
+        ko: "그 주소를 주거나(tbnet setup --address {wanted}) 지금 있는 주소로 점검합니다",
+    }
     subnet_overlap(name, other) {
         en: "{name} and {other} have the same subnet",
         ko: "{name} 및 {other} 인터페이스의 서브넷이 겹칩니다",

@@ -29,6 +29,10 @@ catalogue! {
         en: "Nothing is sent or received over an interface that is down.",
         ko: "꺼진 인터페이스로는 아무것도 주고받을 수 없습니다.",
     }
+    link_down_do_linux {
+        en: "Switch the interface on",
+        ko: "인터페이스를 켭니다",
+    }
     link_down_do {
         en: "System Settings > Network > right-click its service > Make Service Inactive, then Active",
         ko: "시스템 설정 > 네트워크 > 해당 서비스를 오른쪽 클릭 > 서비스 비활성화, 이어서 서비스 활성화",

@@ -177,6 +177,10 @@ Exit codes: 0 the peer answered, 1 it did not (over one of the interfaces), 2 co
         en: "The peer's address: ask its end and compare; once for each further machine, to see rings",
         ko: "상대의 주소. 상대에게 물어 양쪽을 비교합니다. 기기가 더 있으면 여러 번 써서 루프를 찾습니다",
     }
+    check_address {
+        en: "The address that this machine is to have on the link",
+        ko: "이 기기가 링크에서 가져야 할 주소",
+    }
     check_interface {
         en: "Judge this interface instead of finding the Thunderbolt link",
         ko: "Thunderbolt 링크를 찾지 않고 이 인터페이스를 점검합니다",

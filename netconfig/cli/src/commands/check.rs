@@ -22,6 +22,7 @@ pub(crate) fn run(args: &CheckArgs, output: &mut Output) -> anyhow::Result<Exit>
     let snapshot = snapshot_of(args.from.as_deref(), &peers)?;
     let mut expectation = Expectation {
         interface: args.interface.clone(),
+        address: args.address,
         peer: peer.map(|peer| peer.ip),
         peer_scope: peer.and_then(|peer| peer.scope.clone()),
         ..Expectation::default()

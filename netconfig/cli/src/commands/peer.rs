@@ -39,12 +39,6 @@ const ECHO_LIMIT: Duration = Duration::from_millis(500);
 /// Program and version, as peers hear it.
 const SOFTWARE: &str = concat!("tbnet/", env!("CARGO_PKG_VERSION"));
 
-/// What was learned by talking.
-pub(crate) struct Talk {
-    pub(crate) exchange: Exchange,
-    pub(crate) silent_others: Vec<(IpAddr, Silence)>,
-}
-
 /// Adds what talking to the peers brings: now, or when a set was recorded.
 pub(crate) fn add_exchange(
     expectation: &mut Expectation,
@@ -61,20 +55,20 @@ pub(crate) fn add_exchange(
         }
         None => {
             let talk = talk(snapshot, &expectation.interface, peers, args)?;
-            let Some(talk) = talk else { return Ok(()) };
-            expectation.silent_others = talk.silent_others;
-            talk.exchange
+            let Some(exchange) = talk else { return Ok(()) };
+            exchange
         }
     };
     expectation.own = exchange.own;
     expectation.contact = Some(exchange.contact);
     expectation.others = exchange.others;
+    expectation.silent_others = exchange.silent_others;
     Ok(())
 }
 
 fn unasked(why: Silence) -> Exchange {
     let contact = Contact::Silent { why, round_trips: None, large_echo: None };
-    Exchange { own: None, contact, others: Vec::new() }
+    Exchange { own: None, contact, others: Vec::new(), silent_others: Vec::new() }
 }
 
 /// Asks the peer, then the others; measures the way to the peer by ICMP if it does not answer. The
@@ -87,13 +81,12 @@ pub(crate) fn talk(
     choice: &InterfaceChoice,
     peers: &[PeerAddress],
     args: &PeerArgs,
-) -> Result<Option<Talk>, Mistake> {
+) -> Result<Option<Exchange>, Mistake> {
     let Some((peer, others)) = peers.split_first() else { return Ok(None) };
     let link = match Link::from_snapshot(snapshot, &peer.narrow(choice)) {
         Ok(link) => link,
         Err(error) => {
-            let exchange = unasked(Silence::LinkUnusable { detail: error.to_string() });
-            return Ok(Some(Talk { exchange, silent_others: Vec::new() }));
+            return Ok(Some(unasked(Silence::LinkUnusable { detail: error.to_string() })));
         }
     };
     let is_on_link =
@@ -101,8 +94,8 @@ pub(crate) fn talk(
     // Nothing is opened for those who cannot be asked.
     if !peers.iter().any(|peer| is_on_link(peer.ip)) {
         let off = others.iter().map(|other| (other.ip, Silence::NotOnLink));
-        let exchange = unasked(Silence::NotOnLink);
-        return Ok(Some(Talk { exchange, silent_others: off.collect() }));
+        let silent_others = off.collect();
+        return Ok(Some(Exchange { silent_others, ..unasked(Silence::NotOnLink) }));
     }
     let voice = match Voice::open(&link, 0, args) {
         Err(NoVoice::Files(mistake)) => return Err(mistake),
@@ -114,12 +107,15 @@ pub(crate) fn talk(
     };
     let name = voice.as_ref().map(|voice| voice.name.clone()).unwrap_or_else(|_| named(None));
     let own = EndReport::of(snapshot, link.name(), name, SystemTime::now());
-    let contact = reach(peer.ip).unwrap_or_else(|why| {
+    let mut contact = reach(peer.ip).unwrap_or_else(|why| {
         let round_trips = (why != Silence::NotOnLink).then(|| echoes(&link, peer.ip)).flatten();
         let is_there = round_trips.as_ref().is_some_and(|trips| trips.count > 0);
         let large_echo = is_there.then(|| large_echo(&link, peer.ip)).flatten();
         Contact::Silent { why, round_trips, large_echo }
     });
+    if let Contact::Answered { large_echo: echo, .. } = &mut contact {
+        *echo = large_echo(&link, peer.ip);
+    }
     let (mut reports, mut silent_others) = (Vec::new(), Vec::new());
     for other in others.iter().map(|other| other.ip) {
         match reach(other) {
@@ -127,8 +123,7 @@ pub(crate) fn talk(
             Ok(Contact::Silent { why, .. }) | Err(why) => silent_others.push((other, why)),
         }
     }
-    let exchange = Exchange { own: Some(own), contact, others: reports };
-    Ok(Some(Talk { exchange, silent_others }))
+    Ok(Some(Exchange { own: Some(own), contact, others: reports, silent_others }))
 }
 
 fn hear(
@@ -153,6 +148,7 @@ fn hear(
         report: Box::new(answer.report),
         round_trips: answer.rtt.map(|rtt| rtt.round_trips("transport")),
         clock_ahead_ms: Some(answer.clock_ahead_ms),
+        large_echo: None,
     })
 }
 

@@ -242,7 +242,8 @@ fn tell(progress: &Progress<'_>, lang: Lang) {
 /// Judges what has come of it.
 fn finish(args: &SetupArgs, plan: &Plan, output: &mut Output) -> anyhow::Result<Exit> {
     let snapshot = snapshot(args)?;
-    let report = check(&snapshot, &expectation(args));
+    let expectation = Expectation { address: args.address, ..expectation(args) };
+    let report = check(&snapshot, &expectation);
     super::check::text(&report, &snapshot, None, output)?;
     if let Some(command) = &plan.there {
         output.say(say::then_there(command))?;

@@ -49,5 +49,5 @@ fn exchanges(args: &SnapshotArgs, request: &Request) -> Result<Vec<(IpAddr, Exch
     }
     let snapshot = system::collect(request);
     let talk = peer::talk(&snapshot, &args.interface, &args.peer, &args.peers)?;
-    Ok(talk.into_iter().map(|talk| (args.peer[0].ip, talk.exchange)).collect())
+    Ok(talk.into_iter().map(|exchange| (args.peer[0].ip, exchange)).collect())
 }

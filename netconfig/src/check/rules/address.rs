@@ -4,13 +4,14 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::{is_automatic, other_networks, overlap};
 use crate::{
+    address::{Pair, neighbour},
     check::{
         Case, advice,
         finding::{Finding, FindingId, Findings, Severity},
     },
     shell,
     snapshot::{ConfigMethod, Interface, InterfaceType, Platform, Reading, ServiceConfig},
-    text::{Text, address as say},
+    text::{Text, address as say, route},
 };
 
 pub(super) fn judge(case: &Case<'_>, findings: &mut Findings) {
@@ -18,6 +19,7 @@ pub(super) fn judge(case: &Case<'_>, findings: &mut Findings) {
     if !explained.iter().any(|id| findings.has(*id)) {
         method(case, findings);
         presence(case, findings);
+        expected(case, findings);
     }
     router(case, findings);
     collisions(case, findings);
@@ -114,6 +116,28 @@ fn presence(case: &Case<'_>, findings: &mut Findings) {
         .seen_in(seen, &case.snapshot.interfaces)
         .why(why);
     findings.push(set_manually(case, finding));
+}
+
+/// The address that somebody expects it to have.
+fn expected(case: &Case<'_>, findings: &mut Findings) {
+    let Some(wanted) = case.expectation.address else { return };
+    let known = case.subject.interface.is_some_and(|interface| interface.addresses.is_some());
+    let own = case.subject.networks();
+    // One that has none at all, or has been taken off with the link, is reported as that.
+    let reported = findings.has(FindingId::AddressMissing) || case.subject.is_inactive();
+    if !known || reported || own.contains(&wanted.into()) {
+        return;
+    }
+    let name = &case.subject.name;
+    let has = own.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let pair = Pair { own: wanted, peer: neighbour(wanted) };
+    findings.push(
+        Finding::new(FindingId::AddressMissing, Severity::Error, say::not_expected(name, wanted))
+            .seen_in(route::has_networks(name, has), &case.snapshot.interfaces)
+            .why(say::not_expected_why())
+            .click(say::not_expected_do(wanted))
+            .commands(advice::commands(case, &pair)),
+    );
 }
 
 /// Without the kernel's list, the configuration is all there is to go by.
@@ -248,9 +272,10 @@ fn is_vmnet(other: &Interface) -> bool {
         .strip_prefix("bridge")
         .and_then(|n| n.parse::<u32>().ok())
         .is_some_and(|n| n >= 100);
-    let members = other.members.iter().flatten();
-    members.into_iter().any(|m| m.starts_with("vmenet"))
-        || (numbered && other.interface_type != InterfaceType::Loopback)
+    let members = other.members.as_deref().unwrap_or_default();
+    // With members that are none of theirs it is another's: Internet Sharing's, say.
+    members.iter().any(|m| m.starts_with("vmenet"))
+        || (members.is_empty() && numbered && other.interface_type != InterfaceType::Loopback)
 }
 
 fn vmnet(case: &Case<'_>, other: &Interface) -> Finding {

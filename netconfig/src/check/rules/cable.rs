@@ -58,7 +58,9 @@ fn down(case: &Case<'_>) -> Finding {
         Platform::MacOs => {
             finding.click(say::link_down_do()).command(format!("sudo ifconfig {name} up"))
         }
-        Platform::Linux => finding.command(format!("sudo ip link set {name} up")),
+        Platform::Linux => {
+            finding.click(say::link_down_do_linux()).command(format!("sudo ip link set {name} up"))
+        }
     }
 }
 

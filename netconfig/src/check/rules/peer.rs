@@ -36,9 +36,15 @@ pub(super) fn judge(case: &Case<'_>, findings: &mut Findings) {
                 latency(case, trips, findings);
             }
         }
-        Some(Contact::Answered { report, round_trips, clock_ahead_ms }) => {
+        Some(Contact::Answered { report, round_trips, clock_ahead_ms, large_echo }) => {
             addresses(case, report, findings);
             mtu(case, report, findings);
+            // Two ends of one size, and something between them that takes less.
+            if let Some(echo) = large_echo.filter(|echo| !echo.came_back)
+                && !findings.has(FindingId::MtuMismatch)
+            {
+                too_large(case, echo, findings);
+            }
             version(case, report, findings);
             if let Some(ahead) = clock_ahead_ms {
                 clock(case, report, *ahead, findings);

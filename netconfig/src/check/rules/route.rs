@@ -11,9 +11,9 @@ use crate::{
         Case, advice,
         finding::{Finding, FindingId, Findings, Severity},
     },
-    shell,
+    plan, shell,
     snapshot::{InterfaceType, PeerRoute, Platform, Reading, Route, Source},
-    text::{Text, route as say},
+    text::{Text, apply, route as say},
 };
 
 pub(super) fn judge(case: &Case<'_>, findings: &mut Findings) {
@@ -216,9 +216,15 @@ fn same_address(case: &Case<'_>, peer: IpAddr) -> Finding {
 /// The remedy for one address on both ends: this one gets another.
 pub(super) fn change_one(case: &Case<'_>, finding: Finding) -> Finding {
     match advice::pair(case) {
-        Some(pair) => finding
-            .click(say::change_one(pair.own.addr(), pair.peer))
-            .commands(advice::commands(case, &pair)),
+        Some(pair) => {
+            let finding = finding.click(say::change_one(pair.own.addr(), pair.peer));
+            let commands = advice::commands(case, &pair);
+            match commands.is_empty() {
+                // This end stays as it is: the other is to change.
+                true => finding.click(apply::then_there(plan::there(&pair))),
+                false => finding.commands(commands),
+            }
+        }
         None => advice::none(finding),
     }
 }

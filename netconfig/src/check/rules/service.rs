@@ -5,6 +5,7 @@ use crate::{
         Case,
         finding::{Finding, FindingId, Findings, Severity},
     },
+    plan::free_name,
     shell,
     snapshot::{Interface, Reading, Service},
     text::{Text, service as say},
@@ -42,7 +43,7 @@ fn missing(case: &Case<'_>) -> Finding {
             "sudo",
             "networksetup",
             "-createnetworkservice",
-            case.subject.service_name(),
+            &free_name(case.snapshot.services.items(), case.subject.service_name()),
             name,
         ]))
 }
