@@ -56,6 +56,23 @@ impl Evidence {
             Self::ChosenByHand => words::evidence_none(),
         }
     }
+
+    /// macOS: the receptacle of a device that is a Thunderbolt port itself.
+    pub(crate) fn receptacle(&self) -> Option<&str> {
+        match self {
+            Self::ThunderboltPort { port, .. } => thunderbolt_port_number(port),
+            _ => None,
+        }
+    }
+}
+
+/// macOS: the device of the Thunderbolt port with that receptacle, whatever number its `enN` has.
+pub(crate) fn device_at<'a>(snapshot: &'a Snapshot, receptacle: &str) -> Option<&'a str> {
+    let mut ports = snapshot.hardware_ports.items().iter();
+    ports
+        .find(|port| thunderbolt_port_number(&port.port).is_some_and(|n| n == receptacle))?
+        .device
+        .as_deref()
 }
 
 impl fmt::Display for Evidence {

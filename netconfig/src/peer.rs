@@ -210,6 +210,9 @@ pub enum Contact {
         /// If it is: whether the largest packet gets there and back.
         #[serde(default)]
         large_echo: Option<LargeEcho>,
+        /// Where our own program is not let through: whether the system's own `ping` is.
+        #[serde(default)]
+        system_ping: Option<bool>,
     },
 }
 

@@ -1,10 +1,7 @@
 //! Do independent tools see what was asked? ping sees delay, jitter and loss there and back, iperf3
 //! loss one way and rate.
 
-use std::{
-    process::{Command, Output},
-    time::Duration,
-};
+use std::{process::Command, time::Duration};
 
 use anyhow::{Context as _, bail, ensure};
 use serde::Serialize;
@@ -93,6 +90,7 @@ impl Report {
 
 /// Checks the emulator on this machine.
 pub(crate) fn run(seed: u64) -> anyhow::Result<Report> {
+    needs_tools()?;
     let machines = Machines::new("tbbench-check", 2)?;
     let mut ceiling_mbps = Vec::new();
     for mtu in MTUS {
@@ -237,19 +235,27 @@ impl Bench {
         let address = plan.address(1).to_string();
         let mut command = self.tool(0, "ping");
         let (count, every) = (count.to_string(), every.as_secs_f64().to_string());
-        let output = ends(command.args(["-c", &count, "-i", &every, &address]))?;
+        let output = command.args(["-c", &count, "-i", &every, &address]).output();
+        let output = output.context("ping does not run")?;
         if job::interrupted() {
             bail!("interrupted");
         }
         let said = String::from_utf8_lossy(&output.stdout);
         let pinged = Pinged::parse(&said);
-        ensure!(!pinged.0.is_empty(), "ping heard nothing: {said}");
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        ensure!(!pinged.0.is_empty(), "ping heard nothing: {said}{complaint}");
         Ok(pinged)
     }
 }
 
-fn ends(command: &mut Command) -> anyhow::Result<Output> {
-    command.output().context("ping does not run; hint: apt-get install iputils-ping")
+/// Before anything is measured: what is missing is not found out minutes later.
+fn needs_tools() -> anyhow::Result<()> {
+    for (program, package) in [("ping", "iputils-ping"), ("iperf3", "iperf3")] {
+        Command::new(program).arg("-V").output().with_context(|| {
+            format!("{program} is not installed; hint: apt-get install {package}")
+        })?;
+    }
+    Ok(())
 }
 
 /// Round trips that ping saw, in milliseconds, the shortest first.

@@ -16,6 +16,7 @@ const PACKAGES: &[&str] = &[
     "ucx-utils",
     "libfabric-bin",
     "iperf3",
+    "iputils-ping",
     "sockperf",
     "qperf",
     "strace",

@@ -19,6 +19,17 @@ pub(crate) use self::live::{PeerArgs, PingArgs, ServeArgs, WatchArgs};
 pub(crate) use self::number::NoNumber;
 pub(crate) use self::setup::SetupArgs;
 
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  tbnet completions zsh > ~/.zfunc/_tbnet     a folder of $fpath
+  tbnet completions fish > ~/.config/fish/completions/tbnet.fish
+  source <(tbnet completions bash)            for this shell";
+
+const MAN_EXAMPLES: &str = "\
+Examples:
+  tbnet man | man -l -                        to read it (on Linux)
+  tbnet man ~/.local/share/man/man1           a page for each command";
+
 const EXAMPLES: &str = "\
 Examples:
   tbnet check                          is this machine's Thunderbolt link right?
@@ -105,8 +116,10 @@ pub(crate) enum Command {
     #[command(after_help = PING_EXAMPLES)]
     Ping(PingArgs),
     /// Print shell completions
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions(CompletionsArgs),
     /// Print the manual page, or write all of them into a folder
+    #[command(after_help = MAN_EXAMPLES)]
     Man(ManArgs),
 }
 

@@ -131,6 +131,8 @@ fn examples(command: &str) -> Option<Text> {
         "serve" => help::serve_examples(),
         "watch" => help::watch_examples(),
         "ping" => help::ping_examples(),
+        "completions" => help::completions_examples(),
+        "man" => help::man_examples(),
         _ => return None,
     })
 }

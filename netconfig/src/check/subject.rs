@@ -128,7 +128,8 @@ fn named<'a>(snapshot: &'a Snapshot, name: &str, findings: &mut Findings) -> Opt
             )
             .seen(say::these_exist(names), source)
             .why(say::no_such_interface_why())
-            .click(say::no_such_interface_do()),
+            .click(say::no_such_interface_do())
+            .command("tbnet show"),
         );
         return None;
     }
@@ -159,6 +160,8 @@ fn best<'a>(
     let equals: Vec<&str> =
         candidates.iter().filter(|i| rank(i) == rank(chosen)).map(|i| i.name.as_str()).collect();
     if equals.len() > 1 && rank(chosen).1 {
+        let look = |name: &&str| format!("tbnet check --interface {name}");
+        let each: Vec<String> = equals.iter().map(look).collect();
         findings.push(
             Finding::new(
                 FindingId::SeveralLinks,
@@ -167,7 +170,8 @@ fn best<'a>(
             )
             .seen_in(Text::verbatim(equals.join(", ")), &snapshot.interfaces)
             .why(say::several_links_why())
-            .click(say::several_links_do(&chosen.name)),
+            .click(say::several_links_do(&chosen.name))
+            .commands(each),
         );
     }
     Some(chosen)

@@ -5,8 +5,8 @@ use std::{fs, path::PathBuf};
 
 use super::*;
 use crate::{
-    peer::{Cable, EndReport},
-    snapshot::{Reading, Source, Unknown},
+    peer::{Cable, Contact, EndReport, Silence},
+    snapshot::{Address, Reading, Source, Unknown},
     system::{Request, recorded},
 };
 
@@ -234,9 +234,11 @@ fn every_finding_says_what_was_seen_why_it_matters_and_what_to_do() {
             let about = format!("{set}: {}", finding.id);
             assert!(!finding.seen.is_empty() && !finding.why.is_empty(), "{about}");
             let remedy = &finding.remedy;
-            let has_one = !remedy.clicks.is_empty() || !remedy.commands.is_empty();
-            let wants_one = matches!(finding.severity, Severity::Error | Severity::Warning);
-            assert!(has_one || !wants_one, "{about} has no remedy");
+            let has_both = !remedy.clicks.is_empty() && !remedy.commands.is_empty();
+            let wants_both = matches!(finding.severity, Severity::Error | Severity::Warning);
+            // What is to be run at the other end stands in words: a command is for this machine.
+            let elsewhere = finding.id == FindingId::SameAddress && !remedy.clicks.is_empty();
+            assert!(has_both || !wants_both || elsewhere, "{about} lacks a click or a command");
             let open = finding.withholds_verdict;
             assert!(!open || finding.severity == Severity::Unknown, "{about}");
         }
@@ -413,4 +415,73 @@ fn an_address_that_is_expected_and_missing_is_named() {
             assert!(commands.iter().any(|words| words.contains(address)), "{set}: {commands:?}");
         }
     }
+}
+
+/// `good`, changed, and what was found in it of one kind.
+fn in_good(
+    change: impl Fn(&mut Snapshot, &mut Expectation),
+    id: FindingId,
+) -> Option<(Severity, usize)> {
+    let peer = "10.25.0.2".parse().unwrap();
+    let request = Request { peers: vec![peer] };
+    let mut snapshot = recorded::load(&sets().join("good"), &request).unwrap();
+    let mut expectation = Expectation { peer: Some(peer), ..Expectation::default() };
+    change(&mut snapshot, &mut expectation);
+    let report = check(&snapshot, &expectation);
+    let finding = report.findings.into_iter().find(|finding| finding.id == id)?;
+    Some((finding.severity, finding.seen.len()))
+}
+
+#[test]
+fn where_the_systems_own_ping_fails_as_well_no_permission_is_blamed() {
+    let unreachable = |system_ping| {
+        move |_: &mut Snapshot, expectation: &mut Expectation| {
+            expectation.contact = Some(Contact::Silent {
+                why: Silence::HostUnreachable,
+                round_trips: None,
+                large_echo: None,
+                system_ping,
+            });
+        }
+    };
+    let permission = |ping| in_good(unreachable(ping), FindingId::LocalNetwork);
+    assert_eq!(permission(Some(true)), Some((Severity::Error, 2)));
+    assert_eq!(permission(None), Some((Severity::Error, 1)));
+    assert_ne!(permission(Some(false)).map(|found| found.0), Some(Severity::Error));
+    let silent = in_good(unreachable(Some(false)), FindingId::PeerSilent);
+    assert_eq!(silent, Some((Severity::Error, 2)));
+}
+
+#[test]
+fn an_address_that_nobody_configured_hints_at_internet_sharing() {
+    let with = |address: &'static str| {
+        move |snapshot: &mut Snapshot, _: &mut Expectation| {
+            let (source, why) = (Source::new("a test"), Unknown::NotAsked);
+            snapshot.internet_sharing = Reading::Unknown { source, why };
+            let Reading::Known { value, .. } = &mut snapshot.interfaces else { panic!() };
+            let bridge = value.iter_mut().find(|i| i.name == "bridge0").unwrap();
+            let address = Address::new(address.parse().unwrap());
+            bridge.addresses.as_mut().unwrap().push(address);
+        }
+    };
+    let found = |address| in_good(with(address), FindingId::InternetSharing);
+    assert_eq!(found("192.168.2.1/24"), Some((Severity::Warning, 2)));
+    assert_eq!(found("192.168.2.7/24").unwrap().0, Severity::Unknown);
+}
+
+#[test]
+fn a_size_that_is_configured_and_not_in_use_is_told() {
+    let with = |mtu| {
+        move |snapshot: &mut Snapshot, _: &mut Expectation| {
+            let preferences = crate::snapshot::Preferences {
+                mtus: [("bridge0".to_owned(), mtu)].into(),
+                ..snapshot.preferences.value().cloned().unwrap_or_default()
+            };
+            snapshot.preferences = Reading::known(preferences, Source::new("a test"));
+        }
+    };
+    let snapshot = recorded::load(&sets().join("good"), &Request::default()).unwrap();
+    let mtu = snapshot.interface("bridge0").unwrap().mtu.unwrap();
+    assert_eq!(in_good(with(mtu), FindingId::Mtu).unwrap().0, Severity::Info);
+    assert_eq!(in_good(with(mtu + 1), FindingId::Mtu), Some((Severity::Warning, 2)));
 }

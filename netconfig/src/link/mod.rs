@@ -87,6 +87,8 @@ pub struct Link {
     index: NonZeroU32,
     kind: LinkKind,
     evidence: Evidence,
+    /// macOS: the receptacle, where the interface is a Thunderbolt port itself.
+    receptacle: Option<String>,
     mtu: u32,
     /// Never empty.
     addresses: Vec<IpNet>,
@@ -146,7 +148,8 @@ impl Link {
     }
 
     fn refreshed(&self, snapshot: &Snapshot) -> Result<Self, LinkError> {
-        let now = Self::from_snapshot(snapshot, &self.choice)?;
+        let choice = self.renumbered(snapshot).unwrap_or_else(|| self.choice.clone());
+        let now = Self::from_snapshot(snapshot, &choice)?;
         if self.kind == LinkKind::Thunderbolt && now.kind != LinkKind::Thunderbolt {
             return Err(LinkError::KindChanged {
                 interface: now.name,
@@ -155,6 +158,17 @@ impl Link {
             });
         }
         Ok(now)
+    }
+
+    /// The port that a person named by its device, if that device is another now: macOS numbers them
+    /// anew after a restart or a replug, and the receptacle stays what it is.
+    fn renumbered(&self, snapshot: &Snapshot) -> Option<InterfaceChoice> {
+        let (InterfaceChoice::Named(name), Some(receptacle)) = (&self.choice, &self.receptacle)
+        else {
+            return None;
+        };
+        let device = evidence::device_at(snapshot, receptacle)?;
+        (device != name).then(|| InterfaceChoice::Named(device.to_owned()))
     }
 
     fn auto(snapshot: &Snapshot, interfaces: &[Interface]) -> Result<Self, LinkError> {
@@ -239,6 +253,7 @@ impl Link {
             name: name.clone(),
             index: interface.index.ok_or_else(|| not_known(say::its_index()))?,
             kind,
+            receptacle: evidence.receptacle().map(str::to_owned),
             evidence,
             mtu: interface.mtu.ok_or_else(|| not_known(say::its_mtu()))?,
             addresses,

@@ -247,3 +247,27 @@ fn choices_and_kinds_read_and_print() {
     assert_eq!(serde_json::to_string(&LinkKind::ByHand).unwrap(), "\"by-hand\"");
     assert_eq!(LinkKind::Thunderbolt.to_string(), "thunderbolt");
 }
+
+#[test]
+fn a_port_that_was_named_is_followed_to_its_new_device() {
+    let mac = |device: &str| {
+        let mut snap = snapshot(
+            Platform::MacOs,
+            vec![interface("en2", 7, &["10.0.0.1/30"]), interface("en5", 9, &["10.0.0.5/30"])],
+        );
+        let ports = [("Thunderbolt 1", device), ("Ethernet", "en0")];
+        let port = |(port, device): (&str, &str)| HardwarePort {
+            port: port.into(),
+            device: Some(device.into()),
+            mac: None,
+        };
+        snap.hardware_ports = Reading::known(ports.map(port).to_vec(), Source::new("test"));
+        snap
+    };
+    let link = Link::from_snapshot(&mac("en2"), &named("en2")).unwrap();
+    assert_eq!(link.refreshed(&mac("en2")).unwrap().name(), "en2");
+    let moved = link.refreshed(&mac("en5")).unwrap();
+    assert_eq!((moved.name(), moved.kind()), ("en5", LinkKind::Thunderbolt));
+    // And back, by the receptacle that it still stands on.
+    assert_eq!(moved.refreshed(&mac("en2")).unwrap().name(), "en2");
+}

@@ -52,6 +52,8 @@ pub struct Interface {
     pub members: Option<Vec<String>>,
     /// Linux: the kernel driver of the device behind it.
     pub driver: Option<Driver>,
+    /// Linux: it is Wi-Fi; `None` where nothing shows the device.
+    pub wireless: Option<bool>,
     /// Linux: the Thunderbolt port that its cable is plugged into.
     pub cable_port: Option<CablePort>,
 }

@@ -60,7 +60,7 @@ pub struct Snapshot {
     pub os_version: Reading<String>,
     /// macOS: links in the order in which the system prefers them.
     pub preferred: Reading<Vec<PreferredLink>>,
-    /// macOS: the application firewall.
+    /// macOS: the application firewall. Linux: never asked.
     pub firewall: Reading<Firewall>,
     /// macOS: RDMA over Thunderbolt, which excludes the bridge.
     pub rdma: Reading<Rdma>,
@@ -95,7 +95,11 @@ impl Snapshot {
             internet_sharing: mac_only(platform, "Internet Sharing"),
             os_version: not_asked("system version"),
             preferred: mac_only(platform, "preferred links"),
-            firewall: mac_only(platform, "firewall"),
+            firewall: not_asked(match platform {
+                Platform::MacOs => "firewall",
+                // It needs root, and its rules are not judged.
+                Platform::Linux => "sudo nft list ruleset",
+            }),
             rdma: mac_only(platform, "RDMA"),
             exo_daemon: mac_only(platform, "exo's network daemon"),
             local_network_refusals: mac_only(platform, "Local Network permission"),
@@ -124,11 +128,7 @@ impl Snapshot {
             return Some(self.interfaces.items().iter().find(is_at)?.name.as_str());
         }
         let receptacle = port.receptacle.as_deref()?;
-        let ports = self.hardware_ports.items().iter();
-        let mut named = ports.filter(|p| {
-            crate::evidence::thunderbolt_port_number(&p.port).is_some_and(|n| n == receptacle)
-        });
-        named.next()?.device.as_deref()
+        crate::evidence::device_at(self, receptacle)
     }
 
     /// The hardware port that `device` is, if ports are known and it is among them.

@@ -35,6 +35,8 @@ impl ThunderboltPort {
         // `20.0 Gb/s x 2` is per lane.
         let (number, rest) = speed.trim_start_matches("Up to ").split_once(" Gb/s")?;
         let number: f64 = number.trim().parse().ok()?;
+        // `20.0 Gb/s x 1 (transmit 20.0 Gb/s x 3)`: what comes in.
+        let rest = rest.split(" (").next().unwrap_or(rest);
         let lanes = rest.trim().strip_prefix('x').and_then(|n| n.trim().parse::<u32>().ok());
         Some((number * f64::from(lanes.unwrap_or(1))).round() as u32)
     }

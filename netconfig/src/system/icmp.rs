@@ -13,8 +13,10 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::command;
 use crate::{
     Link,
+    snapshot::Unknown,
     text::{Lang, Text, link as say},
 };
 
@@ -78,6 +80,49 @@ impl fmt::Display for EchoError {
 
 // Without a source: the words hold the system's already.
 impl std::error::Error for EchoError {}
+
+/// The system's own program, which macOS lets through whoever else it keeps off the local network.
+const SYSTEM_PING: &str = "/sbin/ping";
+const SYSTEM_PING6: &str = "/sbin/ping6";
+/// How often it asks.
+const SYSTEM_ECHOES: u32 = 3;
+
+/// Whether the system's own `ping` reaches `peer` over `link`; `None` if it is not there or cannot be
+/// asked. It waits `limit` for each of a few answers.
+pub fn by_system(link: &Link, peer: IpAddr, limit: Duration) -> Option<bool> {
+    // Its options are Apple's; and Linux keeps no program off a network by itself.
+    if cfg!(target_os = "linux") {
+        return None;
+    }
+    let (program, args) = system_ping(link, peer, limit);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match command::run(program, &args, limit * (SYSTEM_ECHOES + 2) + Duration::from_secs(2)) {
+        Ok(_) => Some(true),
+        // It ends in failure where nothing comes back.
+        Err(Unknown::Failed { .. } | Unknown::TimedOut { .. }) => Some(false),
+        Err(_) => None,
+    }
+}
+
+/// `-b` (Apple's) keeps it on the interface, `-o` ends it with the first answer, `-W` is in
+/// milliseconds; `ping6` has none of them, and takes the interface from the address.
+fn system_ping(link: &Link, peer: IpAddr, limit: Duration) -> (&'static str, Vec<String>) {
+    let count = SYSTEM_ECHOES.to_string();
+    match peer {
+        IpAddr::V4(peer) => {
+            let (wait, peer) = (limit.as_millis().to_string(), peer.to_string());
+            let args = ["-n", "-o", "-c", &count, "-W", &wait, "-b", link.name(), &peer];
+            (SYSTEM_PING, args.map(str::to_owned).to_vec())
+        }
+        IpAddr::V6(ip) => {
+            let peer = match ip.is_unicast_link_local() {
+                true => format!("{ip}%{}", link.name()),
+                false => ip.to_string(),
+            };
+            (SYSTEM_PING6, ["-n", "-c", &count, &peer].map(str::to_owned).to_vec())
+        }
+    }
+}
 
 /// A way to echo to one peer.
 pub struct Echo {
@@ -256,6 +301,18 @@ mod tests {
         let data = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
         assert_eq!(checksum(&data), !0xddf2);
         assert_eq!(checksum(&[0xff]), !0xff00);
+    }
+
+    #[test]
+    fn the_systems_own_ping_is_kept_on_the_link_as_well() {
+        let link = Link::open(&crate::InterfaceChoice::Named("lo".into())).expect("lo is up");
+        let line = |peer: &str| {
+            let (program, args) =
+                system_ping(&link, peer.parse().unwrap(), Duration::from_millis(500));
+            format!("{program} {}", args.join(" "))
+        };
+        assert_eq!(line("192.168.2.2"), "/sbin/ping -n -o -c 3 -W 500 -b lo 192.168.2.2");
+        assert_eq!(line("fe80::2"), "/sbin/ping6 -n -c 3 fe80::2%lo");
     }
 
     #[test]

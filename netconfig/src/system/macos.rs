@@ -8,8 +8,8 @@ use std::{collections::BTreeMap, fs, io, net::IpAddr, num::NonZeroU32, thread, t
 
 use super::{Request, command, parse};
 use crate::snapshot::{
-    InternetSharing, PeerRoute, Platform, Rdma, Reading, Service, ServiceConfig, Snapshot, Source,
-    Unknown,
+    InternetSharing, LocalNetworkRefusal, PeerRoute, Platform, Rdma, Reading, Service,
+    ServiceConfig, Snapshot, Source, Unknown,
 };
 
 const SYSTEM_CONFIGURATION: &str = "/Library/Preferences/SystemConfiguration";
@@ -168,6 +168,11 @@ pub(super) trait Answer: Sync {
     fn indices(&self) -> BTreeMap<String, NonZeroU32> {
         BTreeMap::new()
     }
+
+    /// Whether every answer is at hand: then even the slow ones are read unasked.
+    fn is_recorded(&self) -> bool {
+        false
+    }
 }
 
 /// The running Mac.
@@ -253,9 +258,9 @@ pub(super) fn full(asked: &dyn Answer, request: &Request) -> Snapshot {
         let preferred = scope.spawn(|| text(asked, &Query::Preferred, parse::scutil_nwi::parse));
         let firewall = scope.spawn(|| text(asked, &Query::Firewall, parse::firewall::parse));
         let rdma = scope.spawn(|| rdma(asked));
-        let refusals = (!request.peers.is_empty()).then(|| {
-            scope.spawn(|| text(asked, &Query::LocalNetworkLog, parse::local_network::parse))
-        });
+        // The log is long: without a peer to be refused it is left alone.
+        let refusals = (!request.peers.is_empty() || asked.is_recorded())
+            .then(|| scope.spawn(|| refusals(asked)));
         let peers: Vec<_> = request
             .peers
             .iter()
@@ -366,6 +371,11 @@ fn internet_sharing(asked: &dyn Answer) -> Reading<InternetSharing> {
     bytes(asked, &Query::InternetSharing, parse::nat::parse)
 }
 
+/// Who was refused the local network until now.
+pub(super) fn refusals(asked: &dyn Answer) -> Reading<Vec<LocalNetworkRefusal>> {
+    text(asked, &Query::LocalNetworkLog, parse::local_network::parse)
+}
+
 fn rdma(asked: &dyn Answer) -> Reading<Rdma> {
     match text(asked, &Query::RdmaStatus, parse::rdma::parse_status) {
         Reading::Known { value: enabled, source } => {
@@ -410,10 +420,8 @@ pub(super) fn queries(request: &Request) -> Vec<Query> {
         Query::RdmaStatus,
         Query::RdmaDevices,
         Query::ExoDaemon,
+        Query::LocalNetworkLog,
     ];
-    if !request.peers.is_empty() {
-        queries.push(Query::LocalNetworkLog);
-    }
     queries.extend(request.peers.iter().map(|peer| Query::RouteGet(*peer)));
     queries
 }

@@ -31,7 +31,7 @@ pub use clock::since_boot;
 pub use counters::{Counters, counters};
 pub use power::{Awake, Power, keep_awake, power};
 
-use crate::snapshot::{Interface, InterfaceType, Snapshot};
+use crate::snapshot::{Interface, InterfaceType, Platform, Snapshot};
 
 /// What is to be known beside the machine's own state.
 #[derive(Clone, Debug, Default)]
@@ -55,6 +55,14 @@ pub fn collect(request: &Request) -> Snapshot {
     return linux::live::full(request);
     #[cfg(not(target_os = "linux"))]
     return macos::full(&macos::Live, request);
+}
+
+/// Asks again who was refused the local network: that is decided while a peer is talked to, after
+/// the snapshot. On Linux there is no such thing.
+pub fn ask_refusals_again(snapshot: &mut Snapshot) {
+    if snapshot.platform == Platform::MacOs {
+        snapshot.local_network_refusals = macos::refusals(&macos::Live);
+    }
 }
 
 /// An address of if-addrs with its network.

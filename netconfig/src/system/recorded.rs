@@ -203,6 +203,10 @@ impl Answer for Folder {
     fn answer(&self, query: &Query) -> Result<Vec<u8>, Unknown> {
         read(&self.path, &query.recorded_as())
     }
+
+    fn is_recorded(&self) -> bool {
+        true
+    }
 }
 
 /// Reads one recorded file.

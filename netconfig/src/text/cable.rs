@@ -221,6 +221,15 @@ catalogue! {
         en: "Both ends must have the same: larger packets from one end vanish at the other.",
         ko: "양쪽이 같아야 합니다. 한쪽이 보낸 더 큰 패킷은 다른 쪽에서 사라집니다.",
     }
+    mtu_not_as_configured(name, actual, configured) {
+        en: "The largest packet on {name} is {actual} bytes, although {configured} are configured",
+        ko: "{name} 인터페이스의 최대 패킷은 설정된 {configured}바이트가 아니라 {actual}바이트입니다",
+    }
+    mtu_configured(mtu) { en: "configured MTU: {mtu}", ko: "설정된 MTU: {mtu}" }
+    mtu_not_as_configured_why {
+        en: "After a restart or a replug it may be the other: then larger packets from one end vanish at the other.",
+        ko: "재시동하거나 다시 연결하면 값이 바뀔 수 있습니다. 그러면 한쪽이 보낸 더 큰 패킷이 다른 쪽에서 사라집니다.",
+    }
     not_thunderbolt(name) {
         en: "{name} is not shown to be a Thunderbolt link",
         ko: "{name} 인터페이스가 Thunderbolt 링크라는 증거가 없습니다",

@@ -139,6 +139,24 @@ exo-node serve도 응답하므로, 실행 중이면 필요하지 않습니다.",
   tbnet watch --interface bridge0
   tbnet watch --json                한 줄에 객체 하나",
     }
+    completions_examples {
+        en: "Examples:
+  tbnet completions zsh > ~/.zfunc/_tbnet     a folder of $fpath
+  tbnet completions fish > ~/.config/fish/completions/tbnet.fish
+  source <(tbnet completions bash)            for this shell",
+        ko: "예:
+  tbnet completions zsh > ~/.zfunc/_tbnet     $fpath에 있는 폴더
+  tbnet completions fish > ~/.config/fish/completions/tbnet.fish
+  source <(tbnet completions bash)            지금 쓰는 셸에서만",
+    }
+    man_examples {
+        en: "Examples:
+  tbnet man | man -l -                        to read it (on Linux)
+  tbnet man ~/.local/share/man/man1           a page for each command",
+        ko: "예:
+  tbnet man | man -l -                        바로 읽기(Linux)
+  tbnet man ~/.local/share/man/man1           명령마다 한 장씩",
+    }
     ping {
         en: "Measure how long packets take to a peer and back, kept on the link",
         ko: "이 링크로만 패킷을 보내 상대까지의 왕복 시간을 잽니다",

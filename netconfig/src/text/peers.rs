@@ -81,6 +81,10 @@ catalogue! {
         en: "the machine does not answer to ping either",
         ko: "기기가 핑에도 응답하지 않습니다",
     }
+    system_ping_silent {
+        en: "the system's own ping gets no answer either",
+        ko: "시스템의 ping에도 응답이 없습니다",
+    }
     peer_silent_why {
         en: "The other end can then not be compared: its address, mask and MTU are not known.",
         ko: "반대편과 비교할 수 없습니다. 상대의 주소, 마스크, MTU를 알 수 없습니다.",

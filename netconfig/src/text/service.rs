@@ -89,6 +89,18 @@ catalogue! {
         en: "It would put addresses of its own on the link.",
         ko: "인터넷 공유는 링크에 자체 주소를 둡니다.",
     }
+    internet_sharing_suspected(name, address) {
+        en: "{name} has {address}, which nobody configured: as Internet Sharing would give it",
+        ko: "{name} 인터페이스에 설정한 적 없는 {address} 주소가 있습니다. 인터넷 공유가 주는 주소와 같습니다",
+    }
+    configured_address(address) {
+        en: "configured: {address}",
+        ko: "설정된 주소: {address}",
+    }
+    has_besides(address) {
+        en: "has {address} as well",
+        ko: "{address} 주소도 있음",
+    }
     ports_renumbered(name) {
         en: "The ports configured for {name} are not those it has",
         ko: "{name} 브리지에 설정된 포트와 실제 포트가 다릅니다",
@@ -176,6 +188,10 @@ catalogue! {
     host_unreachable {
         en: "EHOSTUNREACH (65) for this program",
         ko: "이 프로그램에 EHOSTUNREACH(65) 오류",
+    }
+    system_ping_answers {
+        en: "the system's own ping reaches it",
+        ko: "시스템의 ping은 상대에 닿습니다",
     }
     local_network_unknown {
         en: "Whether macOS keeps our programs off the local network is not known",

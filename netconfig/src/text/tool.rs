@@ -47,10 +47,9 @@ catalogue! {
     nothing_recognised { en: "connected, nothing recognised", ko: "연결됨, 기기를 알 수 없음" }
     not_known { en: "not known", ko: "알 수 없음" }
     computer(name) { en: "computer {name}", ko: "컴퓨터 {name}" }
+    computer_with_rdma(name) { en: "computer {name}, offers RDMA", ko: "컴퓨터 {name}(RDMA 제공)" }
+    wifi { en: "Wi-Fi", ko: "Wi-Fi" }
     device(name) { en: "device {name}", ko: "기기 {name}" }
-    generation(number) { en: "Thunderbolt {number}", ko: "Thunderbolt {number}" }
-    up_to(speed) { en: "up to {speed}", ko: "최대 {speed}" }
-    this_machine_end { en: "this machine", ko: "이 기기" }
     links_title { en: "Links", ko: "링크" }
     loopback { en: "loopback", ko: "루프백" }
     tunnel { en: "tunnel (VPN)", ko: "터널(VPN)" }
@@ -71,7 +70,18 @@ catalogue! {
     firewall_off { en: "firewall off", ko: "방화벽 꺼짐" }
     firewall_on { en: "firewall on", ko: "방화벽 켜짐" }
     firewall_blocks { en: "firewall blocks all incoming connections", ko: "방화벽이 들어오는 연결을 모두 차단" }
-    rdma_on { en: "RDMA on", ko: "RDMA 켜짐" }
+    rdma_on { en: "RDMA on, its devices not known", ko: "RDMA 켜짐(장치는 알 수 없음)" }
+    rdma_on_at(devices) { en: "RDMA on: {devices}", ko: "RDMA 켜짐: {devices}" }
+    rdma_on_nowhere { en: "RDMA on, without a device", ko: "RDMA 켜짐(장치 없음)" }
+    exo_daemon { en: "exo's network daemon is installed", ko: "exo 네트워크 데몬이 설치되어 있음" }
+    local_network_refused(programs) {
+        en: "refused the local network within ten minutes: {programs}",
+        ko: "최근 10분 안에 로컬 네트워크 접근이 막힌 프로그램: {programs}",
+    }
+    local_network_no_refusals {
+        en: "no program was refused the local network within ten minutes",
+        ko: "최근 10분 안에 로컬 네트워크 접근이 막힌 프로그램 없음",
+    }
     rdma_off { en: "RDMA off", ko: "RDMA 꺼짐" }
     sharing_on(from, to) { en: "Internet Sharing from {from} to {to}", ko: "인터넷 공유: {from}에서 {to}" }
     sharing_off { en: "Internet Sharing off", ko: "인터넷 공유 꺼짐" }
@@ -93,6 +103,10 @@ catalogue! {
     section_sharing { en: "Internet Sharing", ko: "인터넷 공유" }
     section_firewall { en: "firewall", ko: "방화벽" }
     section_rdma { en: "RDMA", ko: "RDMA 상태" }
+    section_version { en: "system version", ko: "시스템 버전" }
+    section_preferred { en: "preferred links", ko: "우선하는 링크" }
+    section_exo { en: "exo's network daemon", ko: "exo 네트워크 데몬" }
+    section_local_network { en: "Local Network permission", ko: "로컬 네트워크 권한" }
 
     // Recordings.
     left_out(file, why) { en: "{file}: left out, {why}", ko: "{file}: 제외됨, {why}" }

@@ -19,7 +19,7 @@ use crate::{
 pub(crate) fn run(args: &CheckArgs, output: &mut Output) -> anyhow::Result<Exit> {
     let peer = args.peer.first();
     let peers: Vec<_> = args.peer.iter().map(|peer| peer.ip).collect();
-    let snapshot = snapshot_of(args.from.as_deref(), &peers)?;
+    let mut snapshot = snapshot_of(args.from.as_deref(), &peers)?;
     let mut expectation = Expectation {
         interface: args.interface.clone(),
         address: args.address,
@@ -27,7 +27,13 @@ pub(crate) fn run(args: &CheckArgs, output: &mut Output) -> anyhow::Result<Exit>
         peer_scope: peer.and_then(|peer| peer.scope.clone()),
         ..Expectation::default()
     };
-    peer::add_exchange(&mut expectation, &snapshot, args.from.as_deref(), &args.peer, &args.peers)?;
+    peer::add_exchange(
+        &mut expectation,
+        &mut snapshot,
+        args.from.as_deref(),
+        &args.peer,
+        &args.peers,
+    )?;
     let report = check(&snapshot, &expectation);
     if args.json {
         output.json(&CheckJson::of(&report, output.lang()))?;

@@ -14,6 +14,7 @@ use exo_netconfig::{
     quoted,
     rtt::Rtt,
     system::{
+        self,
         icmp::{self, Echo},
         recorded,
     },
@@ -42,7 +43,7 @@ const SOFTWARE: &str = concat!("tbnet/", env!("CARGO_PKG_VERSION"));
 /// Adds what talking to the peers brings: now, or when a set was recorded.
 pub(crate) fn add_exchange(
     expectation: &mut Expectation,
-    snapshot: &Snapshot,
+    snapshot: &mut Snapshot,
     from: Option<&Path>,
     peers: &[PeerAddress],
     args: &PeerArgs,
@@ -56,6 +57,9 @@ pub(crate) fn add_exchange(
         None => {
             let talk = talk(snapshot, &expectation.interface, peers, args)?;
             let Some(exchange) = talk else { return Ok(()) };
+            if matches!(exchange.contact, Contact::Silent { why: Silence::HostUnreachable, .. }) {
+                system::ask_refusals_again(snapshot);
+            }
             exchange
         }
     };
@@ -67,7 +71,7 @@ pub(crate) fn add_exchange(
 }
 
 fn unasked(why: Silence) -> Exchange {
-    let contact = Contact::Silent { why, round_trips: None, large_echo: None };
+    let contact = Contact::Silent { why, round_trips: None, large_echo: None, system_ping: None };
     Exchange { own: None, contact, others: Vec::new(), silent_others: Vec::new() }
 }
 
@@ -111,7 +115,10 @@ pub(crate) fn talk(
         let round_trips = (why != Silence::NotOnLink).then(|| echoes(&link, peer.ip)).flatten();
         let is_there = round_trips.as_ref().is_some_and(|trips| trips.count > 0);
         let large_echo = is_there.then(|| large_echo(&link, peer.ip)).flatten();
-        Contact::Silent { why, round_trips, large_echo }
+        let system_ping = (why == Silence::HostUnreachable)
+            .then(|| icmp::by_system(&link, peer.ip, ECHO_LIMIT))
+            .flatten();
+        Contact::Silent { why, round_trips, large_echo, system_ping }
     });
     if let Contact::Answered { large_echo: echo, .. } = &mut contact {
         *echo = large_echo(&link, peer.ip);

@@ -33,10 +33,10 @@ pub(crate) fn run(args: &SetupArgs, output: &mut Output) -> anyhow::Result<Exit>
         true => None,
         false => Some(take_turn(args)?),
     };
-    let snapshot = snapshot(args)?;
+    let mut snapshot = snapshot(args)?;
     let mut expectation = expectation(args);
     let (from, peers) = (args.from.as_deref(), args.peer.as_slice());
-    peer::add_exchange(&mut expectation, &snapshot, from, peers, &args.peers)?;
+    peer::add_exchange(&mut expectation, &mut snapshot, from, peers, &args.peers)?;
     let unheard = match &expectation.contact {
         Some(Contact::Silent { why, .. }) => from.is_none() || why.is_unasked(),
         _ => false,

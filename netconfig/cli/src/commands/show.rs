@@ -98,6 +98,10 @@ fn carrying(snapshot: &Snapshot, port: &ThunderboltPort) -> String {
 /// The cable, with its speed; a port with nothing in it has dots.
 fn line(port: &ThunderboltPort) -> String {
     let speed = port.speed.as_deref().unwrap_or("?");
+    let speed = match port.generation {
+        Some(generation) => format!("{speed} (TB{generation})"),
+        None => speed.to_owned(),
+    };
     match port.connected {
         Some(true) => format!("═══ {speed} ═══"),
         _ => format!("··· {speed} ···"),
@@ -113,7 +117,11 @@ fn device(device: &ThunderboltDevice) -> Text {
         (None, Some(model)) => Text::verbatim(model),
         (None, None) => words::unnamed_device(),
     };
-    if device.is_computer { tool::computer(label) } else { tool::device(label) }
+    match (device.is_computer, device.offers_rdma) {
+        (true, Some(true)) => tool::computer_with_rdma(label),
+        (true, _) => tool::computer(label),
+        (false, _) => tool::device(label),
+    }
 }
 
 fn links(snapshot: &Snapshot, output: &mut Output) -> anyhow::Result<()> {
@@ -161,6 +169,7 @@ fn sort_of(snapshot: &Snapshot, interface: &Interface) -> Text {
         InterfaceType::Loopback => tool::loopback(),
         InterfaceType::PointToPoint => tool::tunnel(),
         InterfaceType::Bridge if vmnet => tool::virtual_machines(),
+        _ if interface.wireless == Some(true) => tool::wifi(),
         _ => {
             let port = snapshot.hardware_port(&interface.name).map(|port| port.port.clone());
             let driver = interface.driver.as_ref().map(|driver| driver.name.clone());
@@ -213,8 +222,21 @@ fn switches(snapshot: &Snapshot, output: &mut Output) -> anyhow::Result<()> {
         Firewall::On => tool::firewall_on(),
         Firewall::BlockAll => tool::firewall_blocks(),
     });
-    let rdma = snapshot.rdma.value();
-    let rdma = rdma.map(|rdma| if rdma.enabled { tool::rdma_on() } else { tool::rdma_off() });
+    let rdma = snapshot.rdma.value().map(|rdma| match (&rdma.devices, rdma.enabled) {
+        (_, false) => tool::rdma_off(),
+        (Some(devices), true) if !devices.is_empty() => tool::rdma_on_at(devices.join(", ")),
+        (Some(_), true) => tool::rdma_on_nowhere(),
+        (None, true) => tool::rdma_on(),
+    });
+    let exo = snapshot.exo_daemon.value().filter(|is_there| **is_there).map(|_| tool::exo_daemon());
+    let refused = snapshot.local_network_refusals.value().map(|refusals| {
+        let mut programs: Vec<&str> = refusals.iter().map(|r| r.program.as_str()).collect();
+        programs.dedup();
+        match programs.is_empty() {
+            true => tool::local_network_no_refusals(),
+            false => tool::local_network_refused(programs.join(", ")),
+        }
+    });
     let sharing = snapshot.internet_sharing.value().map(|sharing| match sharing.enabled {
         true => tool::sharing_on(sharing.from.as_deref().unwrap_or("?"), sharing.to.join(", ")),
         false => tool::sharing_off(),
@@ -227,6 +249,8 @@ fn switches(snapshot: &Snapshot, output: &mut Output) -> anyhow::Result<()> {
         sharing,
         firewall,
         rdma,
+        refused,
+        exo,
     ]
     .into_iter()
     .flatten()
@@ -272,6 +296,10 @@ fn unknown(snapshot: &Snapshot, output: &mut Output) -> anyhow::Result<()> {
         row(tool::section_sharing(), &snapshot.internet_sharing),
         row(tool::section_firewall(), &snapshot.firewall),
         row(tool::section_rdma(), &snapshot.rdma),
+        row(tool::section_version(), &snapshot.os_version),
+        row(tool::section_preferred(), &snapshot.preferred),
+        row(tool::section_exo(), &snapshot.exo_daemon),
+        row(tool::section_local_network(), &snapshot.local_network_refusals),
     ]
     .into_iter()
     .flatten()

@@ -19,6 +19,9 @@ use crate::{args::WatchArgs, json::WatchJson, output::Output};
 /// Without a word from the system the links are looked at this often: docks and drives come and go
 /// without a network interface, and no notification is for ever sure.
 const LOOK_EVERY: Duration = Duration::from_secs(if cfg!(target_os = "linux") { 5 } else { 10 });
+/// A Mac's Thunderbolt ports are asked about this often, whether or not anything was heard: it takes
+/// seconds, and docks and drives bring no interface that would change.
+const LOOK_AT_PORTS_EVERY: Duration = Duration::from_secs(30);
 /// On a system that does not tell of its changes.
 const LOOK_UNTOLD: Duration = Duration::from_secs(1);
 
@@ -31,6 +34,7 @@ pub(crate) fn run(args: &WatchArgs, output: &mut Output) -> anyhow::Result<Exit>
     }
     let end = args.seconds.map(|seconds| watch.begun + Duration::from_secs(seconds));
     let mut before = system::collect(&Request::default());
+    let mut whole = Instant::now();
     if let Some(name) = &args.interface
         && before.interface(name).is_none()
         && !args.json
@@ -49,7 +53,12 @@ pub(crate) fn run(args: &WatchArgs, output: &mut Output) -> anyhow::Result<Exit>
             None => every,
         };
         let changed = heard(&mut told, wait);
-        let after = look(&before, changed);
+        let is_whole =
+            changed || cfg!(target_os = "linux") || whole.elapsed() >= LOOK_AT_PORTS_EVERY;
+        let after = look(&before, is_whole);
+        if is_whole {
+            whole = Instant::now();
+        }
         for change in between(&before, &after) {
             let name = change.interface.as_deref();
             if args.interface.is_none() || args.interface.as_deref() == name {
@@ -73,10 +82,10 @@ fn heard(told: &mut Option<Changes>, wait: Duration) -> bool {
     })
 }
 
-/// On Linux all of it takes milliseconds. A Mac's slow sources are asked when something changed; in
-/// between what they said stands.
-fn look(before: &Snapshot, changed: bool) -> Snapshot {
-    if cfg!(target_os = "linux") || changed {
+/// On Linux all of it takes milliseconds. A Mac's slow sources are asked when something changed, and
+/// now and then; in between what they said stands.
+fn look(before: &Snapshot, is_whole: bool) -> Snapshot {
+    if is_whole {
         return system::collect(&Request::default());
     }
     let mut after = system::quick();

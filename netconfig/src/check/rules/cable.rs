@@ -13,6 +13,9 @@ use crate::{
     text::{Text, cable as say, subject, words},
 };
 
+/// Hands are needed, and this tells at once what they did.
+const WATCH: &str = "tbnet watch";
+
 pub(super) fn judge(case: &Case<'_>, findings: &mut Findings) {
     if let Some(interface) = case.subject.interface {
         let empty_bridge = case.subject.is_cable
@@ -84,6 +87,7 @@ fn carrier(case: &Case<'_>, carrier: Option<bool>, findings: &mut Findings) {
                 .seen_in(say::no_carrier(), &case.snapshot.interfaces)
                 .why(say::no_link_without_peer())
                 .click(say::connect_other_end())
+                .command(WATCH)
         }),
     }
 }
@@ -117,14 +121,16 @@ fn nobody(case: &Case<'_>) -> Finding {
                 Platform::MacOs => say::peer_network_silent_why_mac(),
                 Platform::Linux => say::peer_network_silent_why_linux(),
             })
-            .click(say::check_the_other());
+            .click(say::check_the_other())
+            .command(WATCH);
     }
     if !devices.is_empty() {
         return Finding::new(FindingId::NoPeer, Severity::Error, say::no_computer())
             .seen_in(inactive, &case.snapshot.interfaces)
             .seen_in(say::plugged_in(labels(&devices)), ports)
             .why(say::docks_are_no_peers())
-            .click(say::connect_the_two());
+            .click(say::connect_the_two())
+            .command(WATCH);
     }
     let (title, known) = match ports {
         Reading::Known { .. } => (say::nothing_plugged_in(), true),
@@ -134,7 +140,11 @@ fn nobody(case: &Case<'_>) -> Finding {
         .seen_in(inactive, &case.snapshot.interfaces);
     let finding =
         if known { finding.seen_in(say::no_device_on_any_port(), ports) } else { finding };
-    finding.why(say::no_cable_why()).click(say::connect_both()).click(say::wake_the_other())
+    finding
+        .why(say::no_cable_why())
+        .click(say::connect_both())
+        .click(say::wake_the_other())
+        .command(WATCH)
 }
 
 /// macOS takes a manual address off a link that has dropped, and puts it back: that is no fault of
@@ -255,6 +265,7 @@ fn loop_finding(case: &Case<'_>, severity: Severity, title: Text, seen: Text) ->
         .seen_in(seen, &case.snapshot.thunderbolt_ports)
         .why(say::loop_why(&case.subject.name))
         .click(say::loop_do())
+        .command(ring::OUT_OF_IT)
 }
 
 /// What two Thunderbolt 5 ports negotiate with a cable made for them, in Gb/s.
@@ -282,7 +293,8 @@ fn slow(case: &Case<'_>, ports: &[ThunderboltPort], findings: &mut Findings) {
                 &case.snapshot.thunderbolt_ports,
             )
             .why(say::slow_cable_why())
-            .click(say::slow_cable_do()),
+            .click(say::slow_cable_do())
+            .command("tbnet show"),
         );
     }
 }

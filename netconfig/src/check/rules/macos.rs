@@ -8,7 +8,8 @@ use crate::{
         subject,
     },
     peer::{Contact, Silence},
-    snapshot::{Firewall, InterfaceType, Reading},
+    shell,
+    snapshot::{Firewall, InterfaceType, Reading, Source},
     text::{self, Text, service as say},
 };
 
@@ -23,6 +24,36 @@ pub(super) fn judge(case: &Case<'_>, findings: &mut Findings) {
     firewall(case, findings);
     rdma(case, findings);
     local_network(case, findings);
+    configured_mtu(case, findings);
+}
+
+/// A size that is configured and not in use: the next start, or the next replug, brings it.
+fn configured_mtu(case: &Case<'_>, findings: &mut Findings) {
+    let name = &case.subject.name;
+    let configured = case.snapshot.preferences.value().and_then(|p| p.mtus.get(name).copied());
+    let actual = case.subject.interface.and_then(|interface| interface.mtu);
+    let (Some(configured), Some(actual)) = (configured, actual) else { return };
+    if configured == actual {
+        return;
+    }
+    findings.push(
+        Finding::new(
+            FindingId::Mtu,
+            Severity::Warning,
+            text::cable::mtu_not_as_configured(name, actual, configured),
+        )
+        .seen_in(Text::verbatim(format_args!("mtu {actual}")), &case.snapshot.interfaces)
+        .seen_in(text::cable::mtu_configured(configured), &case.snapshot.preferences)
+        .why(text::cable::mtu_not_as_configured_why())
+        .click(text::peers::mtu_mismatch_do(configured))
+        .command(shell::command([
+            "sudo",
+            "networksetup",
+            "-setMTU",
+            name,
+            &configured.to_string(),
+        ])),
+    );
 }
 
 fn is_bridge(case: &Case<'_>) -> bool {
@@ -125,11 +156,22 @@ fn rdma(case: &Case<'_>, findings: &mut Findings) {
 /// The permission cannot be asked for. Its absence shows in the system's log, and in a peer that
 /// cannot be reached although everything is right.
 fn local_network(case: &Case<'_>, findings: &mut Findings) {
+    // No command gives the permission: this one shows whether it is what is missing.
+    let look = match case.peer {
+        Some(peer) => shell::command(["ping", "-c", "3", &peer.to_string()]),
+        None => case
+            .snapshot
+            .local_network_refusals
+            .source()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+    };
     let mend = |finding: Finding| {
         finding
             .why(say::local_network_why())
             .click(say::local_network_do())
             .click(say::local_network_let_peer_dial())
+            .command(look.clone())
     };
     let refusals = &case.snapshot.local_network_refusals;
     let ours = refusals.items().iter().find(|refusal| {
@@ -143,10 +185,14 @@ fn local_network(case: &Case<'_>, findings: &mut Findings) {
         findings.push(mend(finding));
         return;
     }
-    let unreachable = matches!(
-        case.expectation.contact,
-        Some(Contact::Silent { why: Silence::HostUnreachable, .. })
-    );
+    // If the system's own programs do not reach it either, it is not there.
+    let system_ping = match case.expectation.contact {
+        Some(Contact::Silent { why: Silence::HostUnreachable, system_ping, .. }) => {
+            Some(system_ping)
+        }
+        _ => None,
+    };
+    let unreachable = system_ping.is_some_and(|reached| reached != Some(false));
     let explained = [
         FindingId::WrongRoute,
         FindingId::RouteRejected,
@@ -161,6 +207,10 @@ fn local_network(case: &Case<'_>, findings: &mut Findings) {
         let title = say::local_network_suspected(peer);
         let finding = Finding::new(FindingId::LocalNetwork, Severity::Error, title)
             .seen(say::host_unreachable(), &super::peer::connection(peer));
+        let finding = match system_ping.flatten() {
+            Some(_) => finding.seen(say::system_ping_answers(), &Source::new("ping")),
+            None => finding,
+        };
         findings.push(mend(finding));
         return;
     }

@@ -66,6 +66,9 @@ fn kind(case: &Case<'_>, findings: &mut Findings) {
 
 fn mtu(case: &Case<'_>, findings: &mut Findings) {
     let Some(mtu) = case.subject.interface.and_then(|i| i.mtu) else { return };
+    if findings.has(FindingId::Mtu) {
+        return;
+    }
     findings.push(
         Finding::new(FindingId::Mtu, Severity::Info, say::mtu(&case.subject.name, mtu))
             .seen_in(Text::verbatim(format_args!("mtu {mtu}")), &case.snapshot.interfaces)

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::is_automatic;
 use crate::{
-    Link,
+    InterfaceChoice, Link,
     check::{
         Case, advice,
         finding::{Finding, FindingId, Findings, Severity},
@@ -27,8 +27,8 @@ const NOT_A_CABLE_US: u64 = 3_000;
 pub(super) fn judge(case: &Case<'_>, findings: &mut Findings) {
     match &case.expectation.contact {
         None => {}
-        Some(Contact::Silent { why, round_trips, large_echo }) => {
-            silent(case, why, round_trips.as_ref(), findings);
+        Some(Contact::Silent { why, round_trips, large_echo, system_ping }) => {
+            silent(case, why, round_trips.as_ref(), *system_ping, findings);
             if let Some(echo) = large_echo.filter(|echo| !echo.came_back) {
                 too_large(case, echo, findings);
             }
@@ -77,7 +77,13 @@ fn peer_name(case: &Case<'_>) -> String {
     case.peer.map_or_else(|| "peer".to_owned(), |peer| peer.to_string())
 }
 
-fn silent(case: &Case<'_>, why: &Silence, icmp: Option<&RoundTrips>, findings: &mut Findings) {
+fn silent(
+    case: &Case<'_>,
+    why: &Silence,
+    icmp: Option<&RoundTrips>,
+    system_ping: Option<bool>,
+    findings: &mut Findings,
+) {
     // A link that is down has nobody to answer, and an address off the link is judged by the routes:
     // that is reported already.
     // So is whatever makes asking be in vain.
@@ -98,7 +104,10 @@ fn silent(case: &Case<'_>, why: &Silence, icmp: Option<&RoundTrips>, findings: &
         Some(_) => finding.seen(say::icmp_silent(), &Source::icmp_echo()),
         None => finding,
     };
-    findings.push(finding);
+    findings.push(match system_ping {
+        Some(false) => finding.seen(say::system_ping_silent(), &Source::new("ping")),
+        _ => finding,
+    });
 }
 
 /// Further machines are asked for the sake of rings: one that is silent may be a part of one.
@@ -169,10 +178,22 @@ fn unanswered(
     let mut finding = Finding::new(FindingId::PeerSilent, severity, title)
         .seen(reason, source)
         .why(say::peer_silent_why())
-        .click(remedy);
+        .click(remedy)
+        .command(again(case, peer));
     // Whoever echoes has an address of its own and a way back.
     finding.withholds_verdict = severity == Severity::Unknown && !echoes;
     finding
+}
+
+/// To ask it once more, when something was done about it.
+fn again(case: &Case<'_>, peer: &str) -> String {
+    let check = ["tbnet", "check", "--peer", peer];
+    match &case.expectation.interface {
+        InterfaceChoice::Auto => shell::command(check),
+        InterfaceChoice::Named(name) => {
+            shell::command(check.into_iter().chain(["--interface", name.as_str()]))
+        }
+    }
 }
 
 /// Both ends need different addresses of one subnet, with one mask.
@@ -274,7 +295,8 @@ fn version(case: &Case<'_>, report: &EndReport, findings: &mut Findings) {
         Finding::new(FindingId::PeerVersion, Severity::Warning, title)
             .seen(say::both_have(ours, theirs), &report_of(report))
             .why(say::peer_version_why())
-            .click(say::peer_version_do()),
+            .click(say::peer_version_do())
+            .command("tbnet --version"),
     );
 }
 
@@ -317,5 +339,11 @@ fn latency(case: &Case<'_>, trips: &RoundTrips, findings: &mut Findings) {
         .seen(seen, &source)
         .why(say::latency_why());
     let mend = severity == Severity::Warning;
-    findings.push(if mend { finding.click(say::latency_do()) } else { finding });
+    findings.push(match mend {
+        true => {
+            let ping = shell::command(["tbnet", "ping", &peer_name(case)]);
+            finding.click(say::latency_do()).command(ping)
+        }
+        false => finding,
+    });
 }

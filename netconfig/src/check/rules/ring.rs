@@ -14,6 +14,9 @@ use crate::{
     text::cable as say,
 };
 
+/// For whoever wants to keep every cable: no bridge, and a network for each.
+pub(super) const OUT_OF_IT: &str = "tbnet setup --per-port";
+
 /// More machines than can be on one bridge by their ports alone.
 const MACHINES_MAX: usize = 64;
 
@@ -35,7 +38,8 @@ pub(super) fn judge(case: &Case<'_>, findings: &mut Findings) {
     }
     // What one side could only suspect is now certain.
     findings.remove(FindingId::Loop);
-    findings.push(finding.why(say::loop_why(&case.subject.name)).click(say::loop_do()));
+    let finding = finding.why(say::loop_why(&case.subject.name)).click(say::loop_do());
+    findings.push(finding.command(OUT_OF_IT));
 }
 
 /// Whether what a machine says of its ports decides if these are of one computer: it has one of them

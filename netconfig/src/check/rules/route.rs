@@ -66,7 +66,8 @@ fn scope(case: &Case<'_>, peer: IpAddr, findings: &mut Findings) {
         Finding::new(FindingId::ScopeMissing, Severity::Error, title)
             .seen(say::scope_seen(peer), &asked)
             .why(say::scope_why())
-            .click(say::scope_do(peer, name)),
+            .click(say::scope_do(peer, name))
+            .command(shell::command(["tbnet", "check", "--peer", &format!("{peer}%{name}")])),
     );
 }
 
@@ -237,6 +238,7 @@ fn nobody(case: &Case<'_>, peer: IpAddr, net: &IpNet) -> Finding {
         )
         .why(say::nobody_why())
         .click(say::nobody_do())
+        .command("tbnet show")
 }
 
 fn outside(case: &Case<'_>, peer: IpAddr) -> Finding {

@@ -107,6 +107,9 @@ fn is_wifi(case: &Case<'_>, service: &Service) -> bool {
         || ["Wi-Fi", "WiFi", "AirPort", "WLAN"].iter().any(|name| port.eq_ignore_ascii_case(name))
 }
 
+/// Only people switch it: this shows what it shares, and to what.
+const SHARING: &str = "plutil -p /Library/Preferences/SystemConfiguration/com.apple.nat.plist";
+
 fn sharing(case: &Case<'_>, findings: &mut Findings) {
     let name = &case.subject.name;
     let members = case.subject.interface.and_then(|i: &Interface| i.members.as_deref());
@@ -126,10 +129,15 @@ fn sharing(case: &Case<'_>, findings: &mut Findings) {
                 )
                 .seen_in(say::shared_to(value.to.join(", ")), &case.snapshot.internet_sharing)
                 .why(say::internet_sharing_why())
-                .click(say::internet_sharing_do()),
+                .click(say::internet_sharing_do())
+                .command(SHARING),
             );
         }
         unknown @ Reading::Unknown { .. } => {
+            if let Some(finding) = shared_address(case) {
+                findings.push(finding);
+                return;
+            }
             let title = say::internet_sharing_unknown();
             findings.push(
                 Finding::unknown(FindingId::InternetSharing, title, unknown, false)
@@ -138,4 +146,26 @@ fn sharing(case: &Case<'_>, findings: &mut Findings) {
         }
         _ => {}
     }
+}
+
+/// Its own settings cannot be read: an address that ends in .1 beside the configured one is its mark.
+fn shared_address(case: &Case<'_>) -> Option<Finding> {
+    let config = case.subject.service?.config.value()?;
+    let configured = config.address?;
+    let interface = case.subject.interface?;
+    let own: Vec<_> = interface.ipv4().map(|net| net.addr()).collect();
+    let extra = own.iter().find(|ip| **ip != configured && ip.octets()[3] == 1)?;
+    if !own.contains(&configured) {
+        return None;
+    }
+    let name = &case.subject.name;
+    let title = say::internet_sharing_suspected(name, extra);
+    Some(
+        Finding::new(FindingId::InternetSharing, Severity::Warning, title)
+            .seen_in(say::has_besides(extra), &case.snapshot.interfaces)
+            .seen_in(say::configured_address(configured), &case.subject.service?.config)
+            .why(say::internet_sharing_why())
+            .click(say::internet_sharing_do())
+            .command(SHARING),
+    )
 }

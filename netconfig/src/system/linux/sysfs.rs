@@ -36,10 +36,13 @@ pub enum Tree {
 /// A recorded tree has no links: here it holds the name of the device behind an interface.
 const DEVICE_NAME: &str = "device/name";
 
-/// Adds what sysfs knows of the device behind `interface`: its driver and the port it is at.
+/// Adds what sysfs knows of the device behind `interface`: its driver, the port it is at, and whether
+/// it is Wi-Fi.
 pub fn attach_device(root: &Path, interface: &mut Interface) {
     interface.driver = driver(root, interface);
     interface.cable_port = cable_port(root, interface);
+    interface.wireless =
+        shown(root, interface).filter(|f| f.is_dir()).map(|f| wifi_marks(&f).next().is_some());
 }
 
 /// The driver behind `interface`, if sysfs shows this very device.
@@ -251,10 +254,19 @@ fn is_xdomain(device: &Path, read: &impl Fn(&str) -> Option<String>) -> bool {
 
 /// `20.0 Gb/s x 2`: speed is per lane.
 fn lanes(read: &impl Fn(&str) -> Option<String>) -> Option<String> {
-    let speed = read("rx_speed").or_else(|| read("tx_speed"))?;
-    match read("rx_lanes").or_else(|| read("tx_lanes")) {
-        Some(lanes) => Some(format!("{speed} x {lanes}")),
-        None => Some(speed),
+    let way = |speed: &str, lanes: &str| {
+        let speed = read(speed)?;
+        Some(match read(lanes) {
+            Some(lanes) => format!("{speed} x {lanes}"),
+            None => speed,
+        })
+    };
+    match (way("rx_speed", "rx_lanes"), way("tx_speed", "tx_lanes")) {
+        // Thunderbolt 5 can give three lanes to one way, and one to the other.
+        (Some(receive), Some(transmit)) if receive != transmit => {
+            Some(format!("{receive} (transmit {transmit})"))
+        }
+        (receive, transmit) => receive.or(transmit),
     }
 }
 

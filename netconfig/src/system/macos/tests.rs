@@ -140,6 +140,10 @@ struct Hanging {
 }
 
 impl Answer for Hanging {
+    fn is_recorded(&self) -> bool {
+        true
+    }
+
     fn answer(&self, query: &Query) -> Result<Vec<u8>, Unknown> {
         if *query == Query::Thunderbolt {
             let others = self.others.lock().unwrap();

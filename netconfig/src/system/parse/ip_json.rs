@@ -112,6 +112,7 @@ fn interface(item: &Value) -> Option<Interface> {
         master: string(item, "master"),
         members: None,
         driver: None,
+        wireless: None,
         cable_port: None,
     })
 }
