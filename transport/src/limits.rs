@@ -32,6 +32,10 @@ pub const INLINE_BYTES_BELOW: usize = 4096;
 /// Buffered bytes that are sent in one go when payloads stay where they are: headers and inlined
 /// payloads.
 pub const STAGING_PLAIN_BYTES: usize = 64 << 10;
+/// Frames of one lane, and of those before it, that may be queued for one write.
+pub const BATCH_FRAMES: usize = 4;
+/// Frames' bytes that may wait in the kernel before it is given more.
+pub const UNSENT_FRAMES: usize = 2;
 /// Slices handed to one vectored write.
 pub const WRITE_SLICES_MAX: usize = 64;
 /// Bytes read ahead while a burst of small frames arrives.

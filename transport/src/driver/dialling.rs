@@ -10,7 +10,7 @@ use socket2::SockRef;
 use super::endpoint::Shared;
 use super::pair::Pair;
 use crate::event::ConnectError;
-use crate::limits::NOISE_MESSAGE_BYTES_MAX;
+use crate::limits::{NOISE_MESSAGE_BYTES_MAX, UNSENT_FRAMES};
 use crate::proto::{Handshake, HandshakeError, Role, Time};
 use crate::sys;
 
@@ -167,7 +167,7 @@ fn prepare(socket: &TcpStream, addr: SocketAddr, shared: &Shared) -> Result<(), 
     let socket = SockRef::from(socket);
     let link = shared.link();
     sys::check_pinned(&socket, &link)?;
-    let unsent_max = u32::try_from(shared.chunk_bytes).unwrap_or(u32::MAX);
+    let unsent_max = u32::try_from(shared.chunk_bytes * UNSENT_FRAMES).unwrap_or(u32::MAX);
     sys::tune(&socket, unsent_max, link.kind()).map_err(|error| unreachable(addr, &error))
 }
 

@@ -9,7 +9,7 @@ use super::clock::Clock;
 use super::stats::{Durations, Rates};
 use crate::limits::READ_TURN_BYTES;
 use crate::proto::{CloseCode, Connection, LossCause, Notice, Time};
-use crate::queue::WorkError;
+use crate::queue::{CompletionQueue, WorkError};
 use crate::wire::header::Lane;
 
 /// What only the holder of the lock touches.
@@ -28,8 +28,8 @@ pub(super) struct Io {
     pub(super) unwritten: bool,
     /// The last read ended before the socket was dry.
     pub(super) unread: bool,
-    /// An urgent completion was handed out, and the thread it is for has not been let run since.
-    pub(super) urgent: bool,
+    /// Where an urgent completion was handed out, and the thread it is for has not been let run since.
+    pub(super) urgent: Option<CompletionQueue>,
     pub(super) reads: u64,
     pub(super) writes: u64,
     pub(super) dry_calls: u64,
@@ -56,7 +56,7 @@ impl Io {
             full: false,
             unwritten: false,
             unread: false,
-            urgent: false,
+            urgent: None,
             reads: 0,
             writes: 0,
             dry_calls: 0,
@@ -113,6 +113,10 @@ impl Io {
                     self.reads += 1;
                     taken += len;
                     self.connection.handle_read(len, clock.now())?;
+                    if self.connection.has_urgent_outcome() {
+                        // Somebody waits for it: it is handed out before more is read.
+                        return Ok(true);
+                    }
                     if len < room && !to_the_end {
                         // Less than was asked for: that was all, and the next byte is an event.
                         self.connection.handle_dry();

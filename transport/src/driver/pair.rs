@@ -161,7 +161,7 @@ impl Pair {
                 Ok(len) => spent += len,
                 Err(error) => return self.fail(io, loss(&error)),
             }
-            if spent >= hand.budget() || (io.urgent && hand == Hand::Driver) {
+            if spent >= hand.budget() || (io.urgent.is_some() && hand == Hand::Driver) {
                 io.unwritten = true;
                 return;
             }
@@ -290,7 +290,9 @@ impl Pair {
     /// Hands out completions.
     pub(super) fn hand_out(&self, io: &mut Io) {
         while let Some(outcome) = io.connection.poll_outcome() {
-            io.urgent |= outcome.completion.lane == Lane::Urgent;
+            if outcome.completion.lane == Lane::Urgent {
+                io.urgent = Some(outcome.queue.clone());
+            }
             self.finish(outcome);
         }
     }

@@ -3,16 +3,57 @@
 //! Headers, tags, small payloads and sealed payloads are staged in one buffer, so that neighbours
 //! become one piece. Larger plain payloads stay where they lie; the queue holds their region until
 //! the kernel has the bytes.
+//!
+//! Several frames of bulk are queued at once, so that one write takes them all. A frame that is served
+//! before them goes in front of those of which nothing is written yet: it never waits for more than
+//! the frame that is under way.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-use crate::limits::{HEADER_BYTES, STAGING_PLAIN_BYTES, TAG_BYTES, WRITE_SLICES_MAX};
+use crate::limits::{
+    BATCH_FRAMES, HEADER_BYTES, LANES, STAGING_PLAIN_BYTES, TAG_BYTES, WRITE_SLICES_MAX,
+};
 use crate::memory::RegionSlice;
 
-enum Piece {
+/// Which frames a frame may pass.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rank {
+    /// Only those with a greater one are passed.
+    place: usize,
+    /// It is numbered with the connection's own frames, which keep their order among themselves.
+    control: bool,
+}
+
+impl Rank {
+    /// A lane's own frame.
+    pub(super) fn of_lane(index: usize) -> Self {
+        Self { place: index, control: false }
+    }
+
+    /// The connection's own frame. An acknowledgement stays in order with its lane's frames.
+    pub(super) fn control(lane: usize) -> Self {
+        Self { place: lane, control: true }
+    }
+
+    /// What comes after everything.
+    pub(super) const LAST: Self = Self { place: LANES, control: true };
+
+    fn stays_behind(self, queued: Self) -> bool {
+        queued.place <= self.place || (self.control && queued.control)
+    }
+}
+
+enum Bytes {
     Staged { start: usize, end: usize },
     Region { slice: RegionSlice, written: usize },
+}
+
+struct Piece {
+    bytes: Bytes,
+    rank: Rank,
+    /// A frame begins with it.
+    begins: bool,
 }
 
 pub(super) struct Transmit {
@@ -20,6 +61,12 @@ pub(super) struct Transmit {
     pieces: VecDeque<Piece>,
     /// Bytes of all pieces.
     queued: usize,
+    /// And of each place.
+    queued_at: [usize; LANES + 1],
+    /// Something of the first piece is with the kernel.
+    is_under_way: bool,
+    /// Where the next piece goes, whose it is, and whether its frame begins with it.
+    next: (usize, Rank, bool),
     /// No further frame begins while this many bytes, or more, would be queued.
     batch: usize,
     staging: usize,
@@ -32,7 +79,10 @@ impl Transmit {
             staged: Vec::with_capacity(STAGING_PLAIN_BYTES),
             pieces: VecDeque::with_capacity(WRITE_SLICES_MAX),
             queued: 0,
-            batch: frame,
+            queued_at: [0; LANES + 1],
+            is_under_way: false,
+            next: (0, Rank::LAST, true),
+            batch: frame * BATCH_FRAMES,
             // Sealed frames are staged whole. Only a session that seals ever grows so far.
             staging: frame + STAGING_PLAIN_BYTES,
         }
@@ -42,11 +92,39 @@ impl Transmit {
         self.queued
     }
 
-    /// Whether a frame of `staged` staged bytes and `outside` others in `parts` pieces may join.
-    pub(super) fn has_room(&self, staged: usize, outside: usize, parts: usize) -> bool {
+    /// Whether a lane's frame of `staged` staged bytes and `outside` others in `parts` pieces may
+    /// join. What it would pass does not count.
+    pub(super) fn has_room(
+        &self,
+        lane: usize,
+        staged: usize,
+        outside: usize,
+        parts: usize,
+    ) -> bool {
         let fits = self.staged.len() + staged <= self.staging
             && self.pieces.len() + parts + 2 <= WRITE_SLICES_MAX;
-        fits && (self.queued == 0 || self.queued + staged + outside <= self.batch)
+        let before: usize = self.queued_at[..=lane].iter().sum();
+        fits && (before == 0 || before + staged + outside <= self.batch)
+    }
+
+    /// The pieces to come are a frame's. It goes in front of those that it may pass.
+    pub(super) fn begin(&mut self, rank: Rank) {
+        let mut at = self.pieces.len();
+        for (index, piece) in self.pieces.iter().enumerate().rev() {
+            if rank.stays_behind(piece.rank) {
+                break;
+            }
+            if piece.begins && (index > 0 || !self.is_under_way) {
+                at = index;
+            }
+        }
+        self.next = (at, rank, true);
+    }
+
+    fn insert(&mut self, bytes: Bytes) {
+        let (at, rank, begins) = self.next;
+        self.pieces.insert(at, Piece { bytes, rank, begins });
+        self.next = (at + 1, rank, false);
     }
 
     /// Whether `staged` bytes fit at all, batch or not: for what must not wait behind bulk.
@@ -72,17 +150,26 @@ impl Transmit {
         if start == end {
             return;
         }
+        let (at, rank, _) = self.next;
         self.queued += end - start;
-        match self.pieces.back_mut() {
-            Some(Piece::Staged { end: last, .. }) if *last == start => *last = end,
-            _ => self.pieces.push_back(Piece::Staged { start, end }),
+        self.queued_at[rank.place] += end - start;
+        let before = at.checked_sub(1).map(|before| &mut self.pieces[before]);
+        match before {
+            Some(Piece { bytes: Bytes::Staged { end: last, .. }, rank: same, .. })
+                if *last == start && *same == rank =>
+            {
+                *last = end;
+                self.next.2 = false;
+            }
+            _ => self.insert(Bytes::Staged { start, end }),
         }
     }
 
     /// Queues bytes where they lie.
     pub(super) fn gather(&mut self, slice: RegionSlice) {
         self.queued += slice.len();
-        self.pieces.push_back(Piece::Region { slice, written: 0 });
+        self.queued_at[self.next.1.place] += slice.len();
+        self.insert(Bytes::Region { slice, written: 0 });
     }
 
     /// Calls `write` with the queued bytes.
@@ -90,9 +177,9 @@ impl Transmit {
         let mut slices = [IoSlice::new(&[]); WRITE_SLICES_MAX];
         let mut count = 0;
         for (slot, piece) in slices.iter_mut().zip(&self.pieces) {
-            *slot = IoSlice::new(match piece {
-                Piece::Staged { start, end } => &self.staged[*start..*end],
-                Piece::Region { slice, written } => &slice.as_slice()[*written..],
+            *slot = IoSlice::new(match &piece.bytes {
+                Bytes::Staged { start, end } => &self.staged[*start..*end],
+                Bytes::Region { slice, written } => &slice.as_slice()[*written..],
             });
             count += 1;
         }
@@ -104,20 +191,21 @@ impl Transmit {
         self.queued -= len;
         while len > 0 {
             let Some(piece) = self.pieces.front_mut() else { break };
-            let left = match piece {
-                Piece::Staged { start, end } => {
+            let (step, left) = match &mut piece.bytes {
+                Bytes::Staged { start, end } => {
                     let step = len.min(*end - *start);
                     *start += step;
-                    len -= step;
-                    *end - *start
+                    (step, *end - *start)
                 }
-                Piece::Region { slice, written } => {
+                Bytes::Region { slice, written } => {
                     let step = len.min(slice.len() - *written);
                     *written += step;
-                    len -= step;
-                    slice.len() - *written
+                    (step, slice.len() - *written)
                 }
             };
+            len -= step;
+            self.queued_at[piece.rank.place] -= step;
+            self.is_under_way = left > 0;
             if left == 0 {
                 self.pieces.pop_front();
             }
@@ -132,6 +220,8 @@ impl Transmit {
         self.pieces.clear();
         self.staged.clear();
         self.queued = 0;
+        self.queued_at = [0; LANES + 1];
+        self.is_under_way = false;
     }
 }
 
@@ -146,22 +236,105 @@ mod tests {
             let mut transmit = Transmit::new(8192);
             let mut region = Region::pages(4);
             region.as_mut_slice().copy_from_slice(b"cdef");
+            transmit.begin(Rank::of_lane(0));
             transmit.stage(b"a");
             transmit.stage(b"b");
             transmit.gather(region.freeze());
             transmit.stage(b"gh");
             assert_eq!(transmit.pieces.len(), 3, "neighbours are one piece");
-            let mut out = Vec::new();
-            while transmit.queued() > 0 {
-                let piece = transmit.with_slices(|slices| {
-                    let all: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
-                    all[..cut.min(all.len())].to_vec()
-                });
-                transmit.handle_written(piece.len());
-                out.extend(piece);
-            }
-            assert_eq!(out, b"abcdefgh");
+            assert_eq!(written(&mut transmit, cut), b"abcdefgh");
             assert!(transmit.staged.is_empty());
+            assert_eq!(transmit.queued_at, [0; LANES + 1]);
         }
+    }
+
+    /// All that is queued, written `cut` bytes at a time.
+    fn written(transmit: &mut Transmit, cut: usize) -> Vec<u8> {
+        let mut out = Vec::new();
+        while transmit.queued() > 0 {
+            out.extend(write(transmit, cut));
+        }
+        out
+    }
+
+    fn write(transmit: &mut Transmit, cut: usize) -> Vec<u8> {
+        let piece = transmit.with_slices(|slices| {
+            let all: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+            all[..cut.min(all.len())].to_vec()
+        });
+        transmit.handle_written(piece.len());
+        piece
+    }
+
+    /// A frame of `text`, its first byte staged as a header is, the rest where it lies.
+    fn frame(transmit: &mut Transmit, rank: Rank, text: &[u8]) {
+        transmit.begin(rank);
+        transmit.stage(&text[..1]);
+        if text.len() > 1 {
+            let mut region = Region::pages(text.len() - 1);
+            region.as_mut_slice().copy_from_slice(&text[1..]);
+            transmit.gather(region.freeze());
+        }
+    }
+
+    #[test]
+    fn a_better_frame_passes_those_that_are_not_under_way() {
+        let (urgent, bulk) = (Rank::of_lane(0), Rank::of_lane(2));
+        for (already, expected) in [
+            (0, "U1U2Aaaa Bbbb Cccc "),
+            (1, "Aaaa U1U2Bbbb Cccc "),
+            (4, "Aaaa U1U2Bbbb Cccc "),
+            (5, "Aaaa U1U2Bbbb Cccc "),
+            (6, "Aaaa Bbbb U1U2Cccc "),
+            (12, "Aaaa Bbbb Cccc U1U2"),
+        ] {
+            let mut transmit = Transmit::new(8192);
+            for text in [b"Aaaa ", b"Bbbb ", b"Cccc "] {
+                frame(&mut transmit, bulk, text);
+            }
+            let mut out = write(&mut transmit, already);
+            for text in [b"U1", b"U2"] {
+                frame(&mut transmit, urgent, text);
+            }
+            assert_eq!(transmit.queued_at[0], 4);
+            out.extend(written(&mut transmit, 3));
+            assert_eq!(String::from_utf8_lossy(&out), expected, "{already} written");
+        }
+    }
+
+    #[test]
+    fn what_is_numbered_together_stays_in_order() {
+        let mut transmit = Transmit::new(8192);
+        frame(&mut transmit, Rank::of_lane(2), b"bulk ");
+        // An acknowledgement of the bulk's own lane stays behind it, and so does every frame that is
+        // numbered with it; the urgent lane's own frame does not.
+        frame(&mut transmit, Rank::control(2), b"ack2 ");
+        frame(&mut transmit, Rank::control(0), b"ping ");
+        frame(&mut transmit, Rank::of_lane(0), b"urgent ");
+        frame(&mut transmit, Rank::of_lane(1), b"activation ");
+        frame(&mut transmit, Rank::LAST, b"close");
+        let out = String::from_utf8(written(&mut transmit, 7)).unwrap();
+        assert_eq!(out, "bulk ack2 ping urgent activation close");
+
+        let mut transmit = Transmit::new(8192);
+        frame(&mut transmit, Rank::of_lane(2), b"bulk ");
+        frame(&mut transmit, Rank::control(0), b"ack0 ");
+        frame(&mut transmit, Rank::of_lane(0), b"urgent ");
+        frame(&mut transmit, Rank::of_lane(1), b"activation ");
+        let out = String::from_utf8(written(&mut transmit, 7)).unwrap();
+        assert_eq!(out, "ack0 urgent activation bulk ");
+    }
+
+    #[test]
+    fn what_is_passed_takes_no_room() {
+        let mut transmit = Transmit::new(8192);
+        let mut frames = 0;
+        while transmit.has_room(2, HEADER_BYTES, 8192, 1) {
+            frame(&mut transmit, Rank::of_lane(2), &vec![0; HEADER_BYTES + 8192 - 1]);
+            frames += 1;
+        }
+        assert_eq!(frames, BATCH_FRAMES);
+        assert!(transmit.has_room(0, HEADER_BYTES, 8192, 1));
+        assert!(!transmit.has_room(3, HEADER_BYTES, 8192, 1));
     }
 }

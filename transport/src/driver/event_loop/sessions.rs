@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use mio::{Interest, Token};
@@ -18,7 +19,7 @@ use crate::proto::{
     CloseCode, Connection, Established, HandshakeError, LossCause, Notice, PeerLost, Resume, Role,
     Time,
 };
-use crate::queue::WorkError;
+use crate::queue::{CompletionQueue, WorkError};
 
 /// Time between two tries to reach a peer again.
 const REDIAL: Duration = Duration::from_millis(100);
@@ -30,6 +31,9 @@ const REDIAL_SECOND: Duration = Duration::from_millis(400);
 /// A peer whose socket ended, and whose machine says for so long that nobody listens there, has
 /// ended its program. (It may only be changing the socket on which it listens.)
 const PROGRAM_ENDED: Duration = Duration::from_millis(1_000);
+
+/// How long this thread steps aside for one that has an urgent completion to take. Timers add to it.
+const NAP: Duration = Duration::from_micros(20);
 
 /// Tries to reach a peer again.
 pub(super) struct Redial {
@@ -102,14 +106,13 @@ impl EventLoop {
         let notices: Vec<Notice> = std::iter::from_fn(|| io.next_notice()).collect();
         let down = io.connection.is_down();
         let epoch = io.connection.epoch();
-        let urgent = std::mem::take(&mut io.urgent);
+        let urgent = io.urgent.take();
+        let busy = tracked.more || io.unwritten;
         pair.set_due(&io);
         drop(io);
         pair.drive_late_posts();
-        if urgent {
-            // Whoever it is for may have to share a processor with this thread, which under bulk
-            // would keep it for milliseconds.
-            std::thread::yield_now();
+        if let Some(queue) = urgent {
+            let_run(&queue, busy);
         }
         for notice in notices {
             self.tell(at, &pair, notice, epoch);
@@ -374,4 +377,14 @@ fn failure(addr: SocketAddr, cause: LossCause) -> ConnectError {
         cause => return ConnectError::Ended { addr, cause },
     };
     ConnectError::Handshake { addr, error }
+}
+
+/// Whoever an urgent completion is for may have to share a processor with this thread, which under
+/// bulk would keep it for milliseconds: a scheduler need not heed a yield.
+#[expect(clippy::disallowed_methods, reason = "the poll's shortest wait is fifty times as long")]
+fn let_run(queue: &CompletionQueue, busy: bool) {
+    thread::yield_now();
+    if busy && !queue.receiver().is_empty() {
+        thread::sleep(NAP);
+    }
 }

@@ -231,6 +231,11 @@ impl Connection {
 
     // ---- what comes of it ------------------------------------------------------------------------
 
+    /// Whether the latest of what became of work is of the urgent lane.
+    pub(crate) fn has_urgent_outcome(&self) -> bool {
+        self.outcomes.back().is_some_and(|outcome| outcome.completion.lane == Lane::Urgent)
+    }
+
     pub(crate) fn poll_outcome(&mut self) -> Option<Outcome> {
         self.outcomes.pop_front()
     }

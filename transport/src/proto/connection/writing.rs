@@ -4,7 +4,7 @@ use std::io::IoSlice;
 
 use super::super::lane::Cutting;
 use super::super::time::Time;
-use super::super::transmit::Transmit;
+use super::super::transmit::{Rank, Transmit};
 use super::Connection;
 use crate::limits::{
     CLOSE_REASON_BYTES_MAX, HEADER_BYTES, INLINE_BYTES_BELOW, PAYLOAD_PARTS_MAX,
@@ -105,7 +105,8 @@ impl Connection {
         let mut header = self.header(kind, None, Flags::NONE, self.path.control_sent);
         header.immediate = immediate;
         header.length = payload.len() as u32;
-        self.stage_frame(&header, |transmit| transmit.stage(payload));
+        let rank = if kind == Kind::Close { Rank::LAST } else { Rank::control(0) };
+        self.stage_frame(&header, rank, |transmit| transmit.stage(payload));
     }
 
     /// News of lanes that are urgent, or have waited long enough, and have no frame to ride on.
@@ -143,12 +144,13 @@ impl Connection {
         let news = &mut self.lanes[index].arrivals.news;
         header.immediate = u32::try_from(news.held(now).as_micros()).unwrap_or(u32::MAX);
         (header.acknowledged, header.credit) = news.tell();
-        self.stage_frame(&header, |_| {});
+        self.stage_frame(&header, Rank::control(index), |_| {});
     }
 
     /// A frame whose payload is staged, sealed if that was agreed.
-    fn stage_frame(&mut self, header: &Header, payload: impl FnOnce(&mut Transmit)) {
+    fn stage_frame(&mut self, header: &Header, rank: Rank, payload: impl FnOnce(&mut Transmit)) {
         let encoded = header.encode();
+        self.transmit.begin(rank);
         self.transmit.stage(&encoded);
         payload(&mut self.transmit);
         if let Some(keys) = &self.path.keys {
@@ -168,18 +170,18 @@ impl Connection {
             let reads = lane.arrivals.reads.len();
             // What is next is only looked at, so that it can still expire if there is no room.
             if let Some(length) = lane.out.next_frame(chunk, reads) {
-                return self.has_room(length) && self.cut_frame(index, reads);
+                return self.has_room(index, length) && self.cut_frame(index, reads);
             }
         }
         false
     }
 
-    fn has_room(&self, payload: usize) -> bool {
+    fn has_room(&self, lane: usize, payload: usize) -> bool {
         let overhead = HEADER_BYTES + TAG_BYTES;
         if self.is_staged(payload) {
-            self.transmit.has_room(overhead + payload, 0, 0)
+            self.transmit.has_room(lane, overhead + payload, 0, 0)
         } else {
-            self.transmit.has_room(overhead, payload, PAYLOAD_PARTS_MAX)
+            self.transmit.has_room(lane, overhead, payload, PAYLOAD_PARTS_MAX)
         }
     }
 
@@ -206,7 +208,7 @@ impl Connection {
 
         let payload = &begun.work.payload;
         if self.is_staged(length) {
-            self.stage_frame(&header, |transmit| {
+            self.stage_frame(&header, Rank::of_lane(index), |transmit| {
                 payload.each_piece(offset, length, |part, range| {
                     transmit.stage(&part.as_slice()[range]);
                 });
@@ -215,6 +217,7 @@ impl Connection {
                 self.counters.inlined_bytes += length as u64;
             }
         } else {
+            self.transmit.begin(Rank::of_lane(index));
             self.transmit.stage(&header.encode());
             payload.each_piece(offset, length, |part, range| {
                 self.transmit.gather(part.slice(range));
