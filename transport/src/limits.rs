@@ -33,7 +33,7 @@ pub const INLINE_BYTES_BELOW: usize = 4096;
 /// payloads.
 pub const STAGING_PLAIN_BYTES: usize = 64 << 10;
 /// Frames of one lane, and of those before it, that may be queued for one write.
-pub const BATCH_FRAMES: usize = 4;
+pub const BATCH_FRAMES: usize = 8;
 /// Frames' bytes that may wait in the kernel before it is given more.
 pub const UNSENT_FRAMES: usize = 2;
 /// Slices handed to one vectored write.

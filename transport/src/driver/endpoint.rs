@@ -197,9 +197,10 @@ impl Endpoint {
         self.0.shared.link()
     }
 
-    /// The next completion of `queue`, waiting for it at most `timeout`. If the endpoint is driven
-    /// [inline](Drive::Inline) this moves the bytes of all its connections meanwhile: it spins for
-    /// [`spin_us`](EndpointConfig::spin_us), then sleeps until a packet comes.
+    /// The next completion of `queue`, waiting for it at most `timeout`. It spins for
+    /// [`spin_us`](EndpointConfig::spin_us), then sleeps. If the endpoint is driven
+    /// [inline](Drive::Inline) this moves the bytes of all its connections meanwhile, and what ends
+    /// the sleep is a packet.
     ///
     /// # Errors
     ///
@@ -215,8 +216,26 @@ impl Endpoint {
                 let spin = Duration::from_micros(shared.spin_us);
                 inline.wait(queue, timeout, spin, shared.clock)
             }
-            None => queue.wait(timeout),
+            None => self.spin(queue, timeout),
         }
+    }
+
+    /// Beside a driver that spins, the thread that waits for it does: to be woken takes longer than
+    /// to look.
+    fn spin(&self, queue: &CompletionQueue, timeout: Duration) -> Result<Completion, WaitTimeout> {
+        let shared = &self.0.shared;
+        let begun = shared.clock.now();
+        let spin_until = begun.after(Duration::from_micros(shared.spin_us).min(timeout));
+        let mut now = begun;
+        while now < spin_until {
+            if let Some(completion) = queue.poll() {
+                return Ok(completion);
+            }
+            // The driver may be on this very core.
+            std::thread::yield_now();
+            now = shared.clock.now();
+        }
+        queue.wait(timeout.saturating_sub(now.since(begun)))
     }
 
     /// Moves the bytes of all connections as far as that goes without waiting, if the endpoint is

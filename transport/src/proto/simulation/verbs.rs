@@ -47,10 +47,10 @@ fn plain_large_payloads_are_not_copied_and_small_ones_counted() {
 #[test]
 fn a_deadline_of_begun_work_keeps_its_memory_until_it_is_acknowledged() {
     let mut world = World::new(false, 4096);
-    world.sides[1].recv(Lane::Bulk, 30_000, world.now);
+    world.sides[1].recv(Lane::Bulk, 60_000, world.now);
     world.settle(usize::MAX).unwrap();
     let deadline = Some(world.now.after(Duration::from_millis(5)));
-    world.sides[0].send(Lane::Bulk, 30_000, 1, deadline, world.now);
+    world.sides[0].send(Lane::Bulk, 60_000, 1, deadline, world.now);
     world.sides[0].write(&mut world.pipes[0], 100, world.now);
     world.pass(Duration::from_millis(6));
     world.time(0).unwrap();
