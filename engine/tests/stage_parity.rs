@@ -329,3 +329,19 @@ fn smollm2_says_what_the_reference_says_whole_and_split() {
         }
     }
 }
+
+/// A GPU takes MLX's own kernels: every test of this file once more with them, in a process of its
+/// own, on whatever device there is.
+#[test]
+fn all_of_it_holds_with_the_kernels_of_a_gpu() {
+    const KERNELS: &str = "EXO_TEST_KERNELS";
+    if std::env::var_os(KERNELS).is_some() {
+        return;
+    }
+    let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+    again.env(KERNELS, "fused").args(["--skip", "smollm2", "--test-threads", "2"]);
+    let said = again.output().unwrap();
+    let words = String::from_utf8_lossy(&said.stdout);
+    assert!(said.status.success(), "{words}\n{}", String::from_utf8_lossy(&said.stderr));
+    assert!(words.contains("test gpt_oss ... ok"), "it ran:\n{words}");
+}

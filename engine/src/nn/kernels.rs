@@ -5,6 +5,8 @@
 //! composed here of what the CPU does have, they are 4, 1 and 3. Where MLX was given passes over rows
 //! (`mlx::passes`), a norm is one, and so is a gate.
 
+use std::sync::OnceLock;
+
 use mlx_rs::{
     Array, Dtype,
     error::Exception,
@@ -29,10 +31,13 @@ pub enum Kernels {
 }
 
 impl Kernels {
-    /// What is quicker on MLX's default device.
+    /// What is quicker on MLX's default device. `EXO_TEST_KERNELS=fused` takes a GPU's form on the
+    /// CPU as well, so that it is tested where there is no GPU.
     #[must_use]
     pub fn of_device() -> Self {
-        if weights::is_cpu() { Self::Composed } else { Self::Fused }
+        static FUSED: OnceLock<bool> = OnceLock::new();
+        let asked = || std::env::var_os("EXO_TEST_KERNELS").is_some_and(|form| form == "fused");
+        if weights::is_cpu() && !*FUSED.get_or_init(asked) { Self::Composed } else { Self::Fused }
     }
 }
 
