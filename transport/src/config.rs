@@ -101,8 +101,8 @@ pub struct EndpointConfig {
     pub timing: Timing,
     /// Which thread moves the bytes.
     pub drive: Drive,
-    /// How long whoever moves the bytes looks for work before it sleeps, in microseconds. It costs a
-    /// core and saves a wake-up.
+    /// How long whoever moves the bytes, or waits in `Endpoint::wait`, looks before it sleeps, in
+    /// microseconds. It costs a core and saves a wake-up.
     pub spin_us: u64,
     /// A message is cut into frames of at most so many bytes.
     pub chunk_bytes: usize,

@@ -22,7 +22,7 @@ pub const FRAME_PAYLOAD_BYTES_MAX: usize = 1 << 20;
 /// Smallest payload of one frame that a node may announce: less would be all header.
 pub const FRAME_PAYLOAD_BYTES_MIN: usize = 4096;
 /// A message is cut into frames of at most this many bytes, so a frame of a better lane waits for
-/// one of them at most.
+/// the one under way and for what the kernel has ([`UNSENT_FRAMES`]), and no more.
 pub const CHUNK_BYTES_DEFAULT: usize = 128 << 10;
 
 /// A payload shorter than this is copied once, next to its header, so that a burst of small frames
@@ -36,6 +36,10 @@ pub const STAGING_PLAIN_BYTES: usize = 64 << 10;
 pub const BATCH_FRAMES: usize = 8;
 /// Frames' bytes that may wait in the kernel before it is given more.
 pub const UNSENT_FRAMES: usize = 2;
+/// Small frames of a lane that lie together: what may pass them passes whole runs.
+pub const RUN_BYTES_MAX: usize = 16 << 10;
+/// Buffered bytes that only the urgent lane's frames and the connection's own may take up.
+pub const STAGING_RESERVED_BYTES: usize = 16 << 10;
 /// Slices handed to one vectored write.
 pub const WRITE_SLICES_MAX: usize = 64;
 /// Bytes read ahead while a burst of small frames arrives.
@@ -126,7 +130,9 @@ const _: () = assert!(CHUNK_BYTES_DEFAULT >= FRAME_PAYLOAD_BYTES_MIN);
 const _: () = assert!(CHUNK_BYTES_DEFAULT <= FRAME_PAYLOAD_BYTES_MAX);
 const _: () = assert!(FRAME_PAYLOAD_BYTES_MAX <= u32::MAX as usize);
 // Whatever a frame holds besides zero-copy payload must fit into an empty staging buffer.
-const _: () = assert!(STAGING_PLAIN_BYTES >= HEADER_BYTES + INLINE_BYTES_BELOW + TAG_BYTES);
+const _: () = assert!(
+    STAGING_PLAIN_BYTES >= STAGING_RESERVED_BYTES + HEADER_BYTES + INLINE_BYTES_BELOW + TAG_BYTES
+);
 const _: () = assert!(WRITE_SLICES_MAX > PAYLOAD_PARTS_MAX + 1);
 const _: () = assert!(READ_AHEAD_BYTES >= HEADER_BYTES + TAG_BYTES + INLINE_BYTES_BELOW);
 // Two messages in, two out, and both preambles.

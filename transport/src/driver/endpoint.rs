@@ -235,7 +235,10 @@ impl Endpoint {
             std::thread::yield_now();
             now = shared.clock.now();
         }
-        queue.wait(timeout.saturating_sub(now.since(begun)))
+        let left = timeout.saturating_sub(now.since(begun));
+        queue.wait(left).map_err(|_| WaitTimeout {
+            waited_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
+        })
     }
 
     /// Moves the bytes of all connections as far as that goes without waiting, if the endpoint is

@@ -66,19 +66,23 @@ impl Io {
         }
     }
 
-    /// Makes frames and writes once. Gives the bytes written: 0 when nothing is left or the socket
+    /// Makes frames and writes once, `limit` bytes at most. Gives the bytes written: 0 when nothing is left or the socket
     /// is full, which then says itself when it is not.
-    pub(super) fn write_once(&mut self, now: Time) -> io::Result<usize> {
+    pub(super) fn write_once(&mut self, limit: usize, now: Time) -> io::Result<usize> {
         let Some(socket) = &mut self.socket else { return Ok(0) };
         if self.full || self.connection.poll_transmit(now) == 0 {
             return Ok(0);
         }
         loop {
-            match self.connection.with_slices(|slices| socket.write_vectored(slices)) {
-                Ok(len) => {
+            let written = self.connection.with_slices(limit, |slices| {
+                let offered: usize = slices.iter().map(|slice| slice.len()).sum();
+                socket.write_vectored(slices).map(|len| (len, offered))
+            });
+            match written {
+                Ok((len, offered)) => {
                     self.writes += 1;
                     // A short write means full too, and the next room is an event.
-                    self.full = len < self.connection.queued();
+                    self.full = len < offered;
                     self.connection.handle_written(len);
                     return Ok(len);
                 }
@@ -113,14 +117,14 @@ impl Io {
                     self.reads += 1;
                     taken += len;
                     self.connection.handle_read(len, clock.now())?;
-                    if self.connection.has_urgent_outcome() {
-                        // Somebody waits for it: it is handed out before more is read.
-                        return Ok(true);
-                    }
                     if len < room && !to_the_end {
                         // Less than was asked for: that was all, and the next byte is an event.
                         self.connection.handle_dry();
                         return Ok(false);
+                    }
+                    if self.connection.has_urgent_outcome() {
+                        // Somebody waits for it: it is handed out before more is read.
+                        return Ok(true);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -168,6 +172,6 @@ impl Io {
     /// Says goodbye as far as the socket takes it now.
     pub(super) fn say_goodbye(&mut self, code: CloseCode, reason: &str, now: Time) {
         self.connection.close(code, reason);
-        while self.write_once(now).is_ok_and(|len| len > 0) {}
+        while self.write_once(usize::MAX, now).is_ok_and(|len| len > 0) {}
     }
 }

@@ -153,16 +153,20 @@ impl Pair {
             // Between any two writes, so that what is urgent does not wait for a long turn's end.
             self.take_posts(io, now);
             self.hand_out(io);
+            if hand == Hand::Poster {
+                // It keeps nobody's processor for long.
+                io.urgent = None;
+            }
             if io.ended.is_some() {
                 return;
             }
-            match io.write_once(now) {
+            match io.write_once(hand.budget() - spent, now) {
                 Ok(0) => return,
                 Ok(len) => spent += len,
                 Err(error) => return self.fail(io, loss(&error)),
             }
-            if spent >= hand.budget() || (io.urgent.is_some() && hand == Hand::Driver) {
-                io.unwritten = true;
+            if spent >= hand.budget() || io.urgent.is_some() {
+                io.unwritten = !io.full && io.connection.poll_transmit(now) > 0;
                 return;
             }
         }
@@ -246,6 +250,7 @@ impl Pair {
                 return false;
             }
         }
+        self.busy.store(io.unwritten || io.unread, Ordering::Relaxed);
         let came = io.reads > before;
         if came || io.unwritten || (look && io.connection.poll_timeout() <= clock.now()) {
             self.turn(&mut io, Hand::Poster, clock.now());

@@ -5,42 +5,30 @@
 //! the kernel has the bytes.
 //!
 //! Several frames of bulk are queued at once, so that one write takes them all. A frame that is served
-//! before them goes in front of those of which nothing is written yet: it never waits for more than
-//! the frame that is under way.
+//! before them goes in front of those of which nothing is written yet: it waits for the frame that is
+//! under way and no other (small frames of one lane lie together, up to [`RUN_BYTES_MAX`]).
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use crate::limits::{
-    BATCH_FRAMES, HEADER_BYTES, LANES, STAGING_PLAIN_BYTES, TAG_BYTES, WRITE_SLICES_MAX,
+    BATCH_FRAMES, HEADER_BYTES, LANES, RUN_BYTES_MAX, STAGING_PLAIN_BYTES, STAGING_RESERVED_BYTES,
+    TAG_BYTES, WRITE_SLICES_MAX,
 };
 use crate::memory::RegionSlice;
 
-/// Which frames a frame may pass.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Rank {
-    /// Only those with a greater one are passed.
-    place: usize,
-    /// It is numbered with the connection's own frames, which keep their order among themselves.
-    control: bool,
-}
+/// Which frames a frame may pass: those with a greater rank than its own.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rank(usize);
 
 impl Rank {
-    /// A lane's own frame.
+    /// The connection's own frames, acknowledgements among them: they share a counter, so they stay
+    /// in order, and nothing passes them.
+    pub(super) const CONTROL: Self = Self(0);
+
+    /// A lane's own frame. Those of the best lane stay in order with the connection's own.
     pub(super) fn of_lane(index: usize) -> Self {
-        Self { place: index, control: false }
-    }
-
-    /// The connection's own frame. An acknowledgement stays in order with its lane's frames.
-    pub(super) fn control(lane: usize) -> Self {
-        Self { place: lane, control: true }
-    }
-
-    /// What comes after everything.
-    pub(super) const LAST: Self = Self { place: LANES, control: true };
-
-    fn stays_behind(self, queued: Self) -> bool {
-        queued.place <= self.place || (self.control && queued.control)
+        Self(index)
     }
 }
 
@@ -61,8 +49,8 @@ pub(super) struct Transmit {
     pieces: VecDeque<Piece>,
     /// Bytes of all pieces.
     queued: usize,
-    /// And of each place.
-    queued_at: [usize; LANES + 1],
+    /// And of each rank.
+    queued_at: [usize; LANES],
     /// Something of the first piece is with the kernel.
     is_under_way: bool,
     /// Where the next piece goes, whose it is, and whether its frame begins with it.
@@ -79,17 +67,23 @@ impl Transmit {
             staged: Vec::with_capacity(STAGING_PLAIN_BYTES),
             pieces: VecDeque::with_capacity(WRITE_SLICES_MAX),
             queued: 0,
-            queued_at: [0; LANES + 1],
+            queued_at: [0; LANES],
             is_under_way: false,
-            next: (0, Rank::LAST, true),
+            next: (0, Rank::CONTROL, true),
             batch: frame * BATCH_FRAMES,
-            // Sealed frames are staged whole. Only a session that seals ever grows so far.
+            // Sealed frames are staged whole. Of others only headers and small payloads are.
             staging: frame + STAGING_PLAIN_BYTES,
         }
     }
 
     pub(super) fn queued(&self) -> usize {
         self.queued
+    }
+
+    /// Bytes of a lane's frames that are not with the kernel (of the best lane's with the
+    /// connection's own).
+    pub(super) fn queued_of(&self, lane: usize) -> usize {
+        self.queued_at[lane]
     }
 
     /// Whether a lane's frame of `staged` staged bytes and `outside` others in `parts` pieces may
@@ -101,7 +95,9 @@ impl Transmit {
         outside: usize,
         parts: usize,
     ) -> bool {
-        let fits = self.staged.len() + staged <= self.staging
+        // Some is kept for what nothing else may hold up.
+        let reserved = if lane == 0 { 0 } else { STAGING_RESERVED_BYTES };
+        let fits = self.staged.len() + staged + reserved <= self.staging
             && self.pieces.len() + parts + 2 <= WRITE_SLICES_MAX;
         let before: usize = self.queued_at[..=lane].iter().sum();
         fits && (before == 0 || before + staged + outside <= self.batch)
@@ -111,7 +107,7 @@ impl Transmit {
     pub(super) fn begin(&mut self, rank: Rank) {
         let mut at = self.pieces.len();
         for (index, piece) in self.pieces.iter().enumerate().rev() {
-            if rank.stays_behind(piece.rank) {
+            if piece.rank <= rank {
                 break;
             }
             if piece.begins && (index > 0 || !self.is_under_way) {
@@ -119,6 +115,18 @@ impl Transmit {
             }
         }
         self.next = (at, rank, true);
+    }
+
+    /// Forgets the frames behind the last one that was queued: nothing follows it.
+    pub(super) fn drop_rest(&mut self) {
+        for piece in self.pieces.drain(self.next.0..) {
+            let len = match piece.bytes {
+                Bytes::Staged { start, end } => end - start,
+                Bytes::Region { slice, written } => slice.len() - written,
+            };
+            self.queued -= len;
+            self.queued_at[piece.rank.0] -= len;
+        }
     }
 
     fn insert(&mut self, bytes: Bytes) {
@@ -150,13 +158,16 @@ impl Transmit {
         if start == end {
             return;
         }
-        let (at, rank, _) = self.next;
+        let (at, rank, begins) = self.next;
         self.queued += end - start;
-        self.queued_at[rank.place] += end - start;
+        self.queued_at[rank.0] += end - start;
         let before = at.checked_sub(1).map(|before| &mut self.pieces[before]);
         match before {
-            Some(Piece { bytes: Bytes::Staged { end: last, .. }, rank: same, .. })
-                if *last == start && *same == rank =>
+            Some(Piece {
+                bytes: Bytes::Staged { start: first, end: last }, rank: same, ..
+            }) if *last == start
+                && *same == rank
+                && (!begins || *last - *first < RUN_BYTES_MAX) =>
             {
                 *last = end;
                 self.next.2 = false;
@@ -168,19 +179,29 @@ impl Transmit {
     /// Queues bytes where they lie.
     pub(super) fn gather(&mut self, slice: RegionSlice) {
         self.queued += slice.len();
-        self.queued_at[self.next.1.place] += slice.len();
+        self.queued_at[self.next.1.0] += slice.len();
         self.insert(Bytes::Region { slice, written: 0 });
     }
 
-    /// Calls `write` with the queued bytes.
-    pub(super) fn with_slices<T>(&self, write: impl FnOnce(&[IoSlice<'_>]) -> T) -> T {
+    /// Calls `write` with the queued bytes, or the first `limit` of them.
+    pub(super) fn with_slices<T>(
+        &self,
+        limit: usize,
+        write: impl FnOnce(&[IoSlice<'_>]) -> T,
+    ) -> T {
         let mut slices = [IoSlice::new(&[]); WRITE_SLICES_MAX];
-        let mut count = 0;
+        let (mut count, mut left) = (0, limit);
         for (slot, piece) in slices.iter_mut().zip(&self.pieces) {
-            *slot = IoSlice::new(match &piece.bytes {
+            if left == 0 {
+                break;
+            }
+            let bytes = match &piece.bytes {
                 Bytes::Staged { start, end } => &self.staged[*start..*end],
                 Bytes::Region { slice, written } => &slice.as_slice()[*written..],
-            });
+            };
+            let bytes = &bytes[..bytes.len().min(left)];
+            *slot = IoSlice::new(bytes);
+            left -= bytes.len();
             count += 1;
         }
         write(&slices[..count])
@@ -204,7 +225,7 @@ impl Transmit {
                 }
             };
             len -= step;
-            self.queued_at[piece.rank.place] -= step;
+            self.queued_at[piece.rank.0] -= step;
             self.is_under_way = left > 0;
             if left == 0 {
                 self.pieces.pop_front();
@@ -220,7 +241,7 @@ impl Transmit {
         self.pieces.clear();
         self.staged.clear();
         self.queued = 0;
-        self.queued_at = [0; LANES + 1];
+        self.queued_at = [0; LANES];
         self.is_under_way = false;
     }
 }
@@ -244,7 +265,7 @@ mod tests {
             assert_eq!(transmit.pieces.len(), 3, "neighbours are one piece");
             assert_eq!(written(&mut transmit, cut), b"abcdefgh");
             assert!(transmit.staged.is_empty());
-            assert_eq!(transmit.queued_at, [0; LANES + 1]);
+            assert_eq!(transmit.queued_at, [0; LANES]);
         }
     }
 
@@ -258,9 +279,8 @@ mod tests {
     }
 
     fn write(transmit: &mut Transmit, cut: usize) -> Vec<u8> {
-        let piece = transmit.with_slices(|slices| {
-            let all: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
-            all[..cut.min(all.len())].to_vec()
+        let piece = transmit.with_slices(cut, |slices| {
+            slices.iter().flat_map(|slice| slice.to_vec()).collect::<Vec<u8>>()
         });
         transmit.handle_written(piece.len());
         piece
@@ -306,23 +326,43 @@ mod tests {
     fn what_is_numbered_together_stays_in_order() {
         let mut transmit = Transmit::new(8192);
         frame(&mut transmit, Rank::of_lane(2), b"bulk ");
-        // An acknowledgement of the bulk's own lane stays behind it, and so does every frame that is
-        // numbered with it; the urgent lane's own frame does not.
-        frame(&mut transmit, Rank::control(2), b"ack2 ");
-        frame(&mut transmit, Rank::control(0), b"ping ");
+        frame(&mut transmit, Rank::CONTROL, b"ack3 ");
         frame(&mut transmit, Rank::of_lane(0), b"urgent ");
+        frame(&mut transmit, Rank::CONTROL, b"ping ");
         frame(&mut transmit, Rank::of_lane(1), b"activation ");
-        frame(&mut transmit, Rank::LAST, b"close");
+        assert_eq!(transmit.queued_of(2), 5);
         let out = String::from_utf8(written(&mut transmit, 7)).unwrap();
-        assert_eq!(out, "bulk ack2 ping urgent activation close");
+        assert_eq!(out, "ack3 urgent ping activation bulk ");
+    }
 
+    #[test]
+    fn nothing_follows_the_last() {
+        for (already, expected) in [(0, "close"), (2, "Aaaa close")] {
+            let mut transmit = Transmit::new(8192);
+            frame(&mut transmit, Rank::of_lane(2), b"Aaaa ");
+            frame(&mut transmit, Rank::of_lane(2), b"Bbbb ");
+            let mut out = write(&mut transmit, already);
+            frame(&mut transmit, Rank::CONTROL, b"close");
+            transmit.drop_rest();
+            out.extend(written(&mut transmit, 4));
+            assert_eq!(String::from_utf8_lossy(&out), expected);
+            assert_eq!(transmit.queued_at, [0; LANES]);
+        }
+    }
+
+    #[test]
+    fn a_run_of_small_frames_is_passed_as_well() {
         let mut transmit = Transmit::new(8192);
-        frame(&mut transmit, Rank::of_lane(2), b"bulk ");
-        frame(&mut transmit, Rank::control(0), b"ack0 ");
-        frame(&mut transmit, Rank::of_lane(0), b"urgent ");
-        frame(&mut transmit, Rank::of_lane(1), b"activation ");
-        let out = String::from_utf8(written(&mut transmit, 7)).unwrap();
-        assert_eq!(out, "ack0 urgent activation bulk ");
+        let small = vec![b'b'; 1000];
+        for _ in 0..40 {
+            transmit.begin(Rank::of_lane(2));
+            transmit.stage(&small);
+        }
+        let mut out = write(&mut transmit, 1);
+        frame(&mut transmit, Rank::of_lane(0), b"U");
+        out.extend(written(&mut transmit, usize::MAX));
+        let at = out.iter().position(|&byte| byte == b'U').unwrap();
+        assert!(at <= RUN_BYTES_MAX + small.len(), "behind {at} bytes");
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub(super) fn bound_to(
     }))
 }
 
-/// With `TCP_NOTSENT_LOWAT` a frame of a better lane waits behind one chunk in the kernel, not
+/// With `TCP_NOTSENT_LOWAT` a frame of a better lane waits behind two chunks in the kernel, not
 /// behind megabytes of send buffer. On a cable, which carries nobody else's packets and loses none,
 /// CUBIC is asked for where the system's choice is another: BBR paces by its own estimate and gave a
 /// quarter of the throughput (docs/ARCHITECTURE.md). A kernel without CUBIC keeps its choice.

@@ -210,6 +210,7 @@ impl EventLoop {
             pair,
             announced: false,
             more: false,
+            closed: false,
             unwritten: false,
             redial: None,
             proposed: 1,
@@ -248,7 +249,8 @@ impl EventLoop {
         connection.close(code, "");
         connection.poll_transmit(now);
         // One small write into an empty socket; if it does not go, the peer learns no reason.
-        let _ = connection.with_slices(|slices| io::Write::write_vectored(&mut socket, slices));
+        let _ = connection
+            .with_slices(usize::MAX, |slices| io::Write::write_vectored(&mut socket, slices));
         self.say_goodbye(at, socket);
     }
 

@@ -44,6 +44,8 @@ struct Tracked {
     announced: bool,
     /// There may be more to read without another event.
     more: bool,
+    /// The peer's end of the socket writes no more: what is read is read to the end.
+    closed: bool,
     /// The last turn ended before everything was written that could be.
     unwritten: bool,
     /// Tries to reach the peer again.

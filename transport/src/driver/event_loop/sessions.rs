@@ -77,8 +77,9 @@ impl EventLoop {
             io.handle_writable();
         }
         let mut failed = io.failed.take();
+        tracked.closed |= ready.closed;
         if failed.is_none() && (ready.readable || ready.closed || tracked.more) {
-            match io.read(self.shared.clock, ready.closed) {
+            match io.read(self.shared.clock, tracked.closed) {
                 Ok(more) => tracked.more = more,
                 Err(cause) => failed = Some(cause),
             }
@@ -100,6 +101,7 @@ impl EventLoop {
             io.connection.suspect(now);
             drop(io.replace_socket(None));
             tracked.more = false;
+            tracked.closed = false;
         }
         tracked.unwritten = io.unwritten;
         io.sort_notices();
@@ -271,6 +273,7 @@ impl EventLoop {
         tracked.proposed = tracked.proposed.max(established.epoch);
         tracked.redial = None;
         tracked.more = false;
+        tracked.closed = false;
         io.connection.attach(route, now);
         let mut socket = dialling.socket;
         let _ = self.poll.registry().deregister(&mut socket);

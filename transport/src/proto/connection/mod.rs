@@ -231,9 +231,9 @@ impl Connection {
 
     // ---- what comes of it ------------------------------------------------------------------------
 
-    /// Whether the latest of what became of work is of the urgent lane.
+    /// Whether something became of work of the urgent lane.
     pub(crate) fn has_urgent_outcome(&self) -> bool {
-        self.outcomes.back().is_some_and(|outcome| outcome.completion.lane == Lane::Urgent)
+        self.outcomes.iter().any(|outcome| outcome.completion.lane == Lane::Urgent)
     }
 
     pub(crate) fn poll_outcome(&mut self) -> Option<Outcome> {

@@ -83,7 +83,6 @@ impl Connection {
 
     /// Notes when the news that are owed go, if nothing takes them along.
     pub(super) fn note_news(&mut self) {
-        let owed = self.lanes.iter().filter_map(|lane| lane.arrivals.news.owed_since()).min();
-        self.ack_due = owed.map(|since| since.after(self.timers.ack_delay));
+        self.ack_due = (0..self.lanes.len()).filter_map(|index| self.ack_at(index, false)).min();
     }
 }

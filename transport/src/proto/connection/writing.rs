@@ -13,6 +13,9 @@ use crate::limits::{
 use crate::queue::{OutWork, Verb};
 use crate::wire::header::{Flags, Header, Kind, Lane};
 
+/// News wait for a frame of their lane to go, this many times as long as for one to come.
+const RIDE_MAX: u32 = 4;
+
 impl Connection {
     /// Makes frames as long as there is something to say and room for it. Gives the bytes queued.
     pub(crate) fn poll_transmit(&mut self, now: Time) -> usize {
@@ -32,9 +35,13 @@ impl Connection {
         self.transmit.queued()
     }
 
-    /// Calls `write` with the queued bytes.
-    pub(crate) fn with_slices<T>(&self, write: impl FnOnce(&[IoSlice<'_>]) -> T) -> T {
-        self.transmit.with_slices(write)
+    /// Calls `write` with the queued bytes, or the first `limit` of them.
+    pub(crate) fn with_slices<T>(
+        &self,
+        limit: usize,
+        write: impl FnOnce(&[IoSlice<'_>]) -> T,
+    ) -> T {
+        self.transmit.with_slices(limit, write)
     }
 
     /// So many bytes are with the kernel.
@@ -58,6 +65,7 @@ impl Connection {
                 self.make_last_acks(now);
             }
             self.stage_control(Kind::Close, code as u32, reason.as_bytes());
+            self.transmit.drop_rest();
         } else if self.closing {
             return false;
         } else if std::mem::take(&mut self.path.resume_due) {
@@ -105,8 +113,7 @@ impl Connection {
         let mut header = self.header(kind, None, Flags::NONE, self.path.control_sent);
         header.immediate = immediate;
         header.length = payload.len() as u32;
-        let rank = if kind == Kind::Close { Rank::LAST } else { Rank::control(0) };
-        self.stage_frame(&header, rank, |transmit| transmit.stage(payload));
+        self.stage_frame(&header, Rank::CONTROL, |transmit| transmit.stage(payload));
     }
 
     /// News of lanes that are urgent, or have waited long enough, and have no frame to ride on.
@@ -115,23 +122,39 @@ impl Connection {
             return;
         }
         for index in 0..self.lanes.len() {
-            let lane = &self.lanes[index];
-            let news = &lane.arrivals.news;
-            let due = news
-                .owed_since()
-                .is_some_and(|since| news.is_urgent() || since.after(self.timers.ack_delay) <= now);
-            let reads = lane.arrivals.reads.len();
-            let rides = || lane.out.next_frame(self.agreed.chunk_bytes, reads).is_some();
-            if due && !rides() && self.transmit.has_staging(HEADER_BYTES + TAG_BYTES) {
+            let urgent = self.lanes[index].arrivals.news.is_urgent();
+            if self.ack_at(index, urgent).is_some_and(|due| due <= now) {
                 self.make_ack(index, now);
             }
         }
     }
 
+    /// When a lane's news go alone; `None` if none are owed, or if they cannot yet: what its queued
+    /// frames say of them is older, and must arrive before.
+    pub(super) fn ack_at(&self, index: usize, urgent: bool) -> Option<Time> {
+        let lane = &self.lanes[index];
+        let since = lane.arrivals.news.owed_since()?;
+        let is_behind = index > 0 && self.transmit.queued_of(index) > 0;
+        if is_behind || !self.transmit.has_staging(HEADER_BYTES + TAG_BYTES) {
+            return None;
+        }
+        let reads = lane.arrivals.reads.len();
+        Some(if lane.out.next_frame(self.agreed.chunk_bytes, reads).is_some() {
+            // They ride on it, unless better lanes keep it from going.
+            since.after(RIDE_MAX * self.timers.ack_delay)
+        } else if urgent {
+            since
+        } else {
+            since.after(self.timers.ack_delay)
+        })
+    }
+
+    /// What was told in frames that will not go is told once more.
     fn make_last_acks(&mut self, now: Time) {
         for index in 0..self.lanes.len() {
             let owed = self.lanes[index].arrivals.news.owed_since().is_some();
-            if owed && self.transmit.has_staging(HEADER_BYTES + TAG_BYTES) {
+            let told_in_vain = index > 0 && self.transmit.queued_of(index) > 0;
+            if (owed || told_in_vain) && self.transmit.has_staging(HEADER_BYTES + TAG_BYTES) {
                 self.make_ack(index, now);
             }
         }
@@ -144,7 +167,7 @@ impl Connection {
         let news = &mut self.lanes[index].arrivals.news;
         header.immediate = u32::try_from(news.held(now).as_micros()).unwrap_or(u32::MAX);
         (header.acknowledged, header.credit) = news.tell();
-        self.stage_frame(&header, Rank::control(index), |_| {});
+        self.stage_frame(&header, Rank::CONTROL, |_| {});
     }
 
     /// A frame whose payload is staged, sealed if that was agreed.

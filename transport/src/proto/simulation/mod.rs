@@ -198,7 +198,7 @@ impl Side {
     fn write(&mut self, pipe: &mut VecDeque<u8>, len: usize, now: Time) -> usize {
         self.connection.poll_transmit(now);
         let mut moved = 0;
-        self.connection.with_slices(|slices| {
+        self.connection.with_slices(usize::MAX, |slices| {
             for slice in slices {
                 let part = slice.len().min(len - moved);
                 pipe.extend(&slice[..part]);

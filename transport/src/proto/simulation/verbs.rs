@@ -352,3 +352,46 @@ fn a_new_socket_that_stays_silent_is_given_up_for_another() {
     assert!(world.sides[0].connection.is_down(), "and it is over");
     assert!(world.sides[0].connection.poll_timeout() > world.now, "nothing is due for ever");
 }
+
+#[test]
+fn bulk_without_end_holds_up_neither_news_nor_what_is_urgent() {
+    const CHUNK: usize = 4096;
+    for sealed in [false, true] {
+        let mut world = World::new(sealed, CHUNK);
+        for _ in 0..200 {
+            world.sides[1].recv(Lane::Bulk, 16_384, world.now);
+        }
+        world.sides[1].recv(Lane::Urgent, 64, world.now);
+        world.sides[0].recv(Lane::Cluster, 64, world.now);
+        world.settle_late(usize::MAX).unwrap();
+        for _ in 0..200 {
+            world.sides[0].send(Lane::Bulk, 16_384, 1, None, world.now);
+        }
+        // A frame is under way, and more are queued behind it.
+        world.sides[0].write(&mut world.pipes[0], 100, world.now);
+        world.sides[1].send(Lane::Cluster, 64, 1, None, world.now);
+        world.sides[1].write(&mut world.pipes[1], usize::MAX, world.now);
+        let [_, back] = &mut world.pipes;
+        while !back.is_empty() {
+            world.sides[0].read(back, usize::MAX, world.now).unwrap();
+        }
+        world.pass(TIMERS.ack_delay);
+        world.sides[0].send(Lane::Urgent, 64, 1, None, world.now);
+        // As much as what is under way, the acknowledgement and the urgent frame take.
+        let mut left = crate::limits::RUN_BYTES_MAX + 2 * CHUNK;
+        while left > 0 {
+            let step = left.min(500);
+            world.sides[0].write(&mut world.pipes[0], step, world.now);
+            left -= step;
+        }
+        let [out, _] = &mut world.pipes;
+        while !out.is_empty() {
+            world.sides[1].read(out, usize::MAX, world.now).unwrap();
+        }
+        let heard = world.sides[1].collect();
+        let has = |lane: Lane| heard.iter().any(|completion| completion.lane == lane);
+        assert!(has(Lane::Cluster), "sealed {sealed}: its message is acknowledged");
+        assert!(has(Lane::Urgent), "sealed {sealed}: the urgent message came");
+        assert!(world.sides[0].connection.ack_due().is_none_or(|due| due > world.now));
+    }
+}
