@@ -34,6 +34,8 @@ pub enum ChangeKind {
     Members,
     /// Other computers at the ends of the Thunderbolt cables.
     Peers,
+    /// Other docks, drives and hubs at them.
+    Devices,
 }
 
 /// Something that changed.
@@ -76,18 +78,24 @@ pub fn between(before: &Snapshot, after: &Snapshot) -> Vec<Change> {
     }
     if let (Reading::Known { value: was, .. }, Reading::Known { value: now, .. }) =
         (&before.thunderbolt_ports, &after.thunderbolt_ports)
-        && computers(was) != computers(now)
     {
-        let names: Vec<Text> = now
-            .iter()
-            .flat_map(ThunderboltPort::peers)
-            .map(|peer| peer.name.as_ref().map_or_else(words::a_computer, Text::verbatim))
-            .collect();
-        let text = match names.is_empty() {
-            true => say::watch_no_peers(),
-            false => say::watch_peers(Text::joined(names, ", ")),
+        let names = |is_computer: bool, unnamed: fn() -> Text| {
+            let all = now.iter().flat_map(|port| &port.devices);
+            let names: Vec<Text> = all
+                .filter(|device| device.is_computer == is_computer)
+                .map(|device| device.name.as_ref().map_or_else(unnamed, Text::verbatim))
+                .collect();
+            (!names.is_empty()).then(|| Text::joined(names, ", "))
         };
-        found.push(Change { interface: None, kind: ChangeKind::Peers, text });
+        let mut add = |kind, text| found.push(Change { interface: None, kind, text });
+        if at_the_ports(was, true) != at_the_ports(now, true) {
+            let names = names(true, words::a_computer);
+            add(ChangeKind::Peers, names.map_or_else(say::watch_no_peers, say::watch_peers));
+        }
+        if at_the_ports(was, false) != at_the_ports(now, false) {
+            let names = names(false, words::unnamed_device);
+            add(ChangeKind::Devices, names.map_or_else(say::watch_no_devices, say::watch_devices));
+        }
     }
     found
 }
@@ -127,17 +135,18 @@ fn of_one(was: &Interface, now: &Interface) -> Vec<Change> {
     changes
 }
 
-/// Who is at the end of which port, and how fast.
-fn computers(ports: &[ThunderboltPort]) -> Vec<impl Ord + '_> {
+/// Which computers, or what else, is at which port, and how fast.
+fn at_the_ports(ports: &[ThunderboltPort], is_computer: bool) -> Vec<impl Ord + '_> {
     let of_port = |port: &'_ ThunderboltPort| {
         let place = (port.bus.clone(), port.receptacle.clone(), port.speed.clone());
-        let peers = port.peers().map(|peer| (peer.domain_uuid.clone(), peer.name.clone()));
-        (place, peers.collect::<Vec<_>>())
+        let wanted = port.devices.iter().filter(|device| device.is_computer == is_computer);
+        let there = wanted.map(|device| (device.domain_uuid.clone(), device.name.clone()));
+        (place, there.collect::<Vec<_>>())
     };
-    let mut computers: Vec<_> =
-        ports.iter().map(of_port).filter(|(_, peers)| !peers.is_empty()).collect();
-    computers.sort();
-    computers
+    let mut there: Vec<_> =
+        ports.iter().map(of_port).filter(|(_, devices)| !devices.is_empty()).collect();
+    there.sort();
+    there
 }
 
 /// IPv4 first; the source's own order says nothing.
@@ -292,5 +301,18 @@ mod tests {
         assert_eq!(between(&plugged, &empty)[0].kind, ChangeKind::Peers);
         assert_eq!(between(&plugged, &silent), []);
         assert_eq!(between(&silent, &plugged), []);
+        let Reading::Known { value, .. } = &plugged.thunderbolt_ports else { panic!() };
+        let mut ports = value.clone();
+        let mut drive = ports[0].devices[0].clone();
+        (drive.name, drive.is_computer) = (Some("Fast Disk".into()), false);
+        ports[0].devices.push(drive);
+        let with_drive = with(Reading::known(ports, source()));
+        let [change] = &between(&plugged, &with_drive)[..] else { panic!("one change") };
+        assert_eq!(
+            (change.kind, change.text.words(Lang::En)),
+            (ChangeKind::Devices, "docks and drives at the cables: Fast Disk")
+        );
+        let [change] = &between(&with_drive, &plugged)[..] else { panic!("one change") };
+        assert_eq!(change.text.words(Lang::En), "no dock or drive at any cable");
     }
 }

@@ -23,7 +23,7 @@ const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
   tbnet completions zsh > ~/.zfunc/_tbnet     a folder of $fpath
   tbnet completions fish > ~/.config/fish/completions/tbnet.fish
-  source <(tbnet completions bash)            for this shell";
+  eval \"$(tbnet completions bash)\"            for this shell";
 
 const MAN_EXAMPLES: &str = "\
 Examples:

@@ -151,7 +151,8 @@ pub struct Seen {
 pub struct Remedy {
     /// What to click or do by hand, step by step.
     pub clicks: Vec<Text>,
-    /// The exact commands that do the same, as a person can paste them.
+    /// Exact commands as a person can paste them: they do the same where a command can, else they
+    /// show more, or whether it helped.
     pub commands: Vec<String>,
 }
 

@@ -150,6 +150,11 @@ impl Link {
     fn refreshed(&self, snapshot: &Snapshot) -> Result<Self, LinkError> {
         let choice = self.renumbered(snapshot).unwrap_or_else(|| self.choice.clone());
         let now = Self::from_snapshot(snapshot, &choice)?;
+        if self.receptacle.is_some() && now.receptacle != self.receptacle {
+            // Its name is another port's now: whoever is at that cable was not chosen.
+            let what = say::its_port();
+            return Err(LinkError::NotKnown { interface: now.name, what });
+        }
         if self.kind == LinkKind::Thunderbolt && now.kind != LinkKind::Thunderbolt {
             return Err(LinkError::KindChanged {
                 interface: now.name,
@@ -160,8 +165,8 @@ impl Link {
         Ok(now)
     }
 
-    /// The port that a person named by its device, if that device is another now: macOS numbers them
-    /// anew after a restart or a replug, and the receptacle stays what it is.
+    /// The port that a person named by its device, if that device is another now: macOS may number
+    /// them anew after a replug, and the receptacle stays what it is.
     fn renumbered(&self, snapshot: &Snapshot) -> Option<InterfaceChoice> {
         let (InterfaceChoice::Named(name), Some(receptacle)) = (&self.choice, &self.receptacle)
         else {

@@ -91,7 +91,7 @@ pub(super) fn plan(
         && mtu != now
     {
         let action = Action::SetDeviceMtu { device: name.to_owned(), mtu };
-        draft.step(action, &[FindingId::MtuMismatch]);
+        draft.step(action, &[FindingId::MtuMismatch, FindingId::Mtu]);
     }
     if let Some(peer) = wish.peer_v4().filter(|peer| *peer == pair.peer)
         && let Some(Reading::Known { value: route, .. }) = snapshot.peer_routes.get(&peer.into())

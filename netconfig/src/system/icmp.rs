@@ -87,8 +87,9 @@ const SYSTEM_PING6: &str = "/sbin/ping6";
 /// How often it asks.
 const SYSTEM_ECHOES: u32 = 3;
 
-/// Whether the system's own `ping` reaches `peer` over `link`; `None` if it is not there or cannot be
-/// asked. It waits `limit` for each of a few answers.
+/// Whether the system's own `ping` reaches `peer` over `link`: `false` only if it says that there is
+/// no way, for a machine may leave an echo unanswered; `None` if nothing can be said. It waits
+/// `limit` for each of a few answers.
 pub fn by_system(link: &Link, peer: IpAddr, limit: Duration) -> Option<bool> {
     // Its options are Apple's; and Linux keeps no program off a network by itself.
     if cfg!(target_os = "linux") {
@@ -98,10 +99,14 @@ pub fn by_system(link: &Link, peer: IpAddr, limit: Duration) -> Option<bool> {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match command::run(program, &args, limit * (SYSTEM_ECHOES + 2) + Duration::from_secs(2)) {
         Ok(_) => Some(true),
-        // It ends in failure where nothing comes back.
-        Err(Unknown::Failed { .. } | Unknown::TimedOut { .. }) => Some(false),
+        Err(Unknown::Failed { detail }) => says_no_way(&detail).then_some(false),
         Err(_) => None,
     }
+}
+
+/// `ping: sendto: No route to host`, `ping: sendto: Host is down`.
+fn says_no_way(said: &str) -> bool {
+    ["No route to host", "Host is down"].iter().any(|words| said.contains(words))
 }
 
 /// `-b` (Apple's) keeps it on the interface, `-o` ends it with the first answer, `-W` is in
@@ -313,6 +318,9 @@ mod tests {
         };
         assert_eq!(line("192.168.2.2"), "/sbin/ping -n -o -c 3 -W 500 -b lo 192.168.2.2");
         assert_eq!(line("fe80::2"), "/sbin/ping6 -n -c 3 fe80::2%lo");
+        assert!(says_no_way("ping: sendto: No route to host"));
+        // A firewall may drop echoes: that nothing came back is no proof.
+        assert!(!says_no_way("no words") && !says_no_way("ping: bad interface name"));
     }
 
     #[test]

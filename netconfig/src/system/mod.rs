@@ -61,7 +61,11 @@ pub fn collect(request: &Request) -> Snapshot {
 /// the snapshot. On Linux there is no such thing.
 pub fn ask_refusals_again(snapshot: &mut Snapshot) {
     if snapshot.platform == Platform::MacOs {
-        snapshot.local_network_refusals = macos::refusals(&macos::Live);
+        let now = macos::refusals(&macos::Live);
+        // What was known stands, if the log does not answer this time.
+        if !now.is_unknown() {
+            snapshot.local_network_refusals = now;
+        }
     }
 }
 

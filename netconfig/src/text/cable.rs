@@ -230,6 +230,10 @@ catalogue! {
         en: "After a restart or a replug it may be the other: then larger packets from one end vanish at the other.",
         ko: "재시동하거나 다시 연결하면 값이 바뀔 수 있습니다. 그러면 한쪽이 보낸 더 큰 패킷이 다른 쪽에서 사라집니다.",
     }
+    mtu_not_as_configured_do(actual, configured) {
+        en: "Keep {actual}, or set {configured} at both ends: System Settings > Network > the service > Details… > Hardware > MTU",
+        ko: "{actual}바이트를 유지하거나, 양쪽 모두 {configured}바이트로 맞춥니다: 시스템 설정 > 네트워크 > 해당 서비스 > 세부사항… > 하드웨어 > MTU",
+    }
     not_thunderbolt(name) {
         en: "{name} is not shown to be a Thunderbolt link",
         ko: "{name} 인터페이스가 Thunderbolt 링크라는 증거가 없습니다",

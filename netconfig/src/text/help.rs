@@ -143,11 +143,11 @@ exo-node serve도 응답하므로, 실행 중이면 필요하지 않습니다.",
         en: "Examples:
   tbnet completions zsh > ~/.zfunc/_tbnet     a folder of $fpath
   tbnet completions fish > ~/.config/fish/completions/tbnet.fish
-  source <(tbnet completions bash)            for this shell",
+  eval \"$(tbnet completions bash)\"            for this shell",
         ko: "예:
   tbnet completions zsh > ~/.zfunc/_tbnet     $fpath에 있는 폴더
   tbnet completions fish > ~/.config/fish/completions/tbnet.fish
-  source <(tbnet completions bash)            지금 쓰는 셸에서만",
+  eval \"$(tbnet completions bash)\"            지금 쓰는 셸에서만",
     }
     man_examples {
         en: "Examples:

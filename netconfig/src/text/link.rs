@@ -100,6 +100,7 @@ catalogue! {
     which_addresses { en: "which addresses it has", ko: "주소" }
     its_index { en: "its index", ko: "번호" }
     its_mtu { en: "its MTU", ko: "MTU 값" }
+    its_port { en: "which device its Thunderbolt port is now", ko: "현재 Thunderbolt 포트의 장치" }
     the_interfaces { en: "the list of interfaces", ko: "인터페이스 목록" }
     not_known_do(name) {
         en: "run `tbnet show` to see what is known about {name}",

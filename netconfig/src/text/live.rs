@@ -52,6 +52,14 @@ catalogue! {
         en: "at the end of the cables: {names}",
         ko: "케이블 반대편: {names}",
     }
+    watch_devices(names) {
+        en: "docks and drives at the cables: {names}",
+        ko: "케이블에 연결된 독과 드라이브: {names}",
+    }
+    watch_no_devices {
+        en: "no dock or drive at any cable",
+        ko: "어느 케이블에도 독이나 드라이브가 없습니다",
+    }
     watch_no_peers {
         en: "no computer at the end of any cable",
         ko: "어느 케이블 끝에도 컴퓨터가 없습니다",

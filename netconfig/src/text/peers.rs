@@ -82,8 +82,8 @@ catalogue! {
         ko: "기기가 핑에도 응답하지 않습니다",
     }
     system_ping_silent {
-        en: "the system's own ping gets no answer either",
-        ko: "시스템의 ping에도 응답이 없습니다",
+        en: "/sbin/ping has no way there either",
+        ko: "/sbin/ping에도 그곳으로 가는 경로가 없습니다",
     }
     peer_silent_why {
         en: "The other end can then not be compared: its address, mask and MTU are not known.",

@@ -91,7 +91,7 @@ catalogue! {
     }
     internet_sharing_suspected(name, address) {
         en: "{name} has {address}, which nobody configured: as Internet Sharing would give it",
-        ko: "{name} 인터페이스에 설정한 적 없는 {address} 주소가 있습니다. 인터넷 공유가 주는 주소와 같습니다",
+        ko: "{name} 인터페이스에 설정한 적 없는 {address} 주소가 있습니다. 인터넷 공유가 붙이는 주소의 형태입니다",
     }
     configured_address(address) {
         en: "configured: {address}",

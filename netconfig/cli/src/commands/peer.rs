@@ -115,7 +115,7 @@ pub(crate) fn talk(
         let round_trips = (why != Silence::NotOnLink).then(|| echoes(&link, peer.ip)).flatten();
         let is_there = round_trips.as_ref().is_some_and(|trips| trips.count > 0);
         let large_echo = is_there.then(|| large_echo(&link, peer.ip)).flatten();
-        let system_ping = (why == Silence::HostUnreachable)
+        let system_ping = (why == Silence::HostUnreachable && !is_there)
             .then(|| icmp::by_system(&link, peer.ip, ECHO_LIMIT))
             .flatten();
         Contact::Silent { why, round_trips, large_echo, system_ping }

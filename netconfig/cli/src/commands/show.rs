@@ -6,8 +6,8 @@ use exo_netconfig::{
     Evidence, Snapshot,
     changes::state,
     snapshot::{
-        Firewall, Interface, InterfaceType, PeerRoute, Reading, Service, ThunderboltDevice,
-        ThunderboltPort,
+        Firewall, Interface, InterfaceType, PeerRoute, Platform, Reading, Service,
+        ThunderboltDevice, ThunderboltPort, Unknown,
     },
     text::{Say as _, Text, route, tool, words},
 };
@@ -77,7 +77,7 @@ fn cables(snapshot: &Snapshot, output: &mut Output) -> anyhow::Result<()> {
         for (at, end) in ends.into_iter().enumerate() {
             // What hangs below a hub is drawn below it.
             let (place, device, line) = match at {
-                0 => (output.words(&place), carrying(snapshot, port), line(port)),
+                0 => (output.words(&place), carrying(snapshot, port), line(snapshot, port)),
                 _ => (String::new(), String::new(), "  └─".to_owned()),
             };
             rows.push(vec![place, device, line, output.words(end)]);
@@ -96,9 +96,11 @@ fn carrying(snapshot: &Snapshot, port: &ThunderboltPort) -> String {
 }
 
 /// The cable, with its speed; a port with nothing in it has dots.
-fn line(port: &ThunderboltPort) -> String {
+fn line(snapshot: &Snapshot, port: &ThunderboltPort) -> String {
     let speed = port.speed.as_deref().unwrap_or("?");
-    let speed = match port.generation {
+    // Linux' own count ends at 4, whatever the cable carries.
+    let generation = port.generation.filter(|_| snapshot.platform == Platform::MacOs);
+    let speed = match generation {
         Some(generation) => format!("{speed} (TB{generation})"),
         None => speed.to_owned(),
     };
@@ -231,6 +233,7 @@ fn switches(snapshot: &Snapshot, output: &mut Output) -> anyhow::Result<()> {
     let exo = snapshot.exo_daemon.value().filter(|is_there| **is_there).map(|_| tool::exo_daemon());
     let refused = snapshot.local_network_refusals.value().map(|refusals| {
         let mut programs: Vec<&str> = refusals.iter().map(|r| r.program.as_str()).collect();
+        programs.sort_unstable();
         programs.dedup();
         match programs.is_empty() {
             true => tool::local_network_no_refusals(),
@@ -282,6 +285,8 @@ fn way(peer: &IpAddr, route: &Reading<PeerRoute>) -> Text {
 fn unknown(snapshot: &Snapshot, output: &mut Output) -> anyhow::Result<()> {
     fn row<T>(what: Text, reading: &Reading<T>) -> Option<Text> {
         match reading {
+            // Nobody wanted to know.
+            Reading::Unknown { why: Unknown::NotAsked, .. } => None,
             Reading::Unknown { source, why } => Some(tool::unknown_row(what, source, why.text())),
             _ => None,
         }

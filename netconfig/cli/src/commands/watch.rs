@@ -85,10 +85,11 @@ fn heard(told: &mut Option<Changes>, wait: Duration) -> bool {
 /// On Linux all of it takes milliseconds. A Mac's slow sources are asked when something changed, and
 /// now and then; in between what they said stands.
 fn look(before: &Snapshot, is_whole: bool) -> Snapshot {
-    if is_whole {
-        return system::collect(&Request::default());
-    }
-    let mut after = system::quick();
+    let mut after = match is_whole {
+        true => system::collect(&Request::default()),
+        false => system::quick(),
+    };
+    // What did not answer, or was not asked, is what it was.
     if !matches!(after.thunderbolt_ports, Reading::Known { .. }) {
         after.thunderbolt_ports = before.thunderbolt_ports.clone();
     }

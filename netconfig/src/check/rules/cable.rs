@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Hands are needed, and this tells at once what they did.
-const WATCH: &str = "tbnet watch";
+const WATCH: &str = "tbnet watch --for 60";
 
 pub(super) fn judge(case: &Case<'_>, findings: &mut Findings) {
     if let Some(interface) = case.subject.interface {
@@ -265,7 +265,7 @@ fn loop_finding(case: &Case<'_>, severity: Severity, title: Text, seen: Text) ->
         .seen_in(seen, &case.snapshot.thunderbolt_ports)
         .why(say::loop_why(&case.subject.name))
         .click(say::loop_do())
-        .command(ring::OUT_OF_IT)
+        .command(ring::LOOK)
 }
 
 /// What two Thunderbolt 5 ports negotiate with a cable made for them, in Gb/s.

@@ -1,6 +1,8 @@
 //! macOS: what else the system does to the link: renumbered ports, exo's daemon, the firewall, RDMA,
 //! and the permission to use the local network.
 
+use std::net::IpAddr;
+
 use crate::{
     check::{
         Case,
@@ -24,16 +26,20 @@ pub(super) fn judge(case: &Case<'_>, findings: &mut Findings) {
     firewall(case, findings);
     rdma(case, findings);
     local_network(case, findings);
-    configured_mtu(case, findings);
 }
 
-/// A size that is configured and not in use: the next start, or the next replug, brings it.
-fn configured_mtu(case: &Case<'_>, findings: &mut Findings) {
+/// A size that is configured and not in use: the next start, or the next replug, brings it. Where the
+/// peer's is known and another, that is said already.
+pub(super) fn configured_mtu(case: &Case<'_>, findings: &mut Findings) {
     let name = &case.subject.name;
     let configured = case.snapshot.preferences.value().and_then(|p| p.mtus.get(name).copied());
     let actual = case.subject.interface.and_then(|interface| interface.mtu);
     let (Some(configured), Some(actual)) = (configured, actual) else { return };
-    if configured == actual {
+    let unsettled = [FindingId::MtuMismatch, FindingId::ServiceDisabled, FindingId::LinkDown];
+    if configured == actual
+        || case.subject.is_inactive()
+        || unsettled.iter().any(|id| findings.has(*id))
+    {
         return;
     }
     findings.push(
@@ -45,13 +51,13 @@ fn configured_mtu(case: &Case<'_>, findings: &mut Findings) {
         .seen_in(Text::verbatim(format_args!("mtu {actual}")), &case.snapshot.interfaces)
         .seen_in(text::cable::mtu_configured(configured), &case.snapshot.preferences)
         .why(text::cable::mtu_not_as_configured_why())
-        .click(text::peers::mtu_mismatch_do(configured))
+        .click(text::cable::mtu_not_as_configured_do(actual, configured))
         .command(shell::command([
             "sudo",
             "networksetup",
             "-setMTU",
             name,
-            &configured.to_string(),
+            &actual.to_string(),
         ])),
     );
 }
@@ -158,7 +164,8 @@ fn rdma(case: &Case<'_>, findings: &mut Findings) {
 fn local_network(case: &Case<'_>, findings: &mut Findings) {
     // No command gives the permission: this one shows whether it is what is missing.
     let look = match case.peer {
-        Some(peer) => shell::command(["ping", "-c", "3", &peer.to_string()]),
+        Some(peer @ IpAddr::V4(_)) => shell::command(["ping", "-c", "3", &peer.to_string()]),
+        Some(peer) => shell::command(["ping6", "-c", "3", &super::scoped(case, peer)]),
         None => case
             .snapshot
             .local_network_refusals
@@ -174,7 +181,10 @@ fn local_network(case: &Case<'_>, findings: &mut Findings) {
             .command(look.clone())
     };
     let refusals = &case.snapshot.local_network_refusals;
-    let ours = refusals.items().iter().find(|refusal| {
+    let heard = case.expectation.contact.as_ref().is_some_and(was_heard);
+    // Of another time, or of another peer.
+    let asks = case.peer.is_some() && !heard;
+    let ours = refusals.items().iter().filter(|_| asks).find(|refusal| {
         let here = refusal.interface.as_deref().is_none_or(|i| i == case.subject.name);
         here && OUR_PROGRAMS.contains(&refusal.program.as_str())
     });
@@ -185,7 +195,7 @@ fn local_network(case: &Case<'_>, findings: &mut Findings) {
         findings.push(mend(finding));
         return;
     }
-    // If the system's own programs do not reach it either, it is not there.
+    // If the system's own programs have no way there either, it is not there.
     let system_ping = match case.expectation.contact {
         Some(Contact::Silent { why: Silence::HostUnreachable, system_ping, .. }) => {
             Some(system_ping)
@@ -215,7 +225,6 @@ fn local_network(case: &Case<'_>, findings: &mut Findings) {
         return;
     }
     // The log is long, and read only where there is a peer to be refused.
-    let heard = case.expectation.contact.as_ref().is_some_and(was_heard);
     if let (Some(_), false, Reading::Unknown { .. }) = (case.peer, heard, refusals) {
         let title = say::local_network_unknown();
         findings.push(

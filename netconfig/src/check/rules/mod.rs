@@ -10,6 +10,8 @@ mod route;
 mod service;
 pub(crate) mod wrong_port;
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 
 use super::{
@@ -36,6 +38,9 @@ pub(super) fn judge(case: &Case<'_>, findings: &mut Findings) {
     }
     ring::judge(case, findings);
     peer::judge(case, findings);
+    if case.snapshot.platform == Platform::MacOs && case.subject.is_cable {
+        macos::configured_mtu(case, findings);
+    }
     mtu(case, findings);
 }
 
@@ -94,6 +99,17 @@ pub(super) fn other_networks<'a>(case: &Case<'a>) -> Vec<(&'a Interface, IpNet)>
         .flat_map(|other| other.addresses.iter().flatten().map(move |a| (other, a.net)))
         .filter(|(_, net)| !is_automatic(net))
         .collect()
+}
+
+/// An address as commands take it: one of the link alone with its interface.
+pub(super) fn scoped(case: &Case<'_>, peer: IpAddr) -> String {
+    match peer {
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => {
+            let scope = case.expectation.peer_scope.as_deref().unwrap_or(&case.subject.name);
+            format!("{ip}%{scope}")
+        }
+        peer => peer.to_string(),
+    }
 }
 
 /// Link-local addresses are on every link: they overlap by design.

@@ -96,7 +96,7 @@ fn silent(
         return;
     }
     let source = connection_of(case);
-    let finding = unanswered(case, &peer_name(case), why, icmp, &source);
+    let finding = unanswered(case, case.peer, why, icmp, &source);
     let finding = match icmp {
         Some(trips) if trips.count > 0 => {
             finding.seen(say::icmp_answers(trips.p50_us), &Source::icmp_echo())
@@ -116,18 +116,20 @@ fn silent_others(case: &Case<'_>, findings: &mut Findings) {
         return;
     }
     for (peer, why) in &case.expectation.silent_others {
-        let finding = unanswered(case, &peer.to_string(), why, None, &connection(*peer));
+        let finding = unanswered(case, Some(*peer), why, None, &connection(*peer));
         findings.push(finding);
     }
 }
 
 fn unanswered(
     case: &Case<'_>,
-    peer: &str,
+    peer: Option<IpAddr>,
     why: &Silence,
     icmp: Option<&RoundTrips>,
     source: &Source,
 ) -> Finding {
+    let peer = peer.map_or_else(|| "peer".to_owned(), |peer| super::scoped(case, peer));
+    let peer = peer.as_str();
     let reason = match why {
         Silence::TimedOut { limit_ms } => say::silent_timed_out(limit_ms),
         Silence::Refused => say::silent_refused(),
@@ -179,21 +181,29 @@ fn unanswered(
         .seen(reason, source)
         .why(say::peer_silent_why())
         .click(remedy)
-        .command(again(case, peer));
+        .command(again(case, peer, why));
     // Whoever echoes has an address of its own and a way back.
     finding.withholds_verdict = severity == Severity::Unknown && !echoes;
     finding
 }
 
 /// To ask it once more, when something was done about it.
-fn again(case: &Case<'_>, peer: &str) -> String {
-    let check = ["tbnet", "check", "--peer", peer];
-    match &case.expectation.interface {
-        InterfaceChoice::Auto => shell::command(check),
-        InterfaceChoice::Named(name) => {
-            shell::command(check.into_iter().chain(["--interface", name.as_str()]))
-        }
+fn again(case: &Case<'_>, peer: &str, why: &Silence) -> String {
+    let mut check = vec!["tbnet", "check", "--peer", peer];
+    check.extend(interface_option(case));
+    if *why == Silence::KeyNeeded {
+        check.extend(["--cluster-key-file", "cluster.key"]);
     }
+    shell::command(check)
+}
+
+/// `--interface NAME`, where one was named.
+fn interface_option<'a>(case: &'a Case<'_>) -> impl Iterator<Item = &'a str> {
+    let name = match &case.expectation.interface {
+        InterfaceChoice::Auto => None,
+        InterfaceChoice::Named(name) => Some(name.as_str()),
+    };
+    name.into_iter().flat_map(|name| ["--interface", name])
 }
 
 /// Both ends need different addresses of one subnet, with one mask.
@@ -341,7 +351,9 @@ fn latency(case: &Case<'_>, trips: &RoundTrips, findings: &mut Findings) {
     let mend = severity == Severity::Warning;
     findings.push(match mend {
         true => {
-            let ping = shell::command(["tbnet", "ping", &peer_name(case)]);
+            let peer = case.peer.map(|peer| super::scoped(case, peer)).unwrap_or_default();
+            let ping = ["tbnet", "ping", peer.as_str()].into_iter();
+            let ping = shell::command(ping.chain(interface_option(case)));
             finding.click(say::latency_do()).command(ping)
         }
         false => finding,

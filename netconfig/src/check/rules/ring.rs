@@ -14,8 +14,8 @@ use crate::{
     text::cable as say,
 };
 
-/// For whoever wants to keep every cable: no bridge, and a network for each.
-pub(super) const OUT_OF_IT: &str = "tbnet setup --per-port";
+/// Which cable leads where: hands do the rest.
+pub(super) const LOOK: &str = "tbnet show";
 
 /// More machines than can be on one bridge by their ports alone.
 const MACHINES_MAX: usize = 64;
@@ -39,7 +39,7 @@ pub(super) fn judge(case: &Case<'_>, findings: &mut Findings) {
     // What one side could only suspect is now certain.
     findings.remove(FindingId::Loop);
     let finding = finding.why(say::loop_why(&case.subject.name)).click(say::loop_do());
-    findings.push(finding.command(OUT_OF_IT));
+    findings.push(finding.command(LOOK));
 }
 
 /// Whether what a machine says of its ports decides if these are of one computer: it has one of them

@@ -7,7 +7,7 @@ use crate::{
     },
     plan::free_name,
     shell,
-    snapshot::{Interface, Reading, Service},
+    snapshot::{Interface, Reading, Service, ServiceConfig},
     text::{Text, service as say},
 };
 
@@ -148,24 +148,27 @@ fn sharing(case: &Case<'_>, findings: &mut Findings) {
     }
 }
 
-/// Its own settings cannot be read: an address that ends in .1 beside the configured one is its mark.
+/// Its own settings cannot be read: an address that ends in .1, which no service of the interface has,
+/// is its mark.
 fn shared_address(case: &Case<'_>) -> Option<Finding> {
-    let config = case.subject.service?.config.value()?;
-    let configured = config.address?;
-    let interface = case.subject.interface?;
-    let own: Vec<_> = interface.ipv4().map(|net| net.addr()).collect();
-    let extra = own.iter().find(|ip| **ip != configured && ip.octets()[3] == 1)?;
-    if !own.contains(&configured) {
-        return None;
-    }
     let name = &case.subject.name;
+    let services = case.snapshot.services.items().iter();
+    let services: Vec<&Service> =
+        services.filter(|service| service.device.as_deref() == Some(name.as_str())).collect();
+    let configs = services.iter().map(|service| service.config.value());
+    let configs: Vec<&ServiceConfig> = configs.collect::<Option<_>>()?;
+    let configured: Vec<_> = configs.iter().filter_map(|config| config.address).collect();
+    let own = case.subject.interface?.ipv4().map(|net| net.addr());
+    let own: Vec<_> = own.filter(|ip| !ip.is_link_local()).collect();
+    let extra = own.iter().find(|ip| ip.octets()[3] == 1 && !configured.contains(ip))?;
+    let kept = configured.iter().find(|ip| own.contains(ip))?;
     let title = say::internet_sharing_suspected(name, extra);
     Some(
         Finding::new(FindingId::InternetSharing, Severity::Warning, title)
             .seen_in(say::has_besides(extra), &case.snapshot.interfaces)
-            .seen_in(say::configured_address(configured), &case.subject.service?.config)
+            .seen_in(say::configured_address(kept), &services.first()?.config)
             .why(say::internet_sharing_why())
             .click(say::internet_sharing_do())
-            .command(SHARING),
+            .command(format!("ifconfig {name}")),
     )
 }

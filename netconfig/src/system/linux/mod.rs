@@ -73,6 +73,8 @@ fn interfaces(text: Result<String, Unknown>, sys: &Path) -> Reading<Vec<Interfac
     if let Reading::Known { value, .. } = &mut reading {
         for interface in value {
             sysfs::attach_device(sys, interface);
+            // Older recordings have no marks of Wi-Fi: only those that are there say something.
+            interface.wireless = interface.wireless.filter(|is| *is);
         }
     }
     reading
