@@ -66,8 +66,8 @@ impl Io {
         }
     }
 
-    /// Makes frames and writes once, `limit` bytes at most. Gives the bytes written: 0 when nothing is left or the socket
-    /// is full, which then says itself when it is not.
+    /// Makes frames and writes once, `limit` bytes at most. Gives the bytes written: 0 when nothing is
+    /// left or the socket is full, which then says itself when it is not.
     pub(super) fn write_once(&mut self, limit: usize, now: Time) -> io::Result<usize> {
         let Some(socket) = &mut self.socket else { return Ok(0) };
         if self.full || self.connection.poll_transmit(now) == 0 {

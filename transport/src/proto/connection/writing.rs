@@ -134,6 +134,10 @@ impl Connection {
     pub(super) fn ack_at(&self, index: usize, urgent: bool) -> Option<Time> {
         let lane = &self.lanes[index];
         let since = lane.arrivals.news.owed_since()?;
+        if !self.path.attached || self.path.resuming {
+            // Each side's RESUME says it all.
+            return None;
+        }
         let is_behind = index > 0 && self.transmit.queued_of(index) > 0;
         if is_behind || !self.transmit.has_staging(HEADER_BYTES + TAG_BYTES) {
             return None;

@@ -395,3 +395,15 @@ fn bulk_without_end_holds_up_neither_news_nor_what_is_urgent() {
         assert!(world.sides[0].connection.ack_due().is_none_or(|due| due > world.now));
     }
 }
+
+#[test]
+fn news_without_a_socket_wake_nobody() {
+    let mut world = World::new(false, 131_072);
+    world.sides[0].connection.detach();
+    for _ in 0..3 {
+        world.sides[0].recv(Lane::Bulk, 100, world.now);
+    }
+    assert_eq!(world.sides[0].connection.ack_due(), None);
+    world.pass(TIMERS.ack_delay);
+    assert!(world.sides[0].connection.poll_timeout() > world.now);
+}
