@@ -52,9 +52,11 @@ pub const BURST_FRAMES: u32 = 3;
 /// Bytes read from one connection before its posts and the other connections get their turn.
 pub const READ_TURN_BYTES: usize = 512 << 10;
 /// Bytes written to one connection before the others get their turn.
-pub const WRITE_TURN_BYTES: usize = 1 << 20;
+pub const WRITE_TURN_BYTES: usize = (1 << 20) + WRITE_SMALL_BYTES;
 /// Bytes that a posting thread may write itself before it leaves the rest to the driver.
-pub const POSTER_WRITE_BYTES: usize = 256 << 10;
+pub const POSTER_WRITE_BYTES: usize = (256 << 10) + WRITE_SMALL_BYTES;
+/// On top of that, so that headers and an activation's tail do not cost a write of their own.
+const WRITE_SMALL_BYTES: usize = 8 << 10;
 
 /// Bytes of a lane that may arrive before they are acknowledged without waiting for company.
 pub const UNACKNOWLEDGED_BYTES_MAX: u64 = 1 << 20;
