@@ -137,14 +137,13 @@ fn of_one(was: &Interface, now: &Interface) -> Vec<Change> {
 
 /// Which computers, or what else, is at which port, and how fast.
 fn at_the_ports(ports: &[ThunderboltPort], is_computer: bool) -> Vec<impl Ord + '_> {
-    let of_port = |port: &'_ ThunderboltPort| {
-        let place = (port.bus.clone(), port.receptacle.clone(), port.speed.clone());
-        let wanted = port.devices.iter().filter(|device| device.is_computer == is_computer);
-        let there = wanted.map(|device| (device.domain_uuid.clone(), device.name.clone()));
-        (place, there.collect::<Vec<_>>())
-    };
-    let mut there: Vec<_> =
-        ports.iter().map(of_port).filter(|(_, devices)| !devices.is_empty()).collect();
+    let of_port = ports.iter().filter_map(|port| {
+        let ThunderboltPort { bus, receptacle, speed, devices, .. } = port;
+        let wanted = devices.iter().filter(|device| device.is_computer == is_computer);
+        let there: Vec<_> = wanted.map(|device| (&device.domain_uuid, &device.name)).collect();
+        (!there.is_empty()).then_some(((bus, receptacle, speed), there))
+    });
+    let mut there: Vec<_> = of_port.collect();
     there.sort();
     there
 }

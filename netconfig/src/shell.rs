@@ -1,5 +1,7 @@
 //! Writing commands that a person can paste.
 
+use std::net::IpAddr;
+
 /// The word as a shell wants it: as it is if nothing in it is special, else in quotes.
 pub fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:%@,+=".contains(c);
@@ -16,6 +18,14 @@ pub fn quoted(word: &str) -> String {
 /// The words of a command, quoted where needed.
 pub(crate) fn command<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     words.into_iter().map(quoted).collect::<Vec<_>>().join(" ")
+}
+
+/// An address as commands take it: one of the link alone with its interface.
+pub(crate) fn scoped(ip: IpAddr, interface: &str) -> String {
+    match ip {
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => format!("{v6}%{interface}"),
+        ip => ip.to_string(),
+    }
 }
 
 #[cfg(test)]

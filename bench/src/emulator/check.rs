@@ -220,7 +220,7 @@ impl Bench {
         let address = plan.address(1).to_string();
         client.args(["-c", &address, "-J"]).args(words);
         let job = Job { server, port: Some(IPERF_PORT), client, server_ends: true };
-        let said = job.run().context("hint: apt-get install iperf3")?;
+        let said = job.run().context("iperf3")?;
         serde_json::from_str(&said.client).context("iperf3's JSON")
     }
 

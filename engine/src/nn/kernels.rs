@@ -5,8 +5,6 @@
 //! composed here of what the CPU does have, they are 4, 1 and 3. Where MLX was given passes over rows
 //! (`mlx::passes`), a norm is one, and so is a gate.
 
-use std::sync::OnceLock;
-
 use mlx_rs::{
     Array, Dtype,
     error::Exception,
@@ -35,9 +33,8 @@ impl Kernels {
     /// CPU as well, so that it is tested where there is no GPU.
     #[must_use]
     pub fn of_device() -> Self {
-        static FUSED: OnceLock<bool> = OnceLock::new();
-        let asked = || std::env::var_os("EXO_TEST_KERNELS").is_some_and(|form| form == "fused");
-        if weights::is_cpu() && !*FUSED.get_or_init(asked) { Self::Composed } else { Self::Fused }
+        let asked = std::env::var_os("EXO_TEST_KERNELS").is_some_and(|form| form == "fused");
+        if weights::is_cpu() && !asked { Self::Composed } else { Self::Fused }
     }
 }
 

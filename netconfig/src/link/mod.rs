@@ -87,8 +87,6 @@ pub struct Link {
     index: NonZeroU32,
     kind: LinkKind,
     evidence: Evidence,
-    /// macOS: the receptacle, where the interface is a Thunderbolt port itself.
-    receptacle: Option<String>,
     mtu: u32,
     /// Never empty.
     addresses: Vec<IpNet>,
@@ -150,7 +148,8 @@ impl Link {
     fn refreshed(&self, snapshot: &Snapshot) -> Result<Self, LinkError> {
         let choice = self.renumbered(snapshot).unwrap_or_else(|| self.choice.clone());
         let now = Self::from_snapshot(snapshot, &choice)?;
-        if self.receptacle.is_some() && now.receptacle != self.receptacle {
+        let receptacle = self.evidence.receptacle();
+        if receptacle.is_some() && now.evidence.receptacle() != receptacle {
             // Its name is another port's now: whoever is at that cable was not chosen.
             let what = say::its_port();
             return Err(LinkError::NotKnown { interface: now.name, what });
@@ -168,11 +167,8 @@ impl Link {
     /// The port that a person named by its device, if that device is another now: macOS may number
     /// them anew after a replug, and the receptacle stays what it is.
     fn renumbered(&self, snapshot: &Snapshot) -> Option<InterfaceChoice> {
-        let (InterfaceChoice::Named(name), Some(receptacle)) = (&self.choice, &self.receptacle)
-        else {
-            return None;
-        };
-        let device = evidence::device_at(snapshot, receptacle)?;
+        let InterfaceChoice::Named(name) = &self.choice else { return None };
+        let device = evidence::device_at(snapshot, self.evidence.receptacle()?)?;
         (device != name).then(|| InterfaceChoice::Named(device.to_owned()))
     }
 
@@ -258,7 +254,6 @@ impl Link {
             name: name.clone(),
             index: interface.index.ok_or_else(|| not_known(say::its_index()))?,
             kind,
-            receptacle: evidence.receptacle().map(str::to_owned),
             evidence,
             mtu: interface.mtu.ok_or_else(|| not_known(say::its_mtu()))?,
             addresses,

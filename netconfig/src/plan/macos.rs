@@ -16,6 +16,9 @@ use crate::{
 };
 
 /// What a manual address with a blank router mends.
+/// What a size mends.
+pub(super) const SIZE: &[FindingId] = &[FindingId::MtuMismatch, FindingId::Mtu];
+
 pub(super) const ADDRESS: &[FindingId] = &[
     FindingId::AddressMissing,
     FindingId::AddressSelfAssigned,
@@ -91,7 +94,7 @@ pub(super) fn plan(
         && mtu != now
     {
         let action = Action::SetDeviceMtu { device: name.to_owned(), mtu };
-        draft.step(action, &[FindingId::MtuMismatch, FindingId::Mtu]);
+        draft.step(action, SIZE);
     }
     if let Some(peer) = wish.peer_v4().filter(|peer| *peer == pair.peer)
         && let Some(Reading::Known { value: route, .. }) = snapshot.peer_routes.get(&peer.into())

@@ -41,7 +41,7 @@ pub use self::{
 };
 pub(crate) use self::{macos::free_name, restore::restore_keepers};
 use crate::{
-    check::{FindingId, Report, Severity},
+    check::{Finding, FindingId, Report, Severity},
     peer::EndReport,
     snapshot::{Platform, Snapshot},
     text::{Text, plan as say},
@@ -307,7 +307,8 @@ impl<'a> Draft<'a> {
 
     /// Whether the check found this.
     fn found(&self, id: FindingId) -> bool {
-        self.report.findings.iter().any(|finding| finding.id == id)
+        let is_wrong = |finding: &Finding| finding.id == id && finding.severity != Severity::Info;
+        self.report.findings.iter().any(is_wrong)
     }
 
     /// Adds a step; of `may_mend` it mends what was found.

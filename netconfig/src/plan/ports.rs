@@ -251,7 +251,7 @@ fn service(
         draft.step(Action::SetManual { service: name, net: pair.own }, &ids);
     }
     if let Some(mtu) = mtu(interface, wish) {
-        let ids = mends(draft, device, &[FindingId::MtuMismatch]);
+        let ids = mends(draft, device, macos::SIZE);
         draft.step(Action::SetDeviceMtu { device: device.clone(), mtu }, ids);
     }
     Ok(())

@@ -15,7 +15,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::command;
 use crate::{
-    Link,
+    Link, shell,
     snapshot::Unknown,
     text::{Lang, Text, link as say},
 };
@@ -119,11 +119,8 @@ fn system_ping(link: &Link, peer: IpAddr, limit: Duration) -> (&'static str, Vec
             let args = ["-n", "-o", "-c", &count, "-W", &wait, "-b", link.name(), &peer];
             (SYSTEM_PING, args.map(str::to_owned).to_vec())
         }
-        IpAddr::V6(ip) => {
-            let peer = match ip.is_unicast_link_local() {
-                true => format!("{ip}%{}", link.name()),
-                false => ip.to_string(),
-            };
+        IpAddr::V6(_) => {
+            let peer = shell::scoped(peer, link.name());
             (SYSTEM_PING6, ["-n", "-c", &count, &peer].map(str::to_owned).to_vec())
         }
     }

@@ -236,9 +236,7 @@ impl Endpoint {
             now = shared.clock.now();
         }
         let left = timeout.saturating_sub(now.since(begun));
-        queue.wait(left).map_err(|_| WaitTimeout {
-            waited_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
-        })
+        queue.wait(left).map_err(|_| WaitTimeout::after(timeout))
     }
 
     /// Moves the bytes of all connections as far as that goes without waiting, if the endpoint is

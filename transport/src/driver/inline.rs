@@ -137,8 +137,7 @@ impl Inline {
             if now >= end {
                 // Whatever is there already is not late.
                 self.progress();
-                let waited_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-                return queue.poll().ok_or(WaitTimeout { waited_ms });
+                return queue.poll().ok_or(WaitTimeout::after(timeout));
             }
             let left = end.since(now);
             match self.sleeper.try_lock() {

@@ -44,17 +44,24 @@ struct Piece {
     begins: bool,
 }
 
+/// Where the next piece goes.
+#[derive(Clone, Copy)]
+struct Next {
+    at: usize,
+    /// Of its frame.
+    rank: Rank,
+    /// Its frame begins with it.
+    begins: bool,
+}
+
 pub(super) struct Transmit {
     staged: Vec<u8>,
     pieces: VecDeque<Piece>,
-    /// Bytes of all pieces.
-    queued: usize,
-    /// And of each rank.
+    /// Bytes of the pieces of each rank.
     queued_at: [usize; LANES],
     /// Something of the first piece is with the kernel.
     is_under_way: bool,
-    /// Where the next piece goes, whose it is, and whether its frame begins with it.
-    next: (usize, Rank, bool),
+    next: Next,
     /// No further frame begins while this many bytes, or more, would be queued.
     batch: usize,
     staging: usize,
@@ -66,10 +73,9 @@ impl Transmit {
         Self {
             staged: Vec::with_capacity(STAGING_PLAIN_BYTES),
             pieces: VecDeque::with_capacity(WRITE_SLICES_MAX),
-            queued: 0,
             queued_at: [0; LANES],
             is_under_way: false,
-            next: (0, Rank::CONTROL, true),
+            next: Next { at: 0, rank: Rank::CONTROL, begins: true },
             batch: frame * BATCH_FRAMES,
             // Sealed frames are staged whole. Of others only headers and small payloads are.
             staging: frame + STAGING_PLAIN_BYTES,
@@ -77,7 +83,7 @@ impl Transmit {
     }
 
     pub(super) fn queued(&self) -> usize {
-        self.queued
+        self.queued_at.iter().sum()
     }
 
     /// Bytes of a lane's frames that are not with the kernel (of the best lane's with the
@@ -114,25 +120,24 @@ impl Transmit {
                 at = index;
             }
         }
-        self.next = (at, rank, true);
+        self.next = Next { at, rank, begins: true };
     }
 
     /// Forgets the frames behind the last one that was queued: nothing follows it.
     pub(super) fn drop_rest(&mut self) {
-        for piece in self.pieces.drain(self.next.0..) {
+        for piece in self.pieces.drain(self.next.at..) {
             let len = match piece.bytes {
                 Bytes::Staged { start, end } => end - start,
                 Bytes::Region { slice, written } => slice.len() - written,
             };
-            self.queued -= len;
             self.queued_at[piece.rank.0] -= len;
         }
     }
 
     fn insert(&mut self, bytes: Bytes) {
-        let (at, rank, begins) = self.next;
+        let Next { at, rank, begins } = self.next;
         self.pieces.insert(at, Piece { bytes, rank, begins });
-        self.next = (at + 1, rank, false);
+        self.next = Next { at: at + 1, rank, begins: false };
     }
 
     /// Whether `staged` bytes fit at all, batch or not: for what must not wait behind bulk.
@@ -158,8 +163,7 @@ impl Transmit {
         if start == end {
             return;
         }
-        let (at, rank, begins) = self.next;
-        self.queued += end - start;
+        let Next { at, rank, begins } = self.next;
         self.queued_at[rank.0] += end - start;
         let before = at.checked_sub(1).map(|before| &mut self.pieces[before]);
         match before {
@@ -170,7 +174,7 @@ impl Transmit {
                 && (!begins || *last - *first < RUN_BYTES_MAX) =>
             {
                 *last = end;
-                self.next.2 = false;
+                self.next.begins = false;
             }
             _ => self.insert(Bytes::Staged { start, end }),
         }
@@ -178,8 +182,7 @@ impl Transmit {
 
     /// Queues bytes where they lie.
     pub(super) fn gather(&mut self, slice: RegionSlice) {
-        self.queued += slice.len();
-        self.queued_at[self.next.1.0] += slice.len();
+        self.queued_at[self.next.rank.0] += slice.len();
         self.insert(Bytes::Region { slice, written: 0 });
     }
 
@@ -209,7 +212,6 @@ impl Transmit {
 
     /// So many bytes are with the kernel.
     pub(super) fn handle_written(&mut self, mut len: usize) {
-        self.queued -= len;
         while len > 0 {
             let Some(piece) = self.pieces.front_mut() else { break };
             let (step, left) = match &mut piece.bytes {
@@ -240,7 +242,6 @@ impl Transmit {
     pub(super) fn clear(&mut self) {
         self.pieces.clear();
         self.staged.clear();
-        self.queued = 0;
         self.queued_at = [0; LANES];
         self.is_under_way = false;
     }

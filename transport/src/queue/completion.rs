@@ -93,6 +93,12 @@ pub struct WaitTimeout {
     pub waited_ms: u64,
 }
 
+impl WaitTimeout {
+    pub(crate) fn after(timeout: Duration) -> Self {
+        Self { waited_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX) }
+    }
+}
+
 /// Threads that hand out completions of one queue at the same moment, at most: each connection has
 /// one, whoever holds its lock.
 const PUSHES_AT_ONCE: usize = CONNECTIONS_MAX;
@@ -143,9 +149,7 @@ impl CompletionQueue {
     ///
     /// [`WaitTimeout`]; the work requests stay posted.
     pub fn wait(&self, timeout: Duration) -> Result<Completion, WaitTimeout> {
-        self.0.receiver.recv_timeout(timeout).map_err(|_| WaitTimeout {
-            waited_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
-        })
+        self.0.receiver.recv_timeout(timeout).map_err(|_| WaitTimeout::after(timeout))
     }
 
     /// A future of the next completion. It needs no runtime of its own and may be dropped at any

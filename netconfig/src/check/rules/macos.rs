@@ -1,8 +1,6 @@
 //! macOS: what else the system does to the link: renumbered ports, exo's daemon, the firewall, RDMA,
 //! and the permission to use the local network.
 
-use std::net::IpAddr;
-
 use crate::{
     check::{
         Case,
@@ -12,7 +10,7 @@ use crate::{
     peer::{Contact, Silence},
     shell,
     snapshot::{Firewall, InterfaceType, Reading, Source},
-    text::{self, Text, service as say},
+    text::{self, Text, cable, service as say},
 };
 
 const SOCKETFILTERFW: &str = "/usr/libexec/ApplicationFirewall/socketfilterfw";
@@ -28,38 +26,30 @@ pub(super) fn judge(case: &Case<'_>, findings: &mut Findings) {
     local_network(case, findings);
 }
 
-/// A size that is configured and not in use: the next start, or the next replug, brings it. Where the
-/// peer's is known and another, that is said already.
-pub(super) fn configured_mtu(case: &Case<'_>, findings: &mut Findings) {
+/// A size that is configured and not in use (`mtu` is): the next start, or the next replug, brings it.
+/// Where the peer's is known and another, that is said already.
+pub(super) fn mtu_not_as_configured(
+    case: &Case<'_>,
+    mtu: u32,
+    findings: &Findings,
+) -> Option<Finding> {
     let name = &case.subject.name;
-    let configured = case.snapshot.preferences.value().and_then(|p| p.mtus.get(name).copied());
-    let actual = case.subject.interface.and_then(|interface| interface.mtu);
-    let (Some(configured), Some(actual)) = (configured, actual) else { return };
+    let configured = case.snapshot.preferences.value()?.mtus.get(name).copied()?;
     let unsettled = [FindingId::MtuMismatch, FindingId::ServiceDisabled, FindingId::LinkDown];
-    if configured == actual
+    if configured == mtu
+        || !case.subject.is_cable
         || case.subject.is_inactive()
         || unsettled.iter().any(|id| findings.has(*id))
     {
-        return;
+        return None;
     }
-    findings.push(
-        Finding::new(
-            FindingId::Mtu,
-            Severity::Warning,
-            text::cable::mtu_not_as_configured(name, actual, configured),
-        )
-        .seen_in(Text::verbatim(format_args!("mtu {actual}")), &case.snapshot.interfaces)
-        .seen_in(text::cable::mtu_configured(configured), &case.snapshot.preferences)
-        .why(text::cable::mtu_not_as_configured_why())
-        .click(text::cable::mtu_not_as_configured_do(actual, configured))
-        .command(shell::command([
-            "sudo",
-            "networksetup",
-            "-setMTU",
-            name,
-            &actual.to_string(),
-        ])),
-    );
+    let title = cable::mtu_not_as_configured(name, mtu, configured);
+    let finding = Finding::new(FindingId::Mtu, Severity::Warning, title)
+        .seen_in(Text::verbatim(format_args!("mtu {mtu}")), &case.snapshot.interfaces)
+        .seen_in(cable::mtu_configured(configured), &case.snapshot.preferences)
+        .why(cable::mtu_not_as_configured_why())
+        .click(cable::mtu_not_as_configured_do(mtu, configured));
+    Some(super::peer::set_mtu(case, finding, mtu))
 }
 
 fn is_bridge(case: &Case<'_>) -> bool {
@@ -91,7 +81,7 @@ fn renumbered(case: &Case<'_>, findings: &mut Findings) {
             .seen_in(say::actual_members(list(actual)), &case.snapshot.interfaces)
             .why(say::ports_renumbered_why())
             .click(text::subject::manage_virtual_interfaces())
-            .click(text::cable::bridge_edit())
+            .click(cable::bridge_edit())
             .command("networksetup -listallhardwareports"),
     );
 }
@@ -162,17 +152,14 @@ fn rdma(case: &Case<'_>, findings: &mut Findings) {
 /// The permission cannot be asked for. Its absence shows in the system's log, and in a peer that
 /// cannot be reached although everything is right.
 fn local_network(case: &Case<'_>, findings: &mut Findings) {
+    // Without a peer there is nobody to be kept from, and one that was heard is not.
+    let Some(peer) = case.peer else { return };
+    if case.expectation.contact.as_ref().is_some_and(was_heard) {
+        return;
+    }
     // No command gives the permission: this one shows whether it is what is missing.
-    let look = match case.peer {
-        Some(peer @ IpAddr::V4(_)) => shell::command(["ping", "-c", "3", &peer.to_string()]),
-        Some(peer) => shell::command(["ping6", "-c", "3", &super::scoped(case, peer)]),
-        None => case
-            .snapshot
-            .local_network_refusals
-            .source()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
-    };
+    let ping = if peer.is_ipv4() { "ping" } else { "ping6" };
+    let look = shell::command([ping, "-c", "3", &super::scoped(case, peer)]);
     let mend = |finding: Finding| {
         finding
             .why(say::local_network_why())
@@ -181,10 +168,7 @@ fn local_network(case: &Case<'_>, findings: &mut Findings) {
             .command(look.clone())
     };
     let refusals = &case.snapshot.local_network_refusals;
-    let heard = case.expectation.contact.as_ref().is_some_and(was_heard);
-    // Of another time, or of another peer.
-    let asks = case.peer.is_some() && !heard;
-    let ours = refusals.items().iter().filter(|_| asks).find(|refusal| {
+    let ours = refusals.items().iter().find(|refusal| {
         let here = refusal.interface.as_deref().is_none_or(|i| i == case.subject.name);
         here && OUR_PROGRAMS.contains(&refusal.program.as_str())
     });
@@ -210,10 +194,7 @@ fn local_network(case: &Case<'_>, findings: &mut Findings) {
         FindingId::SameAddress,
         FindingId::ScopeMissing,
     ];
-    if let (true, Some(peer)) = (unreachable, case.peer)
-        && !case.subject.is_inactive()
-        && !explained.iter().any(|id| findings.has(*id))
-    {
+    if unreachable && !case.subject.is_inactive() && !explained.iter().any(|id| findings.has(*id)) {
         let title = say::local_network_suspected(peer);
         let finding = Finding::new(FindingId::LocalNetwork, Severity::Error, title)
             .seen(say::host_unreachable(), &super::peer::connection(peer));
@@ -224,8 +205,7 @@ fn local_network(case: &Case<'_>, findings: &mut Findings) {
         findings.push(mend(finding));
         return;
     }
-    // The log is long, and read only where there is a peer to be refused.
-    if let (Some(_), false, Reading::Unknown { .. }) = (case.peer, heard, refusals) {
+    if refusals.is_unknown() {
         let title = say::local_network_unknown();
         findings.push(
             Finding::unknown(FindingId::LocalNetwork, title, refusals, true)

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     evidence::Evidence,
+    shell,
     snapshot::{Interface, Platform},
     text::{Text, cable as say},
 };
@@ -38,9 +39,6 @@ pub(super) fn judge(case: &Case<'_>, findings: &mut Findings) {
     }
     ring::judge(case, findings);
     peer::judge(case, findings);
-    if case.snapshot.platform == Platform::MacOs && case.subject.is_cable {
-        macos::configured_mtu(case, findings);
-    }
     mtu(case, findings);
 }
 
@@ -71,14 +69,13 @@ fn kind(case: &Case<'_>, findings: &mut Findings) {
 
 fn mtu(case: &Case<'_>, findings: &mut Findings) {
     let Some(mtu) = case.subject.interface.and_then(|i| i.mtu) else { return };
-    if findings.has(FindingId::Mtu) {
-        return;
-    }
-    findings.push(
+    let as_it_is = || {
         Finding::new(FindingId::Mtu, Severity::Info, say::mtu(&case.subject.name, mtu))
             .seen_in(Text::verbatim(format_args!("mtu {mtu}")), &case.snapshot.interfaces)
-            .why(say::mtu_why()),
-    );
+            .why(say::mtu_why())
+    };
+    let finding = macos::mtu_not_as_configured(case, mtu, findings).unwrap_or_else(as_it_is);
+    findings.push(finding);
 }
 
 /// The networks of this machine's other links: what an address on the subject could collide with.
@@ -101,15 +98,10 @@ pub(super) fn other_networks<'a>(case: &Case<'a>) -> Vec<(&'a Interface, IpNet)>
         .collect()
 }
 
-/// An address as commands take it: one of the link alone with its interface.
+/// The peer's address as commands take it: one of the link alone with its interface.
 pub(super) fn scoped(case: &Case<'_>, peer: IpAddr) -> String {
-    match peer {
-        IpAddr::V6(ip) if ip.is_unicast_link_local() => {
-            let scope = case.expectation.peer_scope.as_deref().unwrap_or(&case.subject.name);
-            format!("{ip}%{scope}")
-        }
-        peer => peer.to_string(),
-    }
+    let scope = case.expectation.peer_scope.as_deref().unwrap_or(&case.subject.name);
+    shell::scoped(peer, scope)
 }
 
 /// Link-local addresses are on every link: they overlap by design.

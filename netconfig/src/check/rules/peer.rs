@@ -74,7 +74,7 @@ fn report_of(report: &EndReport) -> Source {
 }
 
 fn peer_name(case: &Case<'_>) -> String {
-    case.peer.map_or_else(|| "peer".to_owned(), |peer| peer.to_string())
+    case.peer.map_or_else(|| "peer".to_owned(), |peer| super::scoped(case, peer))
 }
 
 fn silent(
@@ -96,7 +96,7 @@ fn silent(
         return;
     }
     let source = connection_of(case);
-    let finding = unanswered(case, case.peer, why, icmp, &source);
+    let finding = unanswered(case, &peer_name(case), why, icmp, &source);
     let finding = match icmp {
         Some(trips) if trips.count > 0 => {
             finding.seen(say::icmp_answers(trips.p50_us), &Source::icmp_echo())
@@ -116,20 +116,19 @@ fn silent_others(case: &Case<'_>, findings: &mut Findings) {
         return;
     }
     for (peer, why) in &case.expectation.silent_others {
-        let finding = unanswered(case, Some(*peer), why, None, &connection(*peer));
+        let name = super::scoped(case, *peer);
+        let finding = unanswered(case, &name, why, None, &connection(*peer));
         findings.push(finding);
     }
 }
 
 fn unanswered(
     case: &Case<'_>,
-    peer: Option<IpAddr>,
+    peer: &str,
     why: &Silence,
     icmp: Option<&RoundTrips>,
     source: &Source,
 ) -> Finding {
-    let peer = peer.map_or_else(|| "peer".to_owned(), |peer| super::scoped(case, peer));
-    let peer = peer.as_str();
     let reason = match why {
         Silence::TimedOut { limit_ms } => say::silent_timed_out(limit_ms),
         Silence::Refused => say::silent_refused(),
@@ -286,7 +285,8 @@ fn same_mtu(case: &Case<'_>, mtu: u32) -> Text {
     }
 }
 
-fn set_mtu(case: &Case<'_>, finding: Finding, mtu: u32) -> Finding {
+/// One of the ways to give the link this size.
+pub(super) fn set_mtu(case: &Case<'_>, finding: Finding, mtu: u32) -> Finding {
     let (name, mtu) = (&case.subject.name, mtu.to_string());
     finding.command(match case.snapshot.platform {
         Platform::MacOs => shell::command(["sudo", "networksetup", "-setMTU", name, &mtu]),
@@ -351,7 +351,7 @@ fn latency(case: &Case<'_>, trips: &RoundTrips, findings: &mut Findings) {
     let mend = severity == Severity::Warning;
     findings.push(match mend {
         true => {
-            let peer = case.peer.map(|peer| super::scoped(case, peer)).unwrap_or_default();
+            let peer = peer_name(case);
             let ping = ["tbnet", "ping", peer.as_str()].into_iter();
             let ping = shell::command(ping.chain(interface_option(case)));
             finding.click(say::latency_do()).command(ping)

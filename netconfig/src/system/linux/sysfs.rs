@@ -39,15 +39,15 @@ const DEVICE_NAME: &str = "device/name";
 /// Adds what sysfs knows of the device behind `interface`: its driver, the port it is at, and whether
 /// it is Wi-Fi.
 pub fn attach_device(root: &Path, interface: &mut Interface) {
-    interface.driver = driver(root, interface);
-    interface.cable_port = cable_port(root, interface);
-    interface.wireless =
-        shown(root, interface).filter(|f| f.is_dir()).map(|f| wifi_marks(&f).next().is_some());
+    let folder = shown(root, interface);
+    let folder = folder.as_deref();
+    interface.driver = folder.and_then(driver);
+    interface.cable_port = folder.and_then(cable_port);
+    interface.wireless = folder.filter(|f| f.is_dir()).map(|f| wifi_marks(f).next().is_some());
 }
 
-/// The driver behind `interface`, if sysfs shows this very device.
-pub fn driver(root: &Path, interface: &Interface) -> Option<Driver> {
-    let folder = shown(root, interface)?;
+/// The driver behind the interface of this folder.
+fn driver(folder: &Path) -> Option<Driver> {
     let link = folder.join("device/driver");
     if let Ok(target) = fs::read_link(&link) {
         let name = target.file_name()?.to_string_lossy().into_owned();
@@ -58,10 +58,10 @@ pub fn driver(root: &Path, interface: &Interface) -> Option<Driver> {
     Some(Driver { name, source: Source::new(uevent.display().to_string()) })
 }
 
-/// The Thunderbolt port that the cable of `interface` is plugged into, if sysfs shows this very
-/// device: it stands on a service (`0-1.0`) of the computer at a route (`0-1`).
-pub fn cable_port(root: &Path, interface: &Interface) -> Option<CablePort> {
-    let (device, path) = device_name(&shown(root, interface)?)?;
+/// The Thunderbolt port that the cable of this folder's interface is plugged into: its device stands on
+/// a service (`0-1.0`) of the computer at a route (`0-1`).
+fn cable_port(folder: &Path) -> Option<CablePort> {
+    let (device, path) = device_name(folder)?;
     let (domain, route) = route_of_service(&device)?;
     Some(CablePort {
         bus: bus(domain),

@@ -2,6 +2,21 @@ use std::{os::unix::fs::symlink, path::PathBuf};
 
 use super::*;
 
+/// As a snapshot has it.
+fn attached(root: &Path, interface: &Interface) -> Interface {
+    let mut interface = interface.clone();
+    attach_device(root, &mut interface);
+    interface
+}
+
+fn driver(root: &Path, interface: &Interface) -> Option<Driver> {
+    attached(root, interface).driver
+}
+
+fn cable_port(root: &Path, interface: &Interface) -> Option<CablePort> {
+    attached(root, interface).cable_port
+}
+
 fn made_up() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("fixtures/captures/linux_sysfs_SYNTHETIC_peer/sys")
