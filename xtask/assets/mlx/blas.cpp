@@ -80,7 +80,7 @@ void cblas_sgemm(int order, int trans_a, int trans_b, int m, int n, int k, float
   }
   const few_rows::Kernel& few = few_rows::kernel();
   if (order == row_major && trans_a == no_trans && trans_b == trans && k > 0 && m > 1 && n > 0 &&
-      m <= few.rows_max) {
+      few.takes(m, k)) {
     few.multiply(m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
     return;
   }
