@@ -74,7 +74,9 @@ impl Transformer {
     /// Empty caches of one sequence, one for each layer held.
     #[must_use]
     pub fn caches(&self) -> Vec<KvCache> {
-        self.held.blocks.values().map(|block| block.cache()).collect()
+        let blocks = &self.held.blocks;
+        let layers = blocks.len();
+        blocks.values().zip(0..).map(|(block, at)| block.cache().of_layer(at, layers)).collect()
     }
 
     /// Token ids → `[rows, hidden]`. First stage only.

@@ -20,6 +20,8 @@ pub struct KvCache {
     /// Of which so many are no longer stored.
     dropped: i32,
     window: Option<i32>,
+    /// Its capacity is so many tokens more than a multiple of [`GROW_TOKENS`].
+    phase: i32,
 }
 
 impl KvCache {
@@ -27,7 +29,21 @@ impl KvCache {
     /// than so many tokens, itself included, and older ones are let go now and then.
     #[must_use]
     pub fn new(window: Option<i32>) -> Self {
-        Self { stored: [None, None], len: 0, dropped: 0, window }
+        Self { stored: [None, None], len: 0, dropped: 0, window, phase: 0 }
+    }
+
+    /// That of the `layer`-th of so many layers: one that is full moves to a larger buffer, and they
+    /// must not all be full in the same step.
+    #[must_use]
+    pub fn of_layer(mut self, layer: usize, layers: usize) -> Self {
+        self.phase = (layer * GROW_TOKENS as usize / layers.max(1)) as i32;
+        self
+    }
+
+    /// What it takes for so many tokens.
+    fn capacity(&self, tokens: i32) -> i32 {
+        let over = (tokens - self.phase).max(0);
+        (over + GROW_TOKENS - 1) / GROW_TOKENS * GROW_TOKENS + self.phase
     }
 
     /// How many tokens it has seen.
@@ -52,8 +68,8 @@ impl KvCache {
         if self.window.is_some() || tokens > self.len || tokens < 1 {
             return Ok(None);
         }
-        let capacity = (tokens + GROW_TOKENS - 1) / GROW_TOKENS * GROW_TOKENS;
-        let mut copy = Self { stored: [None, None], len: tokens, dropped: 0, window: None };
+        let capacity = self.capacity(tokens);
+        let mut copy = Self { stored: [None, None], len: tokens, dropped: 0, ..*self };
         for (own, stored) in copy.stored.iter_mut().zip(&self.stored) {
             let Some(stored) = stored else { continue };
             let kept = stored.try_index((.., .., ..tokens, ..))?;
@@ -96,7 +112,7 @@ impl KvCache {
         };
         if full(&self.stored[0]) {
             // Moved to a new buffer: without what nobody will see again.
-            let capacity = (wanted + rows + GROW_TOKENS - 1) / GROW_TOKENS * GROW_TOKENS;
+            let capacity = self.capacity(wanted + rows);
             for (stored, new) in self.stored.iter_mut().zip(new) {
                 let shape = [1, new.dim(1), capacity - wanted, new.dim(3)];
                 let room = ops::zeros_dtype(&shape, new.dtype())?;
@@ -154,6 +170,27 @@ mod tests {
         assert_eq!(row.len() as i32, GROW_TOKENS + 6);
         assert_eq!((row[0], row[2], row[3], row[4]), (1.0, 1.0, 2.0, 3.0));
         assert_eq!(row[row.len() - 2..], [4.0, 5.0]);
+    }
+
+    #[test]
+    fn layers_grow_in_turn() {
+        let mut caches: Vec<KvCache> =
+            (0..4).map(|layer| KvCache::new(None).of_layer(layer, 4)).collect();
+        let mut bytes = vec![0; 4];
+        for token in 1..=4 * GROW_TOKENS {
+            let mut grown = 0;
+            for (cache, bytes) in caches.iter_mut().zip(&mut bytes) {
+                let [keys] = cache.update([&block(1, token as f32)]).unwrap();
+                keys.eval().unwrap();
+                grown += u32::from(cache.bytes() > *bytes);
+                *bytes = cache.bytes();
+            }
+            assert!(grown <= 1 || token == 1, "token {token}: {grown} layers");
+        }
+        for cache in &mut caches {
+            let all = row(&cache.update([&block(1, 0.0)]).unwrap()[0]);
+            assert!(all[..1024].iter().zip(1..).all(|(&got, want)| got == want as f32));
+        }
     }
 
     #[test]

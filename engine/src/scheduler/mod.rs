@@ -122,6 +122,8 @@ pub struct Scheduler {
     had: f64,
     prompt_steps: u64,
     prompt_last: bool,
+    /// Tokens of prompts that the last step beside which others decode had room for.
+    prompt_room: usize,
     ended_at: Option<Duration>,
     /// Seconds between two ends.
     interval_s: f64,
@@ -146,6 +148,7 @@ impl Scheduler {
             had: 0.0,
             prompt_steps: 0,
             prompt_last: false,
+            prompt_room: 0,
             ended_at: None,
             interval_s: 1.0,
         }
@@ -289,9 +292,15 @@ impl Scheduler {
             let most = self.ring.chunk_tokens;
             let mut tokens = self.stages.prompt_tokens(rows.len(), steps_max, delay, usual, most);
             self.prompt_steps += 1;
-            if decoding > 0 && !self.prompt_last {
-                tokens = tokens.div_ceil(2); // what is known may be of long ago
-            } else if self.prompt_steps.is_multiple_of(LOOK_FURTHER_EVERY) {
+            if decoding > 0 {
+                // What is known may be of long ago, and of other prompts.
+                tokens = match self.prompt_last {
+                    false => tokens.div_ceil(2),
+                    true => tokens.min(self.prompt_room + self.prompt_room.div_ceil(4)),
+                };
+                self.prompt_room = tokens;
+            }
+            if self.prompt_steps.is_multiple_of(LOOK_FURTHER_EVERY) {
                 tokens = (tokens + tokens / 16 + 1).min(most);
             }
             self.take_prompts(&mut rows, tokens, cap);
