@@ -75,7 +75,8 @@ impl Cluster {
     /// What a peer says of a placement, if it can be so and is newer than what holds.
     pub(super) fn newer(&mut self, place: &Place) -> Option<PlacedModel> {
         let proposer = NodeId::from_bytes(place.proposer);
-        let possible = place.ranges.len() <= RANGES_MAX
+        let possible = epoch_count(place.placement_epoch) > 0
+            && place.ranges.len() <= RANGES_MAX
             && place.shape.is_possible()
             && place.shape.layer_count() == place.layers
             && place.wish.is_possible();

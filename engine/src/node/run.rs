@@ -182,6 +182,7 @@ impl Node {
                 Out::Load(placed) => self.load(&placed),
                 Out::Prepare(placed) => self.prepare(&placed),
                 Out::PrepareNoMore => self.job(Job::PrepareNoMore),
+                Out::FreeCaches(epoch) => self.job(Job::FreeCaches { epoch }),
                 Out::Stage(Work::Open(open)) => self.job(Job::Open(open)),
                 Out::Stage(Work::Order { epoch, order }) => self.job(Job::Order { epoch, order }),
                 Out::Stage(Work::Step { epoch, step }) => self.job(Job::Step { epoch, step }),
@@ -203,7 +204,7 @@ impl Node {
     pub(super) fn job(&self, job: Job) {
         match &job {
             Job::Load { epoch, .. } => self.wanted.store(*epoch, Ordering::Relaxed),
-            Job::Unload => self.wanted.store(0, Ordering::Relaxed),
+            Job::Unload | Job::FreeCaches { .. } => self.wanted.store(0, Ordering::Relaxed),
             _ => {}
         }
         if self.jobs.try_send(job).is_err() {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::request::RequestId;
 
-/// Tokens of a block: caches grow by so many.
+/// Tokens of a block: a layer's cache grows by so many.
 pub const BLOCK_TOKENS: u64 = 256;
 /// Fewer tokens are not worth keeping, nor taking over.
 const WORTH_TOKENS: usize = 32;
@@ -53,9 +53,15 @@ pub(super) struct Pool {
     uses: u64,
 }
 
-/// Tokens in whole blocks.
+/// What caches of so many tokens take, in whole blocks. Layers grow in turn, so on average they are
+/// half a block ahead.
 pub(super) fn blocks(tokens: usize) -> u64 {
-    (tokens as u64).next_multiple_of(BLOCK_TOKENS)
+    (tokens as u64 + BLOCK_TOKENS / 2).next_multiple_of(BLOCK_TOKENS)
+}
+
+/// The longest sequence whose caches fit into so much.
+pub(super) fn longest(capacity: u64) -> u64 {
+    (capacity / BLOCK_TOKENS * BLOCK_TOKENS).saturating_sub(BLOCK_TOKENS / 2)
 }
 
 fn common(a: &[u32], b: &[u32]) -> usize {

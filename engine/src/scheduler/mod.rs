@@ -42,8 +42,8 @@ pub use self::{
     terms::{Order, Policy, Refused, Ring, Step, StepRows, Submission},
 };
 use self::{
-    cache::{Pool, blocks},
-    plan::{Groups, Stages},
+    cache::{Pool, blocks, longest},
+    plan::{Groups, PROMPT_TOKENS_MIN, Stages},
     times::StepTimes,
 };
 use crate::request::{Priority, RequestId};
@@ -122,8 +122,9 @@ pub struct Scheduler {
     had: f64,
     prompt_steps: u64,
     prompt_last: bool,
-    /// Tokens of prompts that the last step beside which others decode had room for.
-    prompt_room: usize,
+    /// Tokens of prompts that the last step had room for: none, if there was no prompt, or nobody
+    /// decoded.
+    prompt_room: Option<usize>,
     ended_at: Option<Duration>,
     /// Seconds between two ends.
     interval_s: f64,
@@ -148,7 +149,7 @@ impl Scheduler {
             had: 0.0,
             prompt_steps: 0,
             prompt_last: false,
-            prompt_room: 0,
+            prompt_room: None,
             ended_at: None,
             interval_s: 1.0,
         }
@@ -168,7 +169,7 @@ impl Scheduler {
             let retry_after_s = (self.interval_s.ceil() as u32).clamp(1, 60);
             return Err(Refused::Full { retry_after_s });
         }
-        let room = self.pool.capacity() / BLOCK_TOKENS * BLOCK_TOKENS;
+        let room = longest(self.pool.capacity());
         let left = room.saturating_sub(prompt.len() as u64);
         if left == 0 {
             return Err(Refused::TooLong { prompt: prompt.len(), room });
@@ -280,6 +281,9 @@ impl Scheduler {
             0 => self.ring.stages + 1,
             _ => self.ring.stages.max(groups.groups),
         };
+        if !prompts || decoding == 0 {
+            self.prompt_room = None;
+        }
         let may_prompt = prompts && self.flying.len() < steps_max;
         let mut decodes = self.group(groups, cap);
         if decodes == cap && may_prompt && !self.prompt_last {
@@ -294,21 +298,21 @@ impl Scheduler {
             self.prompt_steps += 1;
             if decoding > 0 {
                 // What is known may be of long ago, and of other prompts.
-                tokens = match self.prompt_last {
-                    false => tokens.div_ceil(2),
-                    true => tokens.min(self.prompt_room + self.prompt_room.div_ceil(4)),
+                tokens = match self.prompt_room {
+                    None => tokens.div_ceil(2).max(PROMPT_TOKENS_MIN),
+                    Some(before) => tokens.min(before + before.div_ceil(4)),
                 };
-                self.prompt_room = tokens;
+                self.prompt_room = Some(tokens);
             }
             if self.prompt_steps.is_multiple_of(LOOK_FURTHER_EVERY) {
                 tokens = (tokens + tokens / 16 + 1).min(most);
             }
             self.take_prompts(&mut rows, tokens, cap);
         }
-        self.prompt_last = rows.len() > decodes;
         if rows.is_empty() {
             return None;
         }
+        self.prompt_last = rows.len() > decodes;
         self.steps += 1;
         let members = rows.iter().map(|own| own.sequence).collect();
         self.flying.insert(self.steps, Flight { members, decodes: decodes > 0 });

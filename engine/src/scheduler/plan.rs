@@ -14,12 +14,12 @@ const HOP_US: f64 = 300.0;
 const WORTH_A_CHANGE: f64 = 0.03;
 /// Of the delay that is allowed to a step with a part of a prompt, so much is planned for: the rest
 /// is for what cannot be foretold.
-const PLANNED_SHARE: f64 = 0.75;
+const PLANNED_SHARE: f64 = 0.8;
 /// A prompt that nobody's tokens wait for goes in steps of about this length, so that whoever comes
 /// next need not wait longer.
 const PROMPT_STEP_US: f64 = 200_000.0;
 /// Tokens of a prompt in a step at least, unless fewer are left.
-const PROMPT_TOKENS_MIN: usize = 2;
+pub(super) const PROMPT_TOKENS_MIN: usize = 2;
 /// The same where nobody's tokens wait.
 const PROMPT_TOKENS_ALONE_MIN: usize = 64;
 /// As long as nothing was measured.
@@ -213,8 +213,8 @@ mod tests {
         let ring = stages(&[(20.0, 1.0), (20.0, 1.0)]);
         let usual = ring.groups(4, 64, 1);
         let tokens = |delay| ring.prompt_tokens(2, 2, delay, Some(usual), 512);
-        // A step of two rows takes 22 ms; with a delay of 2 it may take 1.75 times that.
-        assert!((14..=17).contains(&tokens(2.0)), "{}", tokens(2.0));
+        // A step of two rows takes 22 ms; with a delay of 2 it may take 1.8 times that.
+        assert!((15..=18).contains(&tokens(2.0)), "{}", tokens(2.0));
         assert!(tokens(5.0) > 3 * tokens(2.0));
         assert_eq!(tokens(1.0), PROMPT_TOKENS_MIN);
         assert_eq!(tokens(1e6), 512);

@@ -190,6 +190,11 @@ impl Stage {
         self.sequences.remove(&sequence);
     }
 
+    /// Frees the caches of all.
+    pub fn close_all(&mut self) {
+        self.sequences.clear();
+    }
+
     /// A sequence begins with the first `tokens` tokens of another's cache, which it takes over or
     /// copies. Says whether they were there; if not, it begins with nothing.
     ///

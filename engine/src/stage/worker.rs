@@ -97,6 +97,12 @@ pub enum Job {
     },
     /// Forget what is prepared.
     PrepareNoMore,
+    /// The ring of this placement is broken: forget its sequences and their caches, and those of a
+    /// placement before it, and take no more of them. The layers stay, for the next placement.
+    FreeCaches {
+        /// The placement.
+        epoch: u64,
+    },
     /// Forget what is held, and what is prepared.
     Unload,
     /// Stage 0: a sequence begins.
@@ -209,7 +215,8 @@ struct Worker {
 }
 
 struct Loaded {
-    epoch: u64,
+    /// The placement it is for: none any more, if that has lost a node.
+    epoch: Option<u64>,
     stage: Stage,
     route: Route,
     open: HashMap<u64, Open>,
@@ -282,6 +289,7 @@ impl Worker {
             Job::Prepare { epoch, cut } => self.prepare(epoch, cut),
             Job::Switch { epoch, route } => self.switch(epoch, route),
             Job::PrepareNoMore => self.prepare_no_more(),
+            Job::FreeCaches { epoch } => self.free_caches(epoch),
             Job::Unload => self.unload(),
             Job::Open(open) => self.handle_open(open),
             Job::Order { epoch, order } => self.handle_order(epoch, order),
@@ -292,7 +300,7 @@ impl Worker {
     /// Whether another placement is wanted than the one that is loaded.
     fn is_out_of_date(&self) -> bool {
         let wanted = self.wanted.load(Ordering::Relaxed);
-        self.loaded.as_ref().is_some_and(|loaded| loaded.epoch != wanted)
+        self.loaded.as_ref().is_some_and(|loaded| loaded.epoch != Some(wanted))
     }
 
     fn report(&self, event: WorkerEvent) {

@@ -10,6 +10,7 @@
 
 extern "C" {
 void scipy_openblas_set_num_threads(int);
+int scipy_openblas_get_num_threads();
 void scipy_cblas_sgemm(int, int, int, int, int, int, float, const float*, int, const float*, int,
                        float, float*, int);
 void scipy_cblas_sgemv(int, int, int, int, float, const float*, int, const float*, int, float,
@@ -24,6 +25,8 @@ namespace {
 
 constexpr int row_major = 101, no_trans = 111, trans = 112;
 
+bool one_thread = true;
+
 // An MLX stream computes on one thread, and a node's other threads have work of their own, so
 // OpenBLAS gets one thread too unless the environment says otherwise. OpenBLAS has read its
 // variables by now: a library's constructors run after those of the libraries it needs.
@@ -31,6 +34,7 @@ __attribute__((constructor)) void one_thread_by_default() {
   if (!std::getenv("OPENBLAS_NUM_THREADS") && !std::getenv("OMP_NUM_THREADS")) {
     scipy_openblas_set_num_threads(1);
   }
+  one_thread = scipy_openblas_get_num_threads() == 1;
 }
 
 // y (of `n` elements) = alpha * op(A) x + beta * y, A being rows x columns as stored.
@@ -80,7 +84,7 @@ void cblas_sgemm(int order, int trans_a, int trans_b, int m, int n, int k, float
   }
   const few_rows::Kernel& few = few_rows::kernel();
   if (order == row_major && trans_a == no_trans && trans_b == trans && k > 0 && m > 1 && n > 0 &&
-      few.takes(m, k)) {
+      few.takes(m, k, one_thread)) {
     few.multiply(m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
     return;
   }

@@ -75,6 +75,7 @@ template <int bytes>
 inline __attribute__((always_inline)) void totals(const typename Vectors<bytes>::Type* of,
                                                   float* into) {
   typename Vectors<16>::Type four[block_rows];
+#pragma GCC unroll 8
   for (int j = 0; j < block_rows; ++j) quarter<bytes>(of[j], four[j]);
 #if defined(__x86_64__)
   __m128 a = (__m128)four[0], b = (__m128)four[1], c = (__m128)four[2], d = (__m128)four[3];
@@ -227,7 +228,10 @@ struct Kernel {
   // columns for each, and no more than this.
   int columns_each, rows_max;
 
-  bool takes(int m, int k) const { return m <= rows_max && m <= k / columns_each; }
+  // OpenBLAS shares what it multiplies among threads, if it has several.
+  bool takes(int m, int k, bool alone) const {
+    return m <= (alone ? rows_max : rows_max / 3) && m <= k / columns_each;
+  }
 };
 
 inline const Kernel& kernel() {

@@ -31,7 +31,7 @@ constexpr int widened_at_once = 1 << 20;
 // C (m x n) = A (m x k) B' + beta C, B being n x k.
 void product(int m, int n, int k, const float* a, long lda, const Bf16* b, float beta, float* c) {
   const few_rows::Kernel& few = few_rows::kernel();
-  if (m == 1 || k == 0 || few.takes(m, k)) {
+  if (m == 1 || k == 0 || few.takes(m, k, true)) {
     few.multiply_bf16(m, n, k, 1, a, lda, b, k, beta, c, n);
     return;
   }

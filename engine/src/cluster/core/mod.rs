@@ -54,6 +54,9 @@ pub enum Out {
     Prepare(Box<PlacedModel>),
     /// Let go of what was loaded so.
     PrepareNoMore,
+    /// This placement goes on no more, nor do those before it, though none may have taken its place
+    /// yet: let go of the caches of its sequences, and keep the layers.
+    FreeCaches(u64),
     /// For this node's stage.
     Stage(Work),
     /// Requests may come: the placement is ready.
@@ -100,6 +103,8 @@ pub struct Core {
     leaving: Option<Duration>,
     /// The placement that this node prepares.
     preparing: Option<u64>,
+    /// The placement that this node has lost, and let go of the caches of.
+    lost: Option<u64>,
     /// Whether requests were told that they may come.
     is_ready: bool,
     out: VecDeque<Out>,
@@ -121,6 +126,7 @@ impl Core {
             steps: BTreeMap::new(),
             leaving: None,
             preparing: None,
+            lost: None,
             is_ready: false,
             out: VecDeque::new(),
             now: Duration::ZERO,

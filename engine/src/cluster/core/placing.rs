@@ -95,6 +95,9 @@ impl Core {
     /// This node's layers are loaded, or cannot be.
     pub fn handle_loaded(&mut self, epoch: u64, result: Result<u64, String>) {
         let actions = self.cluster.handle_own_load(epoch, result);
+        if self.lost == Some(epoch) {
+            self.lost = None; // it was lost before it was loaded
+        }
         self.act(actions);
     }
 
@@ -161,6 +164,19 @@ impl Core {
             }
         }
         self.look_after_prepared();
+        self.look_after_lost();
+    }
+
+    /// Lets go of the caches of a placement that has lost a node: its requests begin anew on the next
+    /// one, and that may be long in coming.
+    fn look_after_lost(&mut self) {
+        let lost = self.cluster.loss().and(self.cluster.placed()).map(|placed| placed.epoch);
+        if let Some(epoch) = lost.filter(|_| self.lost != lost) {
+            self.lost = lost;
+            if self.cluster.holds_layers(self.node) {
+                self.put(Out::FreeCaches(epoch));
+            }
+        }
     }
 
     /// Lets go of what was prepared for a placement that did not come to be.

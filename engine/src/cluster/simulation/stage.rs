@@ -28,6 +28,7 @@ pub(super) fn follows(tokens: &[u32]) -> u32 {
 pub(super) enum Job {
     Load(Held),
     Unload,
+    FreeCaches(u64),
     Work(Work),
     Message((usize, u64), Packet),
 }
@@ -86,6 +87,11 @@ impl Stage {
                 self.times = StepTimes::default();
             }
             Some(Job::Unload) => self.held = None,
+            Some(Job::FreeCaches(epoch)) => {
+                if let Some(held) = self.held.as_mut().filter(|held| held.epoch <= epoch) {
+                    *held = Held { before: held.before, after: held.after, ..Held::default() };
+                }
+            }
             Some(Job::Work(Work::Open(open))) => self.open(open, &mut said),
             Some(Job::Work(Work::Order { epoch, order })) => self.order(epoch, order, &mut said),
             Some(Job::Work(Work::Step { epoch, step })) => {

@@ -403,6 +403,7 @@ impl World {
                 }
                 Out::Stage(work) => self.job(node, Job::Work(work)),
                 Out::PrepareNoMore => {}
+                Out::FreeCaches(epoch) => self.job(node, Job::FreeCaches(epoch)),
                 Out::Ready(_) => self.nodes[node].open = true,
                 Out::NotReady => self.nodes[node].open = false,
                 Out::CutOff(from, what) => panic!("n{node} cuts n{} off: {what}", index(from)),

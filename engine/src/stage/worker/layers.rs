@@ -80,6 +80,16 @@ impl Worker {
         }
     }
 
+    pub(super) fn free_caches(&mut self, epoch: u64) {
+        let Some(loaded) = &mut self.loaded else { return };
+        if loaded.epoch.take_if(|own| *own <= epoch).is_none() {
+            return;
+        }
+        loaded.open.clear();
+        loaded.stage.close_all();
+        free_buffers();
+    }
+
     pub(super) fn unload(&mut self) {
         (self.loaded, self.preparing) = (None, None);
         free_buffers();
@@ -111,7 +121,7 @@ impl Worker {
             }
             let bytes_read = stage.bytes_read();
             self.loaded = Some(Loaded {
-                epoch,
+                epoch: Some(epoch),
                 stage,
                 route,
                 open: HashMap::new(),

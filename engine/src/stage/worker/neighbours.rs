@@ -78,7 +78,7 @@ impl Worker {
         let message = activation::access(&region.as_slice()[..bytes]);
         let message = message.map_err(|error| error.to_string())?;
         let Some(loaded) = &self.loaded else { return Ok(()) };
-        if message.placement_epoch() != loaded.epoch {
+        if Some(message.placement_epoch()) != loaded.epoch {
             tracing::debug!(
                 theirs = message.placement_epoch(),
                 ours = loaded.epoch,
@@ -130,7 +130,8 @@ impl Worker {
     }
 
     pub(super) fn send_activation(&mut self, hidden: Array, rows: &[Rows], step: u64) {
-        let Some(Loaded { epoch, route: Route { after: Some(after), .. }, .. }) = &self.loaded
+        let Some(Loaded { epoch: Some(epoch), route: Route { after: Some(after), .. }, .. }) =
+            &self.loaded
         else {
             return;
         };

@@ -18,7 +18,8 @@ use crate::{
 
 impl Worker {
     pub(super) fn handle_open(&mut self, about: OpenSequence) {
-        let Some(loaded) = self.loaded.as_mut().filter(|l| l.epoch == about.placement_epoch) else {
+        let Some(loaded) = self.loaded.as_mut().filter(|l| l.epoch == Some(about.placement_epoch))
+        else {
             return;
         };
         let sampler = Sampler::new(about.sampling.clone(), &about.prompt_tokens, &about.generated);
@@ -33,7 +34,7 @@ impl Worker {
 
     /// Does what stage 0 says of caches, and tells the next stage.
     pub(super) fn handle_order(&mut self, epoch: u64, order: Order) {
-        let Some(loaded) = self.loaded.as_mut().filter(|loaded| loaded.epoch == epoch) else {
+        let Some(loaded) = self.loaded.as_mut().filter(|loaded| loaded.epoch == Some(epoch)) else {
             return;
         };
         let placement_epoch = epoch;
@@ -109,7 +110,7 @@ impl Worker {
                 wants_token: rows.wants_token,
             })
             .collect();
-        if self.loaded.as_ref().is_some_and(|loaded| loaded.epoch == epoch) {
+        if self.loaded.as_ref().is_some_and(|loaded| loaded.epoch == Some(epoch)) {
             self.step(StageInput::Tokens(&tokens), &rows, step.number);
         }
         self.report(WorkerEvent::StepDone { epoch });
@@ -143,8 +144,8 @@ impl Worker {
     /// The last stage tells stage 0 that it is through with a step.
     fn round(&self, step: u64) {
         let Some(loaded) = &self.loaded else { return };
-        if loaded.route.after.is_none() {
-            self.report(WorkerEvent::Round { epoch: loaded.epoch, step });
+        if let (Some(epoch), None) = (loaded.epoch, &loaded.route.after) {
+            self.report(WorkerEvent::Round { epoch, step });
         }
     }
 
@@ -153,9 +154,11 @@ impl Worker {
         let decode = rows.iter().all(|own| own.count == 1);
         let kind = if decode { StepKind::Decode } else { StepKind::Prompt };
         loaded.times.record(kind, rows.iter().map(|own| own.count).sum(), took);
-        if loaded.times_told.elapsed() >= TIMES_EVERY {
+        if let Some(epoch) = loaded.epoch
+            && loaded.times_told.elapsed() >= TIMES_EVERY
+        {
             loaded.times_told = Instant::now();
-            let (epoch, counts) = (loaded.epoch, loaded.times.counts());
+            let counts = loaded.times.counts();
             self.report(WorkerEvent::StepTimes { epoch, counts });
         }
     }

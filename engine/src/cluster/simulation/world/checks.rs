@@ -21,11 +21,18 @@ impl World {
             }
         }
         let own = &mut self.nodes[node];
-        // What belongs to a placement that was given up goes with it, when there is another.
-        if own.core.cluster().phase() != Phase::Ready {
+        // What belongs to a placement goes with it when another is loaded, or it has lost a node.
+        let cluster = own.core.cluster();
+        if cluster.phase() != Phase::Ready && cluster.loss().is_none() {
             own.well_since = self.now;
         }
+        let lost = cluster.loss().map(|loss| loss.at.as_millis() as Ms);
         let Some(held) = &own.stage.held else { return };
+        assert!(
+            lost.is_none_or(|lost| held.caches.is_empty() || self.now <= lost + RELEASED_WITHIN),
+            "n{node} holds caches of a placement that lost a node at {lost:?}, at {}",
+            self.now
+        );
         for &sequence in held.open.keys() {
             let Some(&over) = self.over.get(&RequestId(sequence)) else { continue };
             assert!(
