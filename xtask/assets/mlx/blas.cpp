@@ -88,6 +88,11 @@ void cblas_sgemm(int order, int trans_a, int trans_b, int m, int n, int k, float
     few.multiply(m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
     return;
   }
+  if (order == row_major && trans_a == no_trans && trans_b == no_trans && k > 0 && m > 1 &&
+      few.sums(m, n)) {
+    few.sum(m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+    return;
+  }
   scipy_cblas_sgemm(order, trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
 }
 
