@@ -273,6 +273,42 @@ fn layers_are_read_one_by_one_between_the_steps_of_a_stage_that_runs() {
 }
 
 #[test]
+fn a_ring_that_lost_a_node_leaves_its_layers_and_nothing_else() {
+    let (model, answer) = (Model::open("llama3", WeightsChoice::Auto), Answer::of("llama3"));
+    let [half, whole] = [range(0, 2), range(0, 4)];
+    let jobs = vec![
+        Job::Load { epoch: 1, cut: model.cut(whole), route: Route::default() },
+        Answer::open(1),
+        answer.step(1, 0),
+        // Of a placement that came to nothing here; that before it goes on no more either.
+        Job::FreeCaches { epoch: 2 },
+        Answer::open(1),
+        answer.step(1, 1),
+        Job::Load { epoch: 3, cut: model.cut(half), route: Route::default() },
+        Job::Load { epoch: 4, cut: model.cut(whole), route: Route::default() },
+        // What was lost before does not concern it.
+        Job::FreeCaches { epoch: 3 },
+        Answer::open(4),
+        answer.step(4, 0),
+        answer.step(4, 1),
+    ];
+    let missing = model.bytes(whole, Some(half));
+    let expected = [
+        format!("loaded 1: Ok({})", model.bytes(whole, None)),
+        answer.token(0),
+        "step of 1".into(),
+        "step of 1".into(),
+        "loaded 3: Ok(0)".into(),
+        format!("loaded 4: Ok({missing})"),
+        answer.token(0),
+        "step of 4".into(),
+        answer.token(1),
+        "step of 4".into(),
+    ];
+    assert_eq!(reports(jobs), expected);
+}
+
+#[test]
 fn a_stage_answers_while_a_smaller_one_is_prepared_and_a_load_of_it_is_a_switch() {
     for name in ["llama3-mlx-4bit", "qwen3_moe"] {
         let (model, answer) = (Model::open(name, WeightsChoice::Stored), Answer::of(name));

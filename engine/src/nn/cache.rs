@@ -7,8 +7,10 @@ use mlx_rs::{
     ops::indexing::{TryIndexOp, TryIndexUpdateOp, UpdateMode},
 };
 
-/// Tokens by which a full cache grows.
-const GROW_TOKENS: i32 = 256;
+use crate::scheduler::BLOCK_TOKENS;
+
+/// Tokens by which a full cache grows: by blocks memory is counted.
+const GROW_TOKENS: i32 = BLOCK_TOKENS as i32;
 
 /// Keys and values of one sequence in one layer, `[1, kv_heads, capacity, width]` each (or one such
 /// array, where both are of one latent). Written in place: the old handle is gone before the step is

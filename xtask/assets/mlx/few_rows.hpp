@@ -1,15 +1,22 @@
-// C (m x n) = alpha A B' + beta C for few rows of A (m x k) and a B (n x k) that lies in memory: a
-// decode step of several sequences. The limit is how fast B comes from memory, so it is read once,
-// as it lies; OpenBLAS's gemm would copy it into another order first. (K=576, N=3072, one thread of a
-// Xeon, AVX-512, B not in the cache: 0.54 ms for 4 rows instead of 1.32, 0.74 for 8 instead of 1.40;
-// one row takes 0.51. Thirteen layers of SmolLM2: 9.2 ms for 6 rows instead of 28, 16 for 12 instead
-// of 29, 33 for 32 instead of 42.) A block of B's rows is in the first-level cache while all rows of A are
-// multiplied with it, and the next ones are on their way. B may be of bf16, which is half as much to
-// read: each of its numbers becomes the f32 of the same value on the way to a register.
+// Products of few rows of A with a matrix that lies in memory: weights in a decode step of several
+// sequences, and what attention looks back at. The limit is how fast the matrix comes from memory, so
+// it is read once, as it lies; OpenBLAS's gemm would copy it into another order first.
+//
+// A B', B being n x k (weights, keys): a block of B's rows is in the first-level cache while all rows
+// of A are multiplied with it, and the next ones are on their way. B may be of bf16, which is half as
+// much to read: each of its numbers becomes the f32 of the same value on the way to a register.
+// (K=576, N=3072, one thread of a Xeon, AVX-512, B not in the cache: 0.54 ms for 4 rows instead of
+// 1.32, 0.74 for 8 instead of 1.40; one row takes 0.51. Thirteen layers of SmolLM2: 9.2 ms for 6 rows
+// instead of 28, 16 for 12 instead of 29, 33 for 32 instead of 42.)
+//
+// A B, B being k x n (values): strips of some of B's rows are added up, each times a number of A.
+// (T=2000 tokens, 64 wide, B not in the cache: 42 µs for 9 rows instead of 92, 76 for 36 instead of
+// 130.)
 #pragma once
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #if defined(__x86_64__)
 #include <xmmintrin.h>
@@ -127,38 +134,46 @@ inline __attribute__((always_inline)) void block(int k, float alpha, const float
   }
 }
 
-// The block for as many rows of A as are asked for, `most` of them or fewer.
-template <int bytes, int most, bool fetch, typename Number>
-inline __attribute__((always_inline)) void block_of(int rows, int k, float alpha, const float* a,
-                                                    long lda, const Number* b, long ldb, float beta,
-                                                    float* c, long ldc) {
+// Says a number of rows, `most` or fewer, as a constant.
+template <int most, typename Each>
+inline __attribute__((always_inline)) void as_constant(int rows, const Each& each) {
   if constexpr (most > 0) {
     if (rows == most) {
-      block<bytes, most, fetch>(k, alpha, a, lda, b, ldb, beta, c, ldc);
+      each(std::integral_constant<int, most>{});
     } else {
-      block_of<bytes, most - 1, fetch>(rows, k, alpha, a, lda, b, ldb, beta, c, ldc);
+      as_constant<most - 1>(rows, each);
     }
   }
 }
 
-// At most `rows` rows of A at a time, as many as the processor has registers for, and all times about
-// as many: a last one alone would read the block for itself.
+// Goes through `m` rows of A, `rows` at most at a time, as many as the processor has registers for,
+// and all times about as many: a last one alone would read B for itself. `each` gets the first row, a
+// constant that says how many, and one that says whether they are the first of all.
+template <int rows, typename Each>
+inline __attribute__((always_inline)) void tiles(int m, const Each& each) {
+  const int times = (m + rows - 1) / rows;
+  for (int i = 0, left = times; left > 0; --left) {
+    const int own = (m - i + left - 1) / left;
+    as_constant<rows>(own, [&](auto of) __attribute__((always_inline)) {
+      if (i == 0) {
+        each(i, of, std::true_type{});
+      } else {
+        each(i, of, std::false_type{});
+      }
+    });
+    i += own;
+  }
+}
+
+// C (m x n) = alpha A B' + beta C.
 template <int bytes, int rows, typename Number>
 inline __attribute__((always_inline)) void multiply_by(int m, int n, int k, float alpha,
                                                        const float* a, long lda, const Number* b,
                                                        long ldb, float beta, float* c, long ldc) {
-  const int times = (m + rows - 1) / rows;
   for (int j = 0; j + block_rows <= n; j += block_rows, b += block_rows * ldb, c += block_rows) {
-    for (int i = 0, left = times; left > 0; --left) {
-      const int own = (m - i + left - 1) / left;
-      if (i == 0) {
-        block_of<bytes, rows, true>(own, k, alpha, a, lda, b, ldb, beta, c, ldc);
-      } else {
-        block_of<bytes, rows, false>(own, k, alpha, a + i * lda, lda, b, ldb, beta, c + i * ldc,
-                                     ldc);
-      }
-      i += own;
-    }
+    tiles<rows>(m, [&](int i, auto own, auto first) __attribute__((always_inline)) {
+      block<bytes, own, first>(k, alpha, a + i * lda, lda, b, ldb, beta, c + i * ldc, ldc);
+    });
   }
   for (int j = 0; j < n % block_rows; ++j) {
     for (int i = 0; i < m; ++i) {
@@ -212,40 +227,19 @@ inline __attribute__((always_inline)) void add_rows(int count, const float* a, l
   }
 }
 
-// The same for as many rows of A as are asked for, `most` of them or fewer.
-template <int bytes, int vectors, int most, bool fetch>
-inline __attribute__((always_inline)) void add_rows_of(int rows, int count, const float* a, long lda,
-                                                       const float* b, long ldb, float* sums) {
-  if constexpr (most > 0) {
-    if (rows == most) {
-      add_rows<bytes, vectors, most, fetch>(count, a, lda, b, ldb, sums);
-    } else {
-      add_rows_of<bytes, vectors, most - 1, fetch>(rows, count, a, lda, b, ldb, sums);
-    }
-  }
-}
-
 // A strip of C (m x n) = alpha A B + beta C.
 template <int bytes, int vectors, int rows>
 inline __attribute__((always_inline)) void sum_strip(int m, int k, float alpha, const float* a,
                                                      long lda, const float* b, long ldb, float beta,
                                                      float* c, long ldc) {
   constexpr int width = vectors * bytes / sizeof(float);
-  const int times = (m + rows - 1) / rows;
   float sums[sum_rows_max * width];
   std::memset(sums, 0, sizeof(float) * m * width);
   for (int l = 0; l < k; l += added_rows, b += added_rows * ldb) {
     const int count = k - l < added_rows ? k - l : added_rows;
-    for (int i = 0, left = times; left > 0; --left) {
-      const int own = (m - i + left - 1) / left;
-      const float* of_a = a + i * lda + l;
-      if (i == 0) {
-        add_rows_of<bytes, vectors, rows, true>(own, count, of_a, lda, b, ldb, sums);
-      } else {
-        add_rows_of<bytes, vectors, rows, false>(own, count, of_a, lda, b, ldb, sums + i * width);
-      }
-      i += own;
-    }
+    tiles<rows>(m, [&](int i, auto own, auto first) __attribute__((always_inline)) {
+      add_rows<bytes, vectors, own, first>(count, a + i * lda + l, lda, b, ldb, sums + i * width);
+    });
   }
   for (int i = 0; i < m; ++i) {
     for (int column = 0; column < width; ++column) {
@@ -255,8 +249,7 @@ inline __attribute__((always_inline)) void sum_strip(int m, int k, float alpha, 
   }
 }
 
-// C (m x n) = alpha A B + beta C for few rows of A (m x k) and a B (k x n) that lies in memory:
-// attention's shares times the values of all tokens.
+// C (m x n) = alpha A B + beta C.
 template <int bytes, int rows>
 inline __attribute__((always_inline)) void sum_by(int m, int n, int k, float alpha, const float* a,
                                                   long lda, const float* b, long ldb, float beta,
@@ -348,8 +341,7 @@ struct Kernel {
     return m <= (alone ? rows_max : rows_max / 3) && m <= k / columns_each;
   }
 
-  // A B where B is not transposed, and as wide as a head. (T=2000 tokens, 64 wide, one thread of a
-  // Xeon, AVX-512, B not in the cache: 42 µs for 9 rows instead of 92, 76 for 36 instead of 130.)
+  // A B, B being as wide as a head.
   Sum* sum;
   int sum_rows; // as far as OpenBLAS takes longer
 
@@ -362,7 +354,8 @@ inline const Kernel& kernel() {
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vl")) {
-      return Kernel{multiply_avx512<float>, multiply_avx512<Bf16>, widen_avx512, 3, 48, sum_avx512, sum_rows_max};
+      return Kernel{multiply_avx512<float>, multiply_avx512<Bf16>, widen_avx512, 3, 48, sum_avx512,
+                    sum_rows_max};
     }
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
       return Kernel{multiply_avx2<float>, multiply_avx2<Bf16>, widen_avx2, 4, 24, sum_avx2, 9};
