@@ -129,8 +129,16 @@ struct Rail {
 /// What work requests of the set are for.
 enum Posted {
     Listen { rail: usize },
-    Say,
+    Say { rail: usize },
     Read { rail: usize, number: u64, stripe: usize },
+}
+
+impl Posted {
+    fn rail(&self) -> usize {
+        match self {
+            Self::Listen { rail } | Self::Say { rail } | Self::Read { rail, .. } => *rail,
+        }
+    }
 }
 
 struct Sending {
@@ -204,7 +212,10 @@ impl Rails {
         if found != expected {
             return Err(RailsError::OtherPeer { found, expected });
         }
-        let rail = self.stripes.add_rail().ok_or(RailsError::TooMany)?;
+        // What a rail that is gone still has to give back must not be taken for the new one's.
+        let posted = &self.posted;
+        let is_in_use = |rail| posted.values().any(|posted| posted.rail() == rail);
+        let rail = self.stripes.add_rail(is_in_use).ok_or(RailsError::TooMany)?;
         let interface = pair.peer().interface.clone();
         let stats = RailStats { interface, live: true, stripes: 0, bytes: 0, moved: 0 };
         let new = Rail { pair, stats, from: HashMap::new() };
@@ -307,9 +318,9 @@ impl Rails {
             Some(Posted::Read { rail, number, stripe }) => {
                 self.handle_read(rail, number, stripe, completion);
             }
-            Some(Posted::Say) => {
+            Some(Posted::Say { rail }) => {
                 if let Err(error) = completion.status {
-                    self.look_after_rails();
+                    self.close(rail);
                     self.note_loss(&error);
                 }
             }
@@ -457,7 +468,7 @@ impl Rails {
         let send = Send { lane: self.config.control, payload, immediate: 0, deadline: None };
         match pair.post_send(send, &self.queue) {
             Ok(id) => {
-                self.posted.insert(id, Posted::Say);
+                self.posted.insert(id, Posted::Say { rail });
                 true
             }
             Err((crate::PostError::QueueFull, _)) => false,
@@ -535,7 +546,7 @@ impl Rails {
     fn remove(&mut self, rail: usize) {
         if std::mem::replace(&mut self.rails[rail].stats.live, false) {
             self.rails[rail].from.clear();
-            self.stripes.remove_rail(rail);
+            self.stripes.remove_rail(rail, self.clock.now());
         }
     }
 
@@ -556,13 +567,10 @@ impl Rails {
         }
     }
 
-    /// When the last rail is gone and everything asked for over it is back, all that is pending ends.
+    /// When the last rail is gone and everything posted on the rails is back, and with it the reason,
+    /// all that is pending ends.
     fn finish_if_over(&mut self) {
-        if self.rails.iter().any(|rail| rail.stats.live) {
-            return;
-        }
-        let asked = |posted: &Posted| matches!(posted, Posted::Read { .. });
-        if self.posted.values().any(asked) {
+        if self.rails.iter().any(|rail| rail.stats.live) || !self.posted.is_empty() {
             return;
         }
         let error = self.over.get_or_insert(WorkError::Flushed).clone();

@@ -92,7 +92,8 @@ impl World {
 
     fn add_link(&mut self, latency: u64, slowness: u64) {
         let [one, two] = &mut self.stripes;
-        let (Some(a), Some(b)) = (one.add_rail(), two.add_rail()) else { return };
+        let free = |_| false;
+        let (Some(a), Some(b)) = (one.add_rail(free), two.add_rail(free)) else { return };
         let free = self.now;
         self.links.push(Link {
             name: [a, b],
@@ -123,8 +124,16 @@ impl World {
                 }
             }
             if idle {
-                return;
+                break;
             }
+        }
+        self.nobody_stands_still();
+    }
+
+    /// Nothing that happens next may be needed for what could be done now.
+    fn nobody_stands_still(&self) {
+        for stripes in &self.stripes {
+            assert!(!stripes.stand_still(), "a stripe is wanted, and nothing is asked for");
         }
     }
 
@@ -182,7 +191,7 @@ impl World {
         match *arrival {
             Arrival::Gone => {
                 self.links[link].gone[end] = true;
-                self.stripes[end].remove_rail(name);
+                self.stripes[end].remove_rail(name, now);
                 let mut lost: Vec<_> = self.ends[end].asked.keys().copied().collect();
                 lost.retain(|(of, _, _)| *of == link);
                 lost.sort_unstable();
@@ -336,7 +345,7 @@ fn two_rails_are_nearly_as_fast_as_both_and_a_slow_one_does_no_harm() {
 fn what_cannot_be_is_refused() {
     use super::RailsMisuse as Misuse;
     let (mut stripes, now) = (Stripes::new(10), Time::default());
-    let rail = stripes.add_rail().unwrap();
+    let rail = stripes.add_rail(|_| false).unwrap();
     let high = crate::limits::RAIL_MESSAGES_MAX as u64;
     let beyond = stripes.handle_offer(rail, high + 1, 5, 0, now);
     assert_eq!(beyond, Err(Misuse::Number { number: high + 1, low: 1, high }));

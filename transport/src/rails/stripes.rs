@@ -124,6 +124,26 @@ struct Offered {
     rails: u32,
 }
 
+impl Offered {
+    fn is_on(&self, rail: usize) -> bool {
+        self.rails & 1 << rail != 0
+    }
+
+    /// The rails that are useful, of those over which it may be read.
+    fn useful<'a>(&self, rails: &'a [Rail]) -> impl Iterator<Item = (usize, &'a Rail)> {
+        let offer = self.rails;
+        let all = rails.iter().enumerate();
+        all.filter(move |(at, rail)| rail.is_useful() && offer & 1 << at != 0)
+    }
+
+    /// Whether it is to be read over this rail: over a silent one only if there is no other.
+    fn may_use(&self, at: usize, rails: &[Rail]) -> bool {
+        let rail = &rails[at];
+        let any = rail.is_useful() || self.useful(rails).next().is_none();
+        self.is_on(at) && rail.live && any
+    }
+}
+
 struct Coming {
     number: u64,
     offer: Offered,
@@ -174,10 +194,12 @@ impl Stripes {
 
     // ---- rails -----------------------------------------------------------------------------------
 
-    /// Another rail, if there may be one more. All that is under way is offered and told there too.
-    pub(super) fn add_rail(&mut self) -> Option<usize> {
-        let free = self.rails.iter().position(|rail| !rail.live && rail.reads == 0);
-        let rail = match free {
+    /// Another rail, if there may be one more: with the number of one that is gone, unless that is
+    /// still in use. All that is under way is offered and told there too.
+    pub(super) fn add_rail(&mut self, is_in_use: impl Fn(usize) -> bool) -> Option<usize> {
+        let mut gone = self.rails.iter().enumerate().filter(|(_, rail)| !rail.live);
+        let free = gone.find(|(at, rail)| rail.reads == 0 && !is_in_use(*at));
+        let rail = match free.map(|(rail, _)| rail) {
             Some(rail) => rail,
             None if self.rails.len() < RAILS_MAX => {
                 self.rails.push(Rail::default());
@@ -196,7 +218,7 @@ impl Stripes {
 
     /// The rail is gone. What was asked for over it still has to be handed to
     /// [`handle_read`](Self::handle_read), as not come.
-    pub(super) fn remove_rail(&mut self, rail: usize) {
+    pub(super) fn remove_rail(&mut self, rail: usize, now: Time) {
         self.rails[rail].live = false;
         let others = !(1 << rail);
         self.offers.values_mut().for_each(|offer| offer.rails &= others);
@@ -205,6 +227,8 @@ impl Stripes {
             !matches!(action, Action::Offer { rail: of, .. } | Action::Tell { rail: of, .. }
                 if *of == rail)
         });
+        // What waited for this rail, because it would have been faster, waits for it no more.
+        self.dispatch(now);
     }
 
     /// The rail is silent, or speaks again. What was asked for over a silent one is given up if
@@ -221,8 +245,7 @@ impl Stripes {
     fn give_up_silent(&mut self) {
         let Self { rails, coming, actions, .. } = self;
         for Coming { number, offer, stripes, .. } in coming.iter_mut() {
-            let mut others = rails.iter().enumerate();
-            if !others.any(|(at, rail)| rail.is_useful() && offer.rails & 1 << at != 0) {
+            if offer.useful(rails).next().is_none() {
                 continue;
             }
             for (stripe, state) in stripes.iter_mut().enumerate() {
@@ -373,6 +396,14 @@ impl Stripes {
         }
     }
 
+    /// Whether a stripe could be asked for, and none is.
+    #[cfg(test)]
+    pub(super) fn stand_still(&self) -> bool {
+        let live = self.rails.iter().enumerate().filter(|(_, rail)| rail.live);
+        self.rails.iter().all(|rail| rail.reads == 0)
+            && live.into_iter().any(|(rail, _)| self.wanted_over(rail).is_some())
+    }
+
     /// Asks for stripes, as long as there is one and a rail that is worth it.
     fn dispatch(&mut self, now: Time) {
         while let Some((rail, at, stripe)) = self.next_read(now) {
@@ -391,21 +422,21 @@ impl Stripes {
     }
 
     /// The rail that would have its next stripe first, and that stripe.
+    ///
+    /// A stripe that is wanted never waits for nothing: of the rails that may bring the first such,
+    /// the one that would have it soonest is busy or worth it.
     fn next_read(&self, now: Time) -> Option<(usize, usize, usize)> {
-        let any_useful = self.rails.iter().any(Rail::is_useful);
-        let usable = |rail: &Rail| rail.live && (rail.is_useful() || !any_useful);
-        let free = |(_, rail): &(usize, &Rail)| usable(rail) && rail.reads < RAIL_READS;
+        let free = |(_, rail): &(usize, &Rail)| rail.reads < RAIL_READS;
         let mut best: Option<(f64, (usize, usize, usize))> = None;
         for (rail, state) in self.rails.iter().enumerate().filter(free) {
             let Some((at, stripe)) = self.wanted_over(rail) else { continue };
             let len = stripe_len(self.coming[at].offer.len, self.stripe_bytes, stripe);
-            let bytes = (state.bytes + len) as f64;
             // A rail of which nothing is known is tried, with one: so its speed is found out.
             let rate = state.known_rate(now);
-            let until = rate.map_or(0.0, |rate| bytes / rate);
+            let until = rate.map_or(0.0, |rate| (state.bytes + len) as f64 / rate);
             let worth = match rate {
                 None => state.reads == 0,
-                Some(_) => until <= self.without(rail),
+                Some(_) => until <= self.without(rail, &self.coming[at].offer, len),
             };
             if worth && best.is_none_or(|(earliest, _)| until < earliest) {
                 best = Some((until, (rail, at, stripe)));
@@ -417,23 +448,24 @@ impl Stripes {
     /// The first stripe that is wanted and may be read over this rail.
     fn wanted_over(&self, rail: usize) -> Option<(usize, usize)> {
         self.coming.iter().enumerate().find_map(|(at, coming)| {
-            let offered = coming.offer.rails & 1 << rail != 0;
+            let usable = coming.offer.may_use(rail, &self.rails);
             let wanted = || coming.stripes.iter().position(|stripe| *stripe == Stripe::Wanted);
-            offered.then(wanted).flatten().map(|stripe| (at, stripe))
+            usable.then(wanted).flatten().map(|stripe| (at, stripe))
         })
     }
 
-    /// How long the other rails would need, by their speed of late, for all that is asked of them
-    /// and all that nobody was asked for. Without such others, for ever.
-    fn without(&self, rail: usize) -> f64 {
-        let others = || {
-            let all = self.rails.iter().enumerate();
-            all.filter(move |(at, other)| *at != rail && other.is_useful())
-        };
-        let rate: f64 = others().filter_map(|(_, other)| other.rate).sum();
+    /// How long the other rails that may bring this stripe would need, by their speed of late: for
+    /// all that is asked of them and all that nobody was asked for, but no less than the soonest of
+    /// them for the stripe alone. Without such others, for ever.
+    fn without(&self, rail: usize, offer: &Offered, len: u64) -> f64 {
+        let others = || offer.useful(&self.rails).filter(|(at, _)| *at != rail);
+        let known = || others().filter_map(|(_, other)| other.rate.map(|rate| (other, rate)));
+        let rate: f64 = known().map(|(_, rate)| rate).sum();
         let asked: u64 = others().map(|(_, other)| other.bytes).sum();
         let open: u64 = self.coming.iter().map(|coming| self.open_bytes(coming)).sum();
-        if rate == 0.0 { f64::INFINITY } else { (asked + open) as f64 / rate }
+        let together = if rate == 0.0 { f64::INFINITY } else { (asked + open) as f64 / rate };
+        let alone = known().map(|(other, rate)| (other.bytes + len) as f64 / rate);
+        together.max(alone.fold(f64::INFINITY, f64::min))
     }
 
     fn open_bytes(&self, coming: &Coming) -> u64 {
