@@ -124,8 +124,8 @@ fn threads_that_wait_drive_their_own_sockets() {
             scope.spawn(|| play(true));
             scope.spawn(|| play(false));
         });
-        // An acknowledgement that could not wait any longer may come right before a message, where
-        // the message was expected: that one is moved. It has to stay the exception.
+        // Where news may come right before a message, it is not read together with its header. A
+        // thread that is kept waiting between its look at the clock and the read may be wrong.
         let stats = &two.a.stats().connections[0];
         let moved = stats.payload_copies / 16_384;
         assert!(moved < u64::from(rounds) / 10, "{moved} of {rounds} messages were moved");

@@ -138,6 +138,7 @@ impl Endpoint {
             Encrypt::Off => false,
             Encrypt::Auto => link.kind() == LinkKind::ByHand,
         };
+        let clock = Clock::start();
         let shared = Arc::new(Shared {
             node: identity.node_id(),
             local: Local {
@@ -158,13 +159,13 @@ impl Endpoint {
             connections_max: config.connections_max,
             handshakes_max: config.handshakes_max,
             spin_us: config.spin_us,
-            clock: Clock::start(),
+            clock,
             closing: AtomicBool::new(false),
             refused: AtomicU64::new(0),
             events_dropped: AtomicU64::new(0),
             pairs: Mutex::new(Vec::new()),
             inline: (config.drive == Drive::Inline)
-                .then(Inline::new)
+                .then(|| Inline::new(clock))
                 .transpose()
                 .map_err(io("make an event queue"))?,
             waker,
@@ -214,7 +215,7 @@ impl Endpoint {
         match &shared.inline {
             Some(inline) => {
                 let spin = Duration::from_micros(shared.spin_us);
-                inline.wait(queue, timeout, spin, shared.clock)
+                inline.wait(queue, timeout, spin)
             }
             None => self.spin(queue, timeout),
         }

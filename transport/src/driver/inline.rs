@@ -36,10 +36,11 @@ pub(super) struct Inline {
     pairs: Mutex<Vec<(Token, Arc<Pair>)>>,
     waker: Waker,
     asleep: AtomicBool,
+    clock: Clock,
 }
 
 impl Inline {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(super) fn new(clock: Clock) -> io::Result<Self> {
         let poll = Poll::new()?;
         Ok(Self {
             registry: poll.registry().try_clone()?,
@@ -47,6 +48,7 @@ impl Inline {
             sleeper: Mutex::new(Sleeper { poll, events: Events::with_capacity(64) }),
             pairs: Mutex::new(Vec::new()),
             asleep: AtomicBool::new(false),
+            clock,
         })
     }
 
@@ -84,11 +86,11 @@ impl Inline {
 
     /// A turn of every session. Gives whether any bytes came.
     pub(super) fn progress(&self) -> bool {
-        self.turn_all(true)
+        self.turn_all(true, self.clock.now())
     }
 
-    fn turn_all(&self, look: bool) -> bool {
-        self.pairs().iter().fold(false, |came, (_, pair)| pair.progress(look) | came)
+    fn turn_all(&self, look: bool, now: Time) -> bool {
+        self.pairs().iter().fold(false, |came, (_, pair)| pair.progress(look, now) | came)
     }
 
     /// Only the event queue says that a full socket has room again.
@@ -106,12 +108,11 @@ impl Inline {
         queue: &CompletionQueue,
         timeout: Duration,
         spin: Duration,
-        clock: Clock,
     ) -> Result<Completion, WaitTimeout> {
         if let Some(completion) = queue.poll() {
             return Ok(completion);
         }
-        let begun = clock.now();
+        let begun = self.clock.now();
         let (end, spin_until) = (begun.after(timeout), begun.after(spin.min(timeout)));
         let mut now = begun;
         for turn in 0_u32.. {
@@ -119,14 +120,14 @@ impl Inline {
             let look = turn.is_multiple_of(LOOK_EVERY);
             if look {
                 if turn > 0 {
-                    now = clock.now();
+                    now = self.clock.now();
                 }
                 if now >= spin_until {
                     break;
                 }
                 self.look_at_full(queue, now);
             }
-            let came = self.turn_all(look);
+            let came = self.turn_all(look, now);
             if (came || look)
                 && let Some(completion) = queue.poll()
             {
@@ -151,7 +152,7 @@ impl Inline {
             if let Some(completion) = queue.poll() {
                 return Ok(completion);
             }
-            now = clock.now();
+            now = self.clock.now();
         }
     }
 

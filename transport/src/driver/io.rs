@@ -103,12 +103,18 @@ impl Io {
     }
 
     /// Reads until the socket is dry or others should get their turn. Gives whether there may be
-    /// more. `to_the_end` reads on after a short read, to find the end of the stream.
-    pub(super) fn read(&mut self, clock: Clock, to_the_end: bool) -> Result<bool, LossCause> {
+    /// more. `to_the_end` reads on after a short read, to find the end of the stream. `now` is when the
+    /// turn began.
+    pub(super) fn read(
+        &mut self,
+        clock: Clock,
+        mut now: Time,
+        to_the_end: bool,
+    ) -> Result<bool, LossCause> {
         let Some(socket) = &mut self.socket else { return Ok(false) };
         let mut taken = 0;
         while taken < READ_TURN_BYTES {
-            let mut space = self.connection.read_space();
+            let mut space = self.connection.read_space(now);
             let room: usize = space.iter().map(|part| part.len()).sum();
             let empty = space.iter().take_while(|part| part.is_empty()).count();
             match socket.read_vectored(&mut space[empty.min(2)..]) {
@@ -116,7 +122,8 @@ impl Io {
                 Ok(len) => {
                     self.reads += 1;
                     taken += len;
-                    self.connection.handle_read(len, clock.now())?;
+                    now = clock.now();
+                    self.connection.handle_read(len, now)?;
                     if len < room && !to_the_end {
                         // Less than was asked for: that was all, and the next byte is an event.
                         self.connection.handle_dry();

@@ -233,8 +233,8 @@ impl Pair {
 
     /// A turn of a thread that waits for completions itself: reads what there is and does what has
     /// been posted. Gives whether anything came. If somebody else is at it, there is nothing to do.
-    /// `look` is whether to look at the timers too.
-    pub(super) fn progress(&self, look: bool) -> bool {
+    /// `look` is whether to look at the timers too, `now` when somebody last looked at the clock.
+    pub(super) fn progress(&self, look: bool, now: Time) -> bool {
         let Some(mut io) = self.try_lock() else { return false };
         self.readable.store(false, Ordering::Relaxed);
         if io.failed.is_some() || io.ended.is_some() {
@@ -243,7 +243,7 @@ impl Pair {
         }
         let clock = self.shared.clock;
         let before = io.reads;
-        match io.read(clock, false) {
+        match io.read(clock, now, false) {
             Ok(more) => io.unread = more,
             Err(cause) => {
                 self.fail(&mut io, cause);

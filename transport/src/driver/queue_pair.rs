@@ -225,7 +225,7 @@ impl QueuePair {
     /// Moves the bytes of this session as far as that goes without waiting, if the endpoint is
     /// driven [inline](crate::Drive::Inline). Gives whether any came.
     pub fn progress(&self) -> bool {
-        self.0.progress(true)
+        self.0.progress(true, self.0.shared.clock.now())
     }
 
     /// Whether the session stands, be its peer silent or not.

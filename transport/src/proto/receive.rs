@@ -6,7 +6,7 @@
 //! - in the middle of a payload a read asks for exactly its rest and the next header;
 //! - before a header it asks for the header and, right behind, for a payload of the last length or a
 //!   little more, to where a message of the last lane would go. If that is what comes, one read took
-//!   it all;
+//!   it all. Where it was something else once, nothing is foreseen until many alike have come;
 //! - when small messages come in a burst, one read ahead saves many.
 //!
 //! If something else comes, the part of a large payload that lies in the wrong place is copied once,
@@ -16,8 +16,8 @@ use std::io::IoSliceMut;
 
 use super::arrival::Arrivals;
 use crate::limits::{
-    BURST_FRAMES, CLOSE_REASON_BYTES_MAX, EXPECTED_BYTES_MAX, HEADER_BYTES, INLINE_BYTES_BELOW,
-    READ_AHEAD_BYTES, TAG_BYTES,
+    ALIKE_AFTER_SURPRISE, BURST_FRAMES, CLOSE_REASON_BYTES_MAX, EXPECTED_BYTES_MAX, HEADER_BYTES,
+    INLINE_BYTES_BELOW, READ_AHEAD_BYTES, TAG_BYTES,
 };
 use crate::queue::ReadWork;
 use crate::wire::header::{Header, Kind};
@@ -53,6 +53,10 @@ pub(super) struct Receive {
     /// The payload of a frame whose region its owner has taken back.
     pub(super) discard: Vec<u8>,
     expected: Option<Expected>,
+    /// Large messages of one lane that still have to come in a row before another is expected.
+    strangers: u32,
+    /// The lane of the last large one.
+    last_lane: usize,
     /// What the last read was given room for.
     pub(super) offered: Option<Expected>,
     staging: Box<[u8; STAGING_BYTES]>,
@@ -72,6 +76,8 @@ impl Receive {
             control: [0; CLOSE_REASON_BYTES_MAX],
             discard: Vec::new(),
             expected: None,
+            strangers: 0,
+            last_lane: 0,
             offered: None,
             staging: Box::new([0; STAGING_BYTES]),
             start: 0,
@@ -125,7 +131,12 @@ impl Receive {
             return;
         }
         self.small_run = 0;
-        if whole && length <= EXPECTED_BYTES_MAX {
+        if std::mem::replace(&mut self.last_lane, lane) == lane {
+            self.strangers = self.strangers.saturating_sub(1);
+        } else if self.strangers > 0 {
+            self.strangers = ALIKE_AFTER_SURPRISE;
+        }
+        if whole && length <= EXPECTED_BYTES_MAX && self.strangers == 0 {
             self.expected = Some(Expected { lane, length });
         }
     }
@@ -167,6 +178,12 @@ impl Receive {
     /// Something else came than what was expected.
     pub(super) fn forget_expected(&mut self) {
         self.expected = None;
+    }
+
+    /// Something else came, and much of it or of what follows lies in the wrong place.
+    pub(super) fn note_surprise(&mut self) {
+        self.expected = None;
+        self.strangers = ALIKE_AFTER_SURPRISE;
     }
 
     /// Where the staging part of the next read goes, and the buffer for what goes nowhere.

@@ -79,7 +79,7 @@ impl EventLoop {
         let mut failed = io.failed.take();
         tracked.closed |= ready.closed;
         if failed.is_none() && (ready.readable || ready.closed || tracked.more) {
-            match io.read(self.shared.clock, tracked.closed) {
+            match io.read(self.shared.clock, now, tracked.closed) {
                 Ok(more) => tracked.more = more,
                 Err(cause) => failed = Some(cause),
             }

@@ -18,12 +18,15 @@ use crate::wire::hello::printable;
 
 impl Connection {
     /// Where the next bytes of the socket go, in order.
-    pub(crate) fn read_space(&mut self) -> [IoSliceMut<'_>; 3] {
+    ///
+    /// `now` may be a little while ago: it only tells whether what comes could be foreseen.
+    pub(crate) fn read_space(&mut self, now: Time) -> [IoSliceMut<'_>; 3] {
+        let foreseen = self.receive.expected().filter(|_| !self.may_hear_news_first(now));
         let Self { receive, lanes, path, grants, .. } = self;
         let sealed = path.keys.is_some();
         receive.offered = None;
         let State::Payload { left } = receive.state else {
-            if let Some(expected) = receive.expected()
+            if let Some(expected) = foreseen
                 && let Some(space) = lanes[expected.lane].arrivals.expected_space(expected.length)
             {
                 receive.offered = Some(Expected { length: space.len(), ..expected });
@@ -45,6 +48,20 @@ impl Connection {
         // The few bytes of a control frame pass through the staging buffer, never past it.
         let staging = receive.staging_space_for(left);
         [IoSliceMut::new(&mut []), IoSliceMut::new(&mut []), staging]
+    }
+
+    /// Whether a frame without a payload may come before the next message: news that the peer held
+    /// back for company in vain, the answer to a ping, or a ping. What came right behind it would lie
+    /// in the wrong place.
+    fn may_hear_news_first(&self, now: Time) -> bool {
+        let soon = self.timers.ack_delay / 2;
+        let unheard = |lane: &LaneState| {
+            let oldest = lane.out.flying.front();
+            oldest.is_some_and(|flying| now.since(flying.begun.work.posted) >= soon)
+        };
+        self.path.pings_unanswered > 0
+            || now.since(self.last_heard) >= self.timers.keepalive / 2
+            || self.lanes.iter().any(unheard)
     }
 
     /// `len` bytes came into the space that [`read_space`](Self::read_space) gave.
@@ -89,7 +106,11 @@ impl Connection {
         let space = lanes[expected.lane].arrivals.expected_space(expected.length);
         receive.settle(&space.expect("it was there a moment ago")[in_place..direct], after);
         if !right {
-            receive.forget_expected();
+            if direct >= INLINE_BYTES_BELOW {
+                receive.note_surprise();
+            } else {
+                receive.forget_expected();
+            }
             return Ok(());
         }
         let _ = receive.take_exactly::<HEADER_BYTES>();

@@ -213,7 +213,7 @@ impl Side {
     fn read(&mut self, pipe: &mut VecDeque<u8>, len: usize, now: Time) -> Result<usize, LossCause> {
         let mut moved = 0;
         let mut room = 0;
-        for space in &mut self.connection.read_space() {
+        for space in &mut self.connection.read_space(now) {
             room += space.len();
             let part = space.len().min(len - moved).min(pipe.len());
             pipe.read_exact(&mut space[..part]).unwrap();

@@ -265,6 +265,58 @@ fn what_is_cancelled_completes_once_and_is_never_torn() {
 }
 
 #[test]
+fn late_news_before_a_message_leave_it_in_its_place() {
+    for sealed in [false, true] {
+        let mut world = World::new(sealed, 131_072);
+        for round in 0..30 {
+            for side in &mut world.sides {
+                side.recv(Lane::Activations, 16_384, world.now);
+            }
+            world.settle(usize::MAX).unwrap();
+            world.sides[0].send(Lane::Activations, 16_384, 1, None, world.now);
+            world.settle(usize::MAX).unwrap();
+            if round % 3 == 2 {
+                // The other side is late: what it says by itself first, and its message, lie in the
+                // socket together.
+                world.pass(TIMERS.ack_delay);
+                world.sides[1].write(&mut world.pipes[1], usize::MAX, world.now);
+                assert!(!world.pipes[1].is_empty(), "news go alone");
+            }
+            if round == 16 {
+                world.settle_late(usize::MAX).unwrap();
+                world.pass(TIMERS.keepalive);
+                world.time(1).unwrap();
+                world.sides[1].write(&mut world.pipes[1], usize::MAX, world.now);
+                assert!(!world.pipes[1].is_empty(), "a sign of life");
+            }
+            world.sides[1].send(Lane::Activations, 16_384, 1, None, world.now);
+            world.sides[1].write(&mut world.pipes[1], usize::MAX, world.now);
+            world.settle(usize::MAX).unwrap();
+            assert!(world.sides.iter_mut().all(|side| !side.collect().is_empty()));
+        }
+        for side in &world.sides {
+            assert_eq!(side.connection.counters().payload_copies, 0, "sealed {sealed}");
+        }
+    }
+}
+
+#[test]
+fn messages_that_take_turns_are_not_copied_each_time() {
+    let mut world = World::new(false, 131_072);
+    for _ in 0..50 {
+        for lane in [Lane::Activations, Lane::Bulk] {
+            world.sides[1].recv(lane, 16_384, world.now);
+            world.settle(usize::MAX).unwrap();
+            world.sides[0].send(lane, 16_384, 1, None, world.now);
+            world.settle(usize::MAX).unwrap();
+        }
+    }
+    assert_eq!(world.sides[1].collect().len(), 100);
+    let copied = world.sides[1].connection.counters().payload_copies;
+    assert!(copied <= 16_384, "{copied} bytes of 100 messages");
+}
+
+#[test]
 fn a_message_like_the_last_is_taken_in_one_read_and_another_is_not_lost() {
     for sealed in [false, true] {
         let mut world = World::new(sealed, 131_072);
