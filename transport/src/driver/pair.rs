@@ -307,6 +307,15 @@ impl Pair {
         self.due.store(self.next_timer(io).as_nanos(), Ordering::SeqCst);
     }
 
+    /// As [`set_due`](Self::set_due), if nobody else is at it.
+    pub(super) fn renew_due(&self) {
+        if let Some(io) = self.try_lock() {
+            self.set_due(&io);
+            drop(io);
+            self.drive_late_posts();
+        }
+    }
+
     /// Ends all work. Gives the socket, to be said goodbye to.
     pub(super) fn end(&self, io: &mut Io, error: &WorkError) -> Option<TcpStream> {
         self.open.store(false, Ordering::SeqCst);
