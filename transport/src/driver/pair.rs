@@ -295,6 +295,7 @@ impl Pair {
     /// Hands out completions.
     pub(super) fn hand_out(&self, io: &mut Io) {
         while let Some(outcome) = io.connection.poll_outcome() {
+            io.told = true;
             if outcome.completion.lane == Lane::Urgent {
                 io.urgent = Some(outcome.queue.clone());
             }

@@ -73,7 +73,7 @@ impl EventLoop {
         let pair = tracked.pair.clone();
         let now = self.shared.clock.now();
         let mut io = pair.lock();
-        let reads = io.reads;
+        io.told = false;
         if ready.writable {
             io.handle_writable();
         }
@@ -111,7 +111,7 @@ impl EventLoop {
         let epoch = io.connection.epoch();
         let urgent = io.urgent.take();
         let busy = tracked.more || io.unwritten;
-        let lonely = io.reads > reads && io.connection.ack_due().is_some();
+        let lonely = io.told && io.connection.ack_due().is_some();
         pair.set_due(&io);
         drop(io);
         pair.drive_late_posts();
