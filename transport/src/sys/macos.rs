@@ -5,9 +5,13 @@
 
 use std::io;
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use exo_netconfig::LinkKind;
+use mio::{Registry, Token};
 use socket2::SockRef;
+
+use crate::proto::Time;
 
 /// Where a socket is kept.
 pub(super) enum Bound {
@@ -42,4 +46,21 @@ pub(super) fn bound_to(
 
 pub(super) fn tune(_socket: &SockRef<'_>, _unsent_max: u32, _kind: LinkKind) -> io::Result<()> {
     Ok(())
+}
+
+/// Nothing beside the queue's own time-out.
+pub(crate) struct Alarm;
+
+impl Alarm {
+    /// Needs no event.
+    #[expect(clippy::unnecessary_wraps, reason = "where it is an event, that can fail")]
+    pub(crate) fn new(_registry: &Registry, _token: Token) -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    /// How long the queue may be waited for so that the wait ends at `at`.
+    #[expect(clippy::unused_self, reason = "where it is an event, it is set")]
+    pub(crate) fn timeout(&mut self, now: Time, at: Time) -> Option<Duration> {
+        Some(at.since(now))
+    }
 }

@@ -2,7 +2,8 @@
 //!
 //! A platform's file has three functions: `pin`, which keeps a socket on an interface before it
 //! connects or listens; `bound_to`, which asks the kernel where a socket is kept; and `tune`, which
-//! sets what TCP needs for this protocol. `multicast` is the one socket that is not TCP: discovery's.
+//! sets what TCP needs for this protocol. Its `Alarm` wakes a thread that waits for sockets in time.
+//! `multicast` is the one socket that is not TCP: discovery's.
 //!
 //! # Portability
 //!
@@ -28,6 +29,8 @@ use linux as platform;
 mod macos;
 #[cfg(target_os = "macos")]
 use macos as platform;
+
+pub(crate) use platform::Alarm;
 
 pub use multicast::{MDNS_PORT, MulticastError, MulticastSocket};
 

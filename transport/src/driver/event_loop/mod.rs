@@ -26,6 +26,7 @@ use super::pair::Pair;
 use crate::event::{ConnectError, Event};
 use crate::identity::NodeId;
 use crate::proto::{CloseCode, HandshakeError, LossCause, Time};
+use crate::sys::Alarm;
 
 /// How long the driver waits before it accepts again after the system had no room for a socket.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -56,6 +57,7 @@ struct Tracked {
 
 pub(super) struct EventLoop {
     poll: Poll,
+    alarm: Alarm,
     /// None while the link is away that it would listen on.
     listener: Option<TcpListener>,
     shared: Arc<Shared>,
@@ -72,6 +74,7 @@ pub(super) struct EventLoop {
 impl EventLoop {
     pub(super) const WAKER: Token = Token(usize::MAX);
     const LISTENER: Token = Token(usize::MAX - 1);
+    const ALARM: Token = Token(usize::MAX - 2);
 
     pub(super) fn new(
         poll: Poll,
@@ -81,8 +84,10 @@ impl EventLoop {
         events: Sender<Event>,
     ) -> io::Result<Self> {
         poll.registry().register(&mut listener, Self::LISTENER, Interest::READABLE)?;
+        let alarm = Alarm::new(poll.registry(), Self::ALARM)?;
         Ok(Self {
             poll,
+            alarm,
             listener: Some(listener),
             shared,
             commands,
@@ -107,7 +112,7 @@ impl EventLoop {
             }
             for event in &ready {
                 match event.token() {
-                    Self::WAKER => {}
+                    Self::WAKER | Self::ALARM => {}
                     Self::LISTENER => self.accept(),
                     Token(at) => self.handle_ready(at, Ready::from(event)),
                 }
@@ -134,7 +139,7 @@ impl EventLoop {
             std::thread::yield_now();
             now = self.shared.clock.now();
         }
-        let timeout = next.map(|next| next.since(now));
+        let timeout = next.and_then(|next| self.alarm.timeout(now, next));
         self.poll.poll(ready, timeout)
     }
 
