@@ -4,7 +4,7 @@
 use std::{
     num::NonZero,
     sync::{
-        Mutex, PoisonError,
+        LazyLock, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     thread,
@@ -13,9 +13,13 @@ use std::{
 use super::{TensorInfo, WeightsError, part::Pairing};
 
 /// Bytes in memory of a piece: large beside what starting a thread costs.
-const PIECE_BYTES: usize = 1 << 20;
+const PIECE_BYTES: usize = 512 << 10;
 /// More threads than this wait for memory, not for each other.
 const THREADS_MAX: usize = 4;
+
+/// Processors for this process. Asking opens a dozen files, so it is asked once, not for each tensor.
+static CORES: LazyLock<usize> =
+    LazyLock::new(|| thread::available_parallelism().map_or(1, NonZero::get));
 
 /// Rows of a tensor, and where they are wanted.
 pub(super) struct Piece<'a> {
@@ -53,8 +57,7 @@ pub(super) fn in_parallel<'a>(
     fill: impl Fn(Piece<'a>) -> Result<u64, WeightsError> + Sync,
     progress: &dyn Fn(u64),
 ) -> Result<(), WeightsError> {
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    let helpers = cores.min(THREADS_MAX).min(pieces.len()).saturating_sub(1);
+    let helpers = CORES.min(THREADS_MAX).min(pieces.len()).saturating_sub(1);
     let left = Mutex::new(pieces.into_iter());
     let latest = AtomicU64::new(0);
     let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
