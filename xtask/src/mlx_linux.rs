@@ -38,13 +38,26 @@ use crate::{
 
 const REQUIREMENTS: &str = include_str!("../assets/mlx/requirements.txt");
 const LIBCLANG: &str = include_str!("../assets/mlx/libclang.txt");
-const BLAS_CPP: &str = include_str!("../assets/mlx/blas.cpp");
-const FEW_ROWS_HPP: &str = include_str!("../assets/mlx/few_rows.hpp");
-const NARROW_CPP: &str = include_str!("../assets/mlx/narrow.cpp");
-const OPERATION_HPP: &str = include_str!("../assets/mlx/operation.hpp");
-const PASSES_CPP: &str = include_str!("../assets/mlx/passes.cpp");
-const MACH_CPP: &str = include_str!("../assets/mlx/mach.cpp");
-const COMPAT_HPP: &str = include_str!("../assets/mlx/compat.hpp");
+/// A source of our own, by its name.
+macro_rules! source {
+    ($name:literal) => {
+        ($name, include_str!(concat!("../assets/mlx/", $name)))
+    };
+}
+
+/// All that is compiled beside mlx-c, or included there.
+const SOURCES: [(&str, &str); 10] = [
+    source!("blas.cpp"),
+    source!("few_rows.hpp"),
+    source!("transposed.hpp"),
+    source!("summed.hpp"),
+    source!("vectors.hpp"),
+    source!("narrow.cpp"),
+    source!("operation.hpp"),
+    source!("passes.cpp"),
+    source!("mach.cpp"),
+    source!("compat.hpp"),
+];
 const COMPAT_H: &str = include_str!("../assets/mlx/compat.h");
 /// Counts the ways in which this file has put those together: raise it when the result changes.
 const RECIPE: u32 = 1;
@@ -110,17 +123,8 @@ impl Plan {
         let cxx = env::var("CXX").unwrap_or_default();
         let mut stamp =
             format!("recipe {RECIPE} {triple} {} {} {cxx}\n", out.display(), mlx_c.display());
-        let sources = [
-            BLAS_CPP,
-            FEW_ROWS_HPP,
-            NARROW_CPP,
-            OPERATION_HPP,
-            PASSES_CPP,
-            MACH_CPP,
-            COMPAT_HPP,
-            COMPAT_H,
-        ];
-        for part in [REQUIREMENTS, LIBCLANG].into_iter().chain(sources) {
+        let sources = SOURCES.map(|(_, text)| text);
+        for part in [REQUIREMENTS, LIBCLANG, COMPAT_H].into_iter().chain(sources) {
             stamp.push_str(part);
         }
         Ok(Self { triple, mlx_c, version, out, stamp })
@@ -149,15 +153,7 @@ impl Plan {
 
     /// Compiles and links libexoblas.so and libmlxc.so.
     fn compile(&self, new: &Path, site: &Path, work: &Path) -> Result<()> {
-        for (name, text) in [
-            ("blas.cpp", BLAS_CPP),
-            ("few_rows.hpp", FEW_ROWS_HPP),
-            ("narrow.cpp", NARROW_CPP),
-            ("operation.hpp", OPERATION_HPP),
-            ("passes.cpp", PASSES_CPP),
-            ("mach.cpp", MACH_CPP),
-            ("compat.hpp", COMPAT_HPP),
-        ] {
+        for (name, text) in SOURCES {
             write(&work.join(name), text)?;
         }
         let compiler = self.compiler(work)?;

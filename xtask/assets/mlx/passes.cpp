@@ -11,14 +11,14 @@
 #include <stdexcept>
 #include <vector>
 
-#include "few_rows.hpp"
 #include "operation.hpp"
+#include "vectors.hpp"
 
 // Named: these are compiled together with the sources of mlx-c.
 namespace passes {
 namespace {
 
-using few_rows::Vectors;
+using vectors::Vectors;
 using namespace mlx::core;
 
 template <int bytes>
