@@ -6,8 +6,8 @@
 //! in a [`CompletionQueue`]. Posting never waits and completions are never dropped. A plain payload of
 //! 4 KiB or more goes from where it lies into the socket, and from the socket into the region, without
 //! a copy in user space; the exceptions are counted (`payload_copies`): up to 16 KiB of a message
-//! that follows a burst of small ones in the same read, and one that comes where another of the same
-//! kind was foreseen.
+//! that follows a burst of small ones in the same read, and one that comes where another message was
+//! foreseen.
 //!
 //! Map, each on what stands above it:
 //!

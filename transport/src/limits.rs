@@ -49,8 +49,8 @@ pub const READ_AHEAD_BYTES: usize = 16 << 10;
 pub const EXPECTED_BYTES_MAX: usize = 64 << 10;
 /// So many frames of small messages in a row, without the socket running dry, are a burst.
 pub const BURST_FRAMES: u32 = 3;
-/// Large messages of one lane that must come in a row, after something else came than was expected,
-/// before one is expected again: what lies in the wrong place is copied.
+/// Frames of 4 KiB and more of one lane that must come in a row, after something else came than was
+/// expected, before one is expected again: what lies in the wrong place is copied.
 pub const ALIKE_AFTER_SURPRISE: u32 = 16;
 /// Bytes read from one connection before its posts and the other connections get their turn.
 pub const READ_TURN_BYTES: usize = 512 << 10;

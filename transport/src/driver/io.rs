@@ -30,8 +30,6 @@ pub(super) struct Io {
     pub(super) unread: bool,
     /// Where an urgent completion was handed out, and the thread it is for has not been let run since.
     pub(super) urgent: Option<CompletionQueue>,
-    /// A completion was handed out.
-    pub(super) told: bool,
     pub(super) reads: u64,
     pub(super) writes: u64,
     pub(super) dry_calls: u64,
@@ -59,7 +57,6 @@ impl Io {
             unwritten: false,
             unread: false,
             urgent: None,
-            told: false,
             reads: 0,
             writes: 0,
             dry_calls: 0,

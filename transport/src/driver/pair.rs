@@ -295,7 +295,6 @@ impl Pair {
     /// Hands out completions.
     pub(super) fn hand_out(&self, io: &mut Io) {
         while let Some(outcome) = io.connection.poll_outcome() {
-            io.told = true;
             if outcome.completion.lane == Lane::Urgent {
                 io.urgent = Some(outcome.queue.clone());
             }
@@ -306,15 +305,6 @@ impl Pair {
     /// Notes when the driver must come back.
     pub(super) fn set_due(&self, io: &Io) {
         self.due.store(self.next_timer(io).as_nanos(), Ordering::SeqCst);
-    }
-
-    /// As [`set_due`](Self::set_due), if nobody else is at it.
-    pub(super) fn renew_due(&self) {
-        if let Some(io) = self.try_lock() {
-            self.set_due(&io);
-            drop(io);
-            self.drive_late_posts();
-        }
     }
 
     /// Ends all work. Gives the socket, to be said goodbye to.

@@ -53,9 +53,9 @@ pub(super) struct Receive {
     /// The payload of a frame whose region its owner has taken back.
     pub(super) discard: Vec<u8>,
     expected: Option<Expected>,
-    /// Large messages of one lane that still have to come in a row before another is expected.
+    /// Large frames of one lane that still have to come in a row before another is expected.
     strangers: u32,
-    /// The lane of the last large one.
+    /// The lane of the last one.
     last_lane: usize,
     /// What the last read was given room for.
     pub(super) offered: Option<Expected>,

@@ -31,6 +31,7 @@ use crate::limits::{
     STRIPE_BYTES_DEFAULT,
 };
 use crate::memory::{Region, RegionPool, RegionSlice, RemoteRegion, Split};
+use crate::proto::Time;
 use crate::queue::{Completion, CompletionQueue, Opcode, Payload, Read, Send, WorkError, WorkId};
 use crate::wire::header::Lane;
 
@@ -124,6 +125,22 @@ struct Rail {
     stats: RailStats,
     /// Where messages that have not arrived may be read over this rail.
     from: HashMap<u64, RemoteRegion>,
+    /// Messages between the ends that are on their way over it.
+    saying: usize,
+    /// What is to be said when there is room again. A rail that is silent holds up nobody else.
+    unsaid: VecDeque<Action>,
+}
+
+impl Rail {
+    fn new(pair: QueuePair) -> Self {
+        let interface = pair.peer().interface.clone();
+        let stats = RailStats { interface, live: true, stripes: 0, bytes: 0, moved: 0 };
+        Self { pair, stats, from: HashMap::new(), saying: 0, unsaid: VecDeque::new() }
+    }
+
+    fn is_gone(&self) -> bool {
+        !self.stats.live || !self.pair.is_open()
+    }
 }
 
 /// What work requests of the set are for.
@@ -173,6 +190,8 @@ pub struct Rails {
     /// Why the last rail went, once none is left.
     over: Option<WorkError>,
     clock: Clock,
+    /// When the rails are looked after next.
+    look_at: Time,
 }
 
 impl Rails {
@@ -193,6 +212,7 @@ impl Rails {
             peer: first.peer().node,
             over: None,
             clock: Clock::start(),
+            look_at: Time::default(),
         };
         let added = rails.add(first);
         debug_assert!(added.is_ok(), "the first rail has room and the right peer");
@@ -205,7 +225,7 @@ impl Rails {
     ///
     /// [`RailsError`].
     pub fn add(&mut self, pair: QueuePair) -> Result<(), RailsError> {
-        if self.over.is_some() {
+        if self.over.is_some() || (!self.rails.is_empty() && self.rails.iter().all(Rail::is_gone)) {
             return Err(RailsError::Over);
         }
         let (found, expected) = (pair.peer().node, self.peer);
@@ -216,13 +236,10 @@ impl Rails {
         let posted = &self.posted;
         let is_in_use = |rail| posted.values().any(|posted| posted.rail() == rail);
         let rail = self.stripes.add_rail(is_in_use).ok_or(RailsError::TooMany)?;
-        let interface = pair.peer().interface.clone();
-        let stats = RailStats { interface, live: true, stripes: 0, bytes: 0, moved: 0 };
-        let new = Rail { pair, stats, from: HashMap::new() };
         if rail < self.rails.len() {
-            self.rails[rail] = new;
+            self.rails[rail] = Rail::new(pair);
         } else {
-            self.rails.push(new);
+            self.rails.push(Rail::new(pair));
         }
         for _ in 0..MESSAGES {
             self.listen(rail);
@@ -301,6 +318,9 @@ impl Rails {
         while let Some(completion) = self.queue.poll() {
             self.handle(completion);
         }
+        if self.clock.now() >= self.look_at {
+            self.look_after_rails();
+        }
         self.act();
         self.finish_if_over();
     }
@@ -319,6 +339,7 @@ impl Rails {
                 self.handle_read(rail, number, stripe, completion);
             }
             Some(Posted::Say { rail }) => {
+                self.rails[rail].saying -= 1;
                 if let Err(error) = completion.status {
                     self.close(rail);
                     self.note_loss(&error);
@@ -378,6 +399,7 @@ impl Rails {
     }
 
     fn look_after_rails(&mut self) {
+        self.look_at = self.clock.now().after(TICK);
         for rail in 0..self.rails.len() {
             let Rail { pair, stats, .. } = &self.rails[rail];
             if !stats.live {
@@ -396,20 +418,43 @@ impl Rails {
     // ---- what is done ----------------------------------------------------------------------------
 
     fn act(&mut self) {
-        while let Some(action) = self.stripes.poll_action() {
-            if !self.perform(action) {
-                // The session has as much to do as it may have: a completion of it comes first.
-                self.stripes.put_back(action);
-                return;
+        for rail in 0..self.rails.len() {
+            while let Some(action) = self.rails[rail].unsaid.pop_front() {
+                if !self.speak(action) {
+                    self.rails[rail].unsaid.push_front(action);
+                    break;
+                }
             }
+        }
+        while let Some(action) = self.stripes.poll_action() {
+            self.perform(action);
         }
     }
 
-    /// Gives whether it is done, or need not be.
-    fn perform(&mut self, action: Action) -> bool {
+    /// Says something to the other end. Gives whether it is said, or need not be.
+    fn speak(&mut self, action: Action) -> bool {
         match action {
             Action::Offer { rail, number } => self.offer(rail, number),
             Action::Tell { rail, number } => self.say(rail, Message::Told { number }),
+            _ => true,
+        }
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Offer { rail, .. } | Action::Tell { rail, .. } => {
+                if !self.rails[rail].unsaid.is_empty() || !self.speak(action) {
+                    // What has arrived meanwhile, and what was told before, need not be said any more.
+                    let Self { rails, sending, .. } = self;
+                    let unsaid = &mut rails[rail].unsaid;
+                    let tells = matches!(action, Action::Tell { .. });
+                    unsaid.retain(|other| match other {
+                        Action::Offer { number, .. } => sending.contains_key(number),
+                        _ => !tells,
+                    });
+                    unsaid.push_back(action);
+                }
+            }
             Action::Begin { number, len } => {
                 if let Some(region) = self.rooms.pop_front() {
                     let (split, parts) =
@@ -417,28 +462,19 @@ impl Rails {
                     let parts = parts.into_iter().map(Some).collect();
                     self.arriving.insert(number, Arriving { split, parts, len });
                 }
-                true
             }
-            Action::Read { rail, number, stripe } => {
-                self.read(rail, number, stripe);
-                true
-            }
+            Action::Read { rail, number, stripe } => self.read(rail, number, stripe),
             Action::GiveUp { rail, number, stripe } => {
                 let of = |posted: &Posted| matches!(posted, Posted::Read { rail: r, number: n, stripe: s } if (*r, *n, *s) == (rail, number, stripe));
                 if let Some((id, _)) = self.posted.iter().find(|(_, posted)| of(posted)) {
                     self.rails[rail].pair.cancel(*id);
                 }
-                true
             }
-            Action::Received { number, immediate, len } => {
-                self.received(number, immediate, len);
-                true
-            }
+            Action::Received { number, immediate, len } => self.received(number, immediate, len),
             Action::Sent { number } => {
                 if let Some(Sending { slice, .. }) = self.sending.remove(&number) {
                     self.complete_send(number, slice.len(), Ok(()));
                 }
-                true
             }
         }
     }
@@ -446,7 +482,7 @@ impl Rails {
     fn offer(&mut self, rail: usize, number: u64) -> bool {
         let Some(sending) = self.sending.get_mut(&number) else { return true };
         let Ok(granted) = self.rails[rail].pair.grant_read(sending.slice.clone()) else {
-            return true; // the session is over: there is nothing to offer on it
+            return true; // the session is over, or has granted all it may: others offer it
         };
         let (immediate, from) = (sending.immediate, granted.remote());
         let said = self.say(rail, Message::Offer { number, immediate, from });
@@ -456,19 +492,22 @@ impl Rails {
         said
     }
 
-    /// Gives `false` if the session's queue is full.
+    /// Gives `false` if as much is on its way over this rail as may be.
     fn say(&mut self, rail: usize, message: Message) -> bool {
-        let Rail { pair, stats, .. } = &self.rails[rail];
-        if !stats.live || !pair.is_open() {
+        if self.rails[rail].is_gone() {
             return true;
+        }
+        if self.rails[rail].saying >= MESSAGES {
+            return false;
         }
         let Some(mut region) = self.pool.lease() else { return false };
         message.encode(region.as_mut_slice());
         let payload = Payload::from_slice(region.freeze());
         let send = Send { lane: self.config.control, payload, immediate: 0, deadline: None };
-        match pair.post_send(send, &self.queue) {
+        match self.rails[rail].pair.post_send(send, &self.queue) {
             Ok(id) => {
                 self.posted.insert(id, Posted::Say { rail });
+                self.rails[rail].saying += 1;
                 true
             }
             Err((crate::PostError::QueueFull, _)) => false,
@@ -546,6 +585,7 @@ impl Rails {
     fn remove(&mut self, rail: usize) {
         if std::mem::replace(&mut self.rails[rail].stats.live, false) {
             self.rails[rail].from.clear();
+            self.rails[rail].unsaid.clear();
             self.stripes.remove_rail(rail, self.clock.now());
         }
     }

@@ -187,11 +187,6 @@ impl Stripes {
         self.actions.pop_front()
     }
 
-    /// Puts an action back that could not be done yet.
-    pub(super) fn put_back(&mut self, action: Action) {
-        self.actions.push_front(action);
-    }
-
     // ---- rails -----------------------------------------------------------------------------------
 
     /// Another rail, if there may be one more: with the number of one that is gone, unless that is
@@ -320,7 +315,8 @@ impl Stripes {
         if (known.len, known.immediate) != (len, immediate) {
             return Err(RailsMisuse::Differs { number });
         }
-        known.rails |= 1 << rail;
+        // Its rail may have gone since it was said.
+        known.rails |= u32::from(self.rails[rail].live) << rail;
         self.begin(now)
     }
 

@@ -73,7 +73,6 @@ impl EventLoop {
         let pair = tracked.pair.clone();
         let now = self.shared.clock.now();
         let mut io = pair.lock();
-        io.told = false;
         if ready.writable {
             io.handle_writable();
         }
@@ -111,17 +110,11 @@ impl EventLoop {
         let epoch = io.connection.epoch();
         let urgent = io.urgent.take();
         let busy = tracked.more || io.unwritten;
-        let lonely = io.told && io.connection.ack_due().is_some();
         pair.set_due(&io);
         drop(io);
         pair.drive_late_posts();
         if let Some(queue) = urgent {
             let_run(&queue, busy);
-        } else if lonely && self.shared.spin_us == 0 && self.shared.inline.is_none() {
-            // Whoever was told may answer at once, and the news ride on that. Then no timer has to be
-            // set for them and taken back: in a virtual machine that takes longer than all the rest.
-            thread::yield_now();
-            pair.renew_due();
         }
         for notice in notices {
             self.tell(at, &pair, notice, epoch);

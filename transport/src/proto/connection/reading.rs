@@ -105,12 +105,12 @@ impl Connection {
         let Self { receive, lanes, .. } = self;
         let space = lanes[expected.lane].arrivals.expected_space(expected.length);
         receive.settle(&space.expect("it was there a moment ago")[in_place..direct], after);
+        if direct - in_place >= INLINE_BYTES_BELOW {
+            receive.note_surprise();
+        } else if !right {
+            receive.forget_expected();
+        }
         if !right {
-            if direct >= INLINE_BYTES_BELOW {
-                receive.note_surprise();
-            } else {
-                receive.forget_expected();
-            }
             return Ok(());
         }
         let _ = receive.take_exactly::<HEADER_BYTES>();

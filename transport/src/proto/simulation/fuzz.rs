@@ -301,12 +301,14 @@ impl Attack {
                     _ => 0,
                 };
                 (header.remote_key, header.offset) = (request, offset as u64);
-                length = wanted.min(len - offset);
+                // A header that was spoilt on its way may say anything, and be taken for payload.
+                let left = len.saturating_sub(offset);
+                length = wanted.min(left);
                 let refuses = self.random.below(8) == 0;
                 if refuses {
                     header.immediate = ReadRefusal::NoRegion as u32;
                 }
-                if refuses || length == len - offset {
+                if refuses || length == left {
                     header.flags = header.flags.with(Flags::LAST);
                 } else if length == 0 {
                     length = 1;
