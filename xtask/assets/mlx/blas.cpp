@@ -66,7 +66,7 @@ void cblas_sgemm(int order, int trans_a, int trans_b, int m, int n, int k, float
                  const float* a, int lda, const float* b, int ldb, float beta, float* c, int ldc) {
   const few_rows::Kernel& few = few_rows::kernel();
   const bool transposed = order == row_major && trans_a == no_trans && trans_b == trans && k > 0;
-  if (transposed && m > 0 && n > 1 && few.takes(m, k, one_thread)) {
+  if (transposed && alpha != 0 && m > 0 && n > 1 && few.takes(m, k, one_thread)) {
     few.multiply(m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
     return;
   }

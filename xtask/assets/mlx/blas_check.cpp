@@ -20,7 +20,7 @@ int main() {
                           {8, 32, 64}, {16, 12, 129}, {17, 8, 48},   {1, 4, 0}, {4, 1, 0}, {5, 9, 80},
                           {9, 13, 200}, {19, 6, 300}, {47, 5, 700}, {49, 5, 700},
                           {3, 64, 150},  {7, 144, 70}, {48, 64, 65}, {9, 80, 64}, {2, 512, 3},
-                          {9, 33, 64}};
+                          {9, 33, 64}, {1, 9, 1100}, {5, 9, 8300}};
   for (auto [m, n, k] : sizes)
     for (int ta : {no_trans, trans})
       for (int tb : {no_trans, trans})
@@ -52,7 +52,7 @@ int main() {
             for (int i = 0; i < m; ++i)
               for (int j = 0; j < ldc; ++j) { // the gaps too: they must be as they were
                 const float x = c[i * ldc + j], y = expected[i * ldc + j];
-                good &= (std::isnan(x) && std::isnan(y)) || std::fabs(x - y) < 1e-4;
+                good &= (std::isnan(x) && std::isnan(y)) || std::fabs(x - y) < 1e-4 * (1 + k / 1000);
               }
             ++cases;
             if (!good) {

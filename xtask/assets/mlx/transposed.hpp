@@ -16,6 +16,7 @@ using namespace vectors;
 
 // Rows of B in a block.
 constexpr int block_rows = 4;
+static_assert(block_rows == 4, "totals takes four sums at once");
 
 // Bytes of a row of B up to which a later block is fetched. The processor fetches by itself within a
 // page of 4 KiB, which is enough where one row of A leaves it nothing else to do; and a block that is
