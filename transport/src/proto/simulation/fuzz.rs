@@ -262,7 +262,8 @@ impl Attack {
                     _ => (0, spoken.rooms[0]),
                 };
                 header.offset = offset as u64;
-                length = wanted.min(room - offset);
+                // A header that was spoilt on its way may say anything, and be taken for payload.
+                length = wanted.min(room.saturating_sub(offset));
                 if last || length == 0 {
                     header.flags = header.flags.with(Flags::LAST).with(Flags::IMMEDIATE);
                 }
@@ -301,7 +302,6 @@ impl Attack {
                     _ => 0,
                 };
                 (header.remote_key, header.offset) = (request, offset as u64);
-                // A header that was spoilt on its way may say anything, and be taken for payload.
                 let left = len.saturating_sub(offset);
                 length = wanted.min(left);
                 let refuses = self.random.below(8) == 0;
