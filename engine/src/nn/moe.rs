@@ -200,7 +200,9 @@ impl Moe {
             let flat = experts.reshape(&[choices])?;
             let order = ops::argsort_axis(&flat, 0)?;
             let row = order.floor_divide(Array::from_int(chosen).as_dtype(order.dtype())?)?;
-            let sorted = x.take_axis(&row, 0)?.expand_dims(1)?;
+            // Taken from `[rows, 1, hidden]`: an axis that is added to rows already taken makes a
+            // view, whose stride MLX's sorted products misread on a GPU (ml-explore/mlx#4253).
+            let sorted = x.expand_dims(1)?.take_axis(&row, 0)?;
             let out = self.through(&sorted, &flat.take_axis(&order, 0)?, true)?;
             out.take_axis(ops::argsort_axis(&order, 0)?, 0)?
         } else {
