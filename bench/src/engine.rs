@@ -2,7 +2,8 @@
 //!
 //! Both sides stay resident and are asked in turns, so that the machine's noise hits both. Ours is a
 //! whole node (scheduler, worker, sampler) without HTTP; theirs is mlx-lm's own `generate_step`. Both
-//! have the same OpenBLAS before MLX's own, and the same number of threads.
+//! have the same OpenBLAS before MLX's own, and the same number of threads; the products of few rows
+//! that we have beside OpenBLAS are lent to Python only if that is asked for.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -38,6 +39,9 @@ pub(crate) struct Args {
     /// A BLAS to put before that of Python's MLX (LD_PRELOAD), as our side has it.
     #[arg(long)]
     blas: Option<PathBuf>,
+    /// Lend Python our own products of few rows as well, which that file has beside OpenBLAS.
+    #[arg(long, requires = "blas")]
+    lend_kernels: bool,
     /// How often each side is measured.
     #[arg(long, default_value_t = 5)]
     repeats: usize,
@@ -168,7 +172,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         prefill_tokens: args.prefill,
         decode_tokens: args.decode,
         blas_threads: std::env::var("OPENBLAS_NUM_THREADS").unwrap_or_else(|_| "1".into()),
-        blas: args.blas.as_ref().map_or("MLX's own".into(), |blas| blas.display().to_string()),
+        blas: match &args.blas {
+            None => "MLX's own".into(),
+            Some(blas) if args.lend_kernels => format!("{}, our kernels too", blas.display()),
+            Some(blas) => format!("{}, OpenBLAS alone", blas.display()),
+        },
         load_s: Sides::of(our_loads, their_loads),
         prefill_tokens_per_s: sides(|run| run.prefill),
         decode_tokens_per_s: sides(|run| run.decode),
@@ -373,6 +381,9 @@ impl Theirs {
             // Both sides' shim takes one thread unless this says otherwise; so both have the same.
             let threads = std::env::var("OPENBLAS_NUM_THREADS").unwrap_or_else(|_| "1".into());
             command.env("OPENBLAS_NUM_THREADS", threads);
+            if !args.lend_kernels {
+                command.env("EXO_BLAS_KERNELS", "none");
+            }
         }
         let mut child =
             command.spawn().with_context(|| format!("{} does not run", python.display()))?;

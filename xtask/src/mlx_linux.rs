@@ -335,6 +335,8 @@ mod tests {
         compiler.arg("-std=c++20").arg("-o").arg(&program).arg(&source).arg(&library);
         run_quietly(&mut compiler).expect("it compiles");
         run_quietly(&mut Command::new(&program)).expect("they agree");
+        let mut openblas = Command::new(&program);
+        run_quietly(openblas.env("EXO_BLAS_KERNELS", "none")).expect("so does OpenBLAS alone");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::ptr::NonNull;
 
 use mlx_rs::{Array, Dtype, error::Exception, ops};
 
-use super::unwritten::{on_large_pages, unwritten};
+use super::unwritten::unwritten;
 use crate::fabric::Backing;
 
 /// Whether the elements lie in row-major order without gaps. The array must be evaluated.
@@ -47,16 +47,27 @@ pub(crate) fn filled<E>(
     fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
 ) -> Result<Result<Array, E>, Exception> {
     let array = unwritten(shape, dtype)?;
-    let bytes = array.nbytes();
-    // SAFETY: the array is evaluated and has a buffer of its own with one handle, ours, so this is
-    // the only reference; it is row-major and holds `bytes` bytes. The allocation comes from foreign
-    // code, which may have written it, so its bytes are some bytes.
-    let memory = unsafe { std::slice::from_raw_parts_mut(data(&array).as_ptr(), bytes) };
-    on_large_pages(memory);
-    Ok(fill(memory).map(|()| array))
+    // SAFETY: the array is new, and its buffer nobody else's.
+    Ok(unsafe { self::fill(array, fill) })
 }
 
-fn data(array: &Array) -> NonNull<u8> {
+/// Has `fill` write the bytes of `array`.
+///
+/// # Safety
+/// The array is evaluated and row-major, and nobody else reads or writes its bytes meanwhile.
+pub(super) unsafe fn fill<E>(
+    array: Array,
+    fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
+) -> Result<Array, E> {
+    debug_assert!(is_row_major(&array));
+    // SAFETY: the caller says that this is the only reference, and that so many bytes follow. The
+    // allocation comes from foreign code, which may have written it, so its bytes are some bytes.
+    let memory = unsafe { std::slice::from_raw_parts_mut(data(&array).as_ptr(), array.nbytes()) };
+    fill(memory).map(|()| array)
+}
+
+/// Where the bytes of an evaluated array are.
+pub(super) fn data(array: &Array) -> NonNull<u8> {
     // SAFETY: the handle is valid; the call only reads the pointer.
     let pointer = unsafe { mlx_sys::mlx_array_data_uint8(array.as_ptr()) };
     NonNull::new(pointer.cast_mut()).expect("the array was evaluated by the caller")

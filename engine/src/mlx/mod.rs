@@ -14,10 +14,12 @@ pub(crate) mod mxfp4;
 pub(crate) mod narrow;
 mod operation;
 pub(crate) mod passes;
+mod slabs;
 mod unwritten;
 
 pub(crate) use files::mapped;
 pub(crate) use memory::{ArrayRegion, filled};
+pub(crate) use slabs::Slabs;
 
 use mlx_rs::{Array, error::Exception};
 

@@ -16,16 +16,18 @@ use std::{
 
 use mlx_rs::{Array, Dtype, Stream, error::Exception};
 
+/// Bytes of a large page, where there are such.
+pub(super) const LARGE_PAGE: usize = 2 << 20;
+
 /// Bytes before the header's text: magic, version, length.
 const PREAMBLE: usize = 10;
 
 /// An evaluated, row-major array that is nobody else's. Its bytes are whatever was in that memory.
 pub(super) fn unwritten(shape: &[i32], dtype: Dtype) -> Result<Array, Exception> {
-    let descr = match dtype {
-        Dtype::Float32 | Dtype::Uint32 => "<u4",
-        Dtype::Float16 | Dtype::Bfloat16 => "<u2",
-        Dtype::Uint8 => "|u1",
-        other => return Err(Exception::custom(format!("no array of {other:?} is read into"))),
+    let descr = match bytes_of(dtype)? {
+        4 => "<u4",
+        2 => "<u2",
+        _ => "|u1",
     };
     install_error_handler()?;
     let header = Box::new(Header { bytes: header(shape, descr), read: 0 });
@@ -50,7 +52,21 @@ pub(super) fn unwritten(shape: &[i32], dtype: Dtype) -> Result<Array, Exception>
     if array.shape() != shape {
         return Err(Exception::custom("MLX reads another shape from the header of an array"));
     }
+    on_large_pages(&array);
     Ok(array)
+}
+
+/// Bytes of a number.
+///
+/// # Errors
+/// A type that weights do not have.
+pub(super) fn bytes_of(dtype: Dtype) -> Result<usize, Exception> {
+    match dtype {
+        Dtype::Float32 | Dtype::Uint32 => Ok(4),
+        Dtype::Float16 | Dtype::Bfloat16 => Ok(2),
+        Dtype::Uint8 => Ok(1),
+        other => Err(Exception::custom(format!("no array of {other:?} is read into"))),
+    }
 }
 
 /// A failure of MLX ends the process unless mlx-rs has said otherwise, which its first call does.
@@ -134,27 +150,30 @@ extern "C" fn free(header: *mut c_void) {
     drop(unsafe { Box::from_raw(header.cast::<Header>()) });
 }
 
-/// Asks for large pages under `memory`, where the system gives them on request: a weight is read
+/// Asks for large pages under an array that nobody has written, where the system gives them on request: a weight is read
 /// from end to end for each token, and every page that is looked up costs time (some 15 % of a
 /// product of one row, on 4 KiB pages).
 #[cfg(target_os = "linux")]
-pub(super) fn on_large_pages(memory: &mut [u8]) {
+fn on_large_pages(array: &Array) {
+    use std::num::NonZero;
+
     use nix::sys::mman::{MmapAdvise, madvise};
-    const LARGE_PAGE: usize = 2 << 20;
-    let start = memory.as_mut_ptr();
-    let Some(inner) = memory.get_mut(start.align_offset(LARGE_PAGE)..) else { return };
-    let len = inner.len() / LARGE_PAGE * LARGE_PAGE;
-    if let Some(start) =
-        std::ptr::NonNull::new(inner.as_mut_ptr().cast::<c_void>()).filter(|_| len > 0)
-    {
-        // SAFETY: the range lies within memory that is ours alone; the advice changes none of it.
-        // A system that does not take it goes on with small pages.
-        let _ = unsafe { madvise(start, len, MmapAdvise::MADV_HUGEPAGE) };
-    }
+    const SMALL_PAGE: usize = 4096;
+    let data = super::memory::data(array);
+    // What the allocators put before and behind it shares its first and last page.
+    let start = data.addr().get() / SMALL_PAGE * SMALL_PAGE;
+    let end = (data.addr().get() + array.nbytes()).next_multiple_of(SMALL_PAGE);
+    let (start, end) = (start.next_multiple_of(LARGE_PAGE), end / LARGE_PAGE * LARGE_PAGE);
+    let Some(first) = NonZero::new(start).filter(|_| start < end) else { return };
+    // SAFETY: the pages hold the array, which is ours, and nothing but; the first and the last of them
+    // perhaps an allocator's notes. The advice changes no byte of either. A system that does not take
+    // it goes on with small pages.
+    let _ =
+        unsafe { madvise(data.with_addr(first).cast(), end - start, MmapAdvise::MADV_HUGEPAGE) };
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn on_large_pages(_: &mut [u8]) {}
+fn on_large_pages(_: &Array) {}
 
 #[cfg(test)]
 mod tests {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::{LoadError, Stage};
 use crate::{
     layers::LayerRange,
+    mlx::Slabs,
     model::{Assembly, ModelConfig},
     weights::{ModelFolder, Precision, ShardReader, TensorReader},
 };
@@ -37,6 +38,7 @@ pub struct Preparation {
     cut: Cut,
     assembly: Assembly,
     reader: TensorReader,
+    slabs: Slabs,
 }
 
 impl Preparation {
@@ -47,7 +49,7 @@ impl Preparation {
     pub fn new(cut: Cut) -> Result<Self, LoadError> {
         let config = ModelConfig::from_json(cut.folder.config())?;
         let (assembly, reader) = (Assembly::new(&config, cut.range), TensorReader::new());
-        Ok(Self { cut, assembly, reader })
+        Ok(Self { cut, assembly, reader, slabs: Slabs::default() })
     }
 
     /// Whether it is of the same layers, held alike.
@@ -88,9 +90,10 @@ impl Preparation {
     /// # Errors
     /// [`LoadError`] names the tensor.
     pub fn read_next(&mut self, progress: &dyn Fn(u64)) -> Result<(), LoadError> {
-        let precision = self.cut.weights.precision;
-        let reader = ShardReader::new(&self.cut.folder, &self.reader, precision, progress)?;
-        Ok(self.assembly.read_next(&reader)?)
+        let Self { cut, assembly, reader, slabs } = self;
+        let precision = cut.weights.precision;
+        let reader = ShardReader::new(&cut.folder, reader, precision, progress)?.into_slabs(slabs);
+        Ok(assembly.read_next(&reader)?)
     }
 
     /// Reads what is missing; the stage begins without sequences.

@@ -63,6 +63,12 @@ pub struct UnsupportedQuantisation {
 }
 
 impl QuantisationConfig {
+    /// Whether nothing is quantised.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.model.is_none() && self.modules.is_empty()
+    }
+
     /// Reads it from a parsed `config.json`; without one, nothing is quantised.
     ///
     /// # Errors

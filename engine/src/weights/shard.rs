@@ -12,7 +12,7 @@ use super::part::{Pairing, Part, pair_rows};
 use super::pieces::{Piece, in_parallel, pieces};
 use super::{
     Mode, ModelFolder, Precision, Quantisation, QuantisationConfig, TensorInfo, TensorReader,
-    UnsupportedQuantisation, WeightsError,
+    UnsupportedQuantisation, WeightsError, is_cpu,
 };
 use crate::mlx;
 
@@ -100,6 +100,8 @@ pub struct ShardReader<'a> {
     reader: &'a TensorReader,
     precision: Precision,
     quantisation: QuantisationConfig,
+    /// For arrays that stay as they are read; `None` if they are not all such.
+    slabs: Option<mlx::Slabs>,
     progress: &'a dyn Fn(u64),
 }
 
@@ -115,7 +117,17 @@ impl<'a> ShardReader<'a> {
         progress: &'a dyn Fn(u64),
     ) -> Result<Self, ShardError> {
         let quantisation = QuantisationConfig::from_json(folder.config())?;
-        Ok(Self { folder, reader, precision, quantisation, progress })
+        // Large pages are for the processor; and what becomes dense would hold up the memory of its
+        // codes.
+        let stays = is_cpu() && (quantisation.is_empty() || !precision.dense);
+        let slabs = stays.then(mlx::Slabs::default);
+        Ok(Self { folder, reader, precision, quantisation, slabs, progress })
+    }
+
+    /// Goes on in the memory that another reader of the same stage began.
+    pub(crate) fn into_slabs(mut self, slabs: &mlx::Slabs) -> Self {
+        self.slabs = self.slabs.map(|_| slabs.clone());
+        self
     }
 
     /// Whether the folder has that tensor.
@@ -429,9 +441,12 @@ impl<'a> ShardReader<'a> {
             }
             Ok(self.reader.bytes_read())
         };
-        let filled = mlx::filled(shape, dtype, |out| {
-            in_parallel(pieces(found, row_bytes, out), fill, self.progress)
-        })?;
+        let write =
+            |out: &mut [u8]| in_parallel(pieces(found, row_bytes, out), fill, self.progress);
+        let filled = match &self.slabs {
+            Some(slabs) => slabs.filled(shape, dtype, write)?,
+            None => mlx::filled(shape, dtype, write)?,
+        };
         Ok(filled?)
     }
 }

@@ -5,6 +5,9 @@
 // This file chooses for the processor; transposed.hpp has A B', summed.hpp A B.
 #pragma once
 
+#include <cstdlib>
+#include <cstring>
+
 #include "summed.hpp"
 #include "transposed.hpp"
 
@@ -28,7 +31,16 @@ template <typename Number>
 __attribute__((target("avx2,fma"))) void multiply_avx2(int m, int n, int k, float alpha,
                                                        const float* a, long lda, const Number* b,
                                                        long ldb, float beta, float* c, long ldc) {
-  multiply_by<32, 3>(m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+  // (One thread of an EPYC without AVX-512, large pages, all weights of SmolLM2 once. f32: 44 ms for
+  // one row instead of 49 by blocks, 4 rows as fast either way, 12 slower. bf16: 28 ms instead of 34,
+  // 36 instead of 48 for 4 rows, 61 instead of 73 for 8.)
+  if (m == 1) {
+    multiply_in_turn<32, 1, 8>(m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+  } else if constexpr (std::is_same_v<Number, Bf16>) {
+    multiply_in_turn<32, 4, 2>(m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+  } else {
+    multiply_by<32, 3>(m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+  }
 }
 
 __attribute__((target("avx512f,avx512dq,avx512vl,avx2,fma"))) inline void sum_avx512(
@@ -90,6 +102,11 @@ struct Kernel {
 
 inline const Kernel& kernel() {
   static const Kernel chosen = [] {
+    // OpenBLAS alone, as a program has it that is not ours.
+    const char* none = std::getenv("EXO_BLAS_KERNELS");
+    if (none && std::strcmp(none, "none") == 0) {
+      return Kernel{multiply_plain<float>, multiply_plain<Bf16>, widen_plain, 1, 0, false, nullptr, 0};
+    }
 #if defined(__x86_64__)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&

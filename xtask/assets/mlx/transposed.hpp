@@ -92,4 +92,67 @@ inline __attribute__((always_inline)) void multiply_by(int m, int n, int k, floa
   }
 }
 
+// Adds to `sums` the products of `rows` rows of A with `count` vectors of B, from column `l` on.
+template <int bytes, int rows, int times, int count, typename Number>
+inline __attribute__((always_inline)) void step(int l, const float* a, long lda, const Number* b,
+                                                typename Vectors<bytes>::Type (&sums)[rows][times]) {
+  using Vector = typename Vectors<bytes>::Type;
+  constexpr int lanes = bytes / sizeof(float);
+  Vector of_b[count];
+#pragma GCC unroll 8
+  for (int t = 0; t < count; ++t) load<bytes>(b + l + t * lanes, of_b[t]);
+#pragma GCC unroll 8
+  for (int i = 0; i < rows; ++i) {
+#pragma GCC unroll 8
+    for (int t = 0; t < count; ++t) {
+      Vector of_a;
+      load<bytes>(a + i * lda + l + t * lanes, of_a);
+      sums[i][t] += of_a * of_b[t];
+    }
+  }
+}
+
+// `rows` rows of A with one of B, `times` vectors of it at once.
+template <int bytes, int rows, int times, typename Number>
+inline __attribute__((always_inline)) void row(int k, float alpha, const float* a, long lda,
+                                               const Number* b, float beta, float* c, long ldc) {
+  using Vector = typename Vectors<bytes>::Type;
+  constexpr int lanes = bytes / sizeof(float);
+  Vector sums[rows][times] = {};
+  int l = 0;
+  for (; l + times * lanes <= k; l += times * lanes) {
+    step<bytes, rows, times, times>(l, a, lda, b, sums);
+  }
+  for (; l + lanes <= k; l += lanes) step<bytes, rows, times, 1>(l, a, lda, b, sums);
+  static_assert(rows <= 4, "totals takes four sums at once");
+  Vector whole[4] = {};
+#pragma GCC unroll 8
+  for (int i = 0; i < rows; ++i) {
+#pragma GCC unroll 8
+    for (int t = 0; t < times; ++t) whole[i] += sums[i][t];
+  }
+  float total_of[4];
+  totals<bytes>(whole, total_of);
+#pragma GCC unroll 8
+  for (int i = 0; i < rows; ++i) {
+    float total = total_of[i];
+    for (int rest = l; rest < k; ++rest) total += a[i * lda + rest] * widened(b[rest]);
+    float& out = c[i * ldc];
+    out = alpha * total + (beta == 0 ? 0 : beta * out);
+  }
+}
+
+// As multiply_by, B being read as one stream, row after row: what a processor fetches by itself.
+template <int bytes, int rows, int times, typename Number>
+inline __attribute__((always_inline)) void multiply_in_turn(int m, int n, int k, float alpha,
+                                                            const float* a, long lda,
+                                                            const Number* b, long ldb, float beta,
+                                                            float* c, long ldc) {
+  for (int j = 0; j < n; ++j, b += ldb, ++c) {
+    tiles<rows>(m, [&](int i, auto own, auto) __attribute__((always_inline)) {
+      row<bytes, own, times>(k, alpha, a + i * lda, lda, b, beta, c + i * ldc, ldc);
+    });
+  }
+}
+
 } // namespace few_rows
