@@ -5,7 +5,10 @@
 //! smaller, or begin in the middle of one.
 #![allow(unsafe_code, reason = "parts of one array are filled one by one; see the SAFETY note")]
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    ops::RangeInclusive,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use mlx_rs::{Array, Dtype, error::Exception, ops::indexing::TryIndexOp};
 
@@ -17,8 +20,9 @@ use super::{
 /// Bytes of a slab. A little less than whole large pages: what the allocators put before it makes it
 /// whole, and Linux lets whole ones begin where a large page does.
 const SLAB_BYTES: usize = 32 * LARGE_PAGE - 4096;
-/// An array that is larger has memory of its own.
-const SHARED_MAX: usize = SLAB_BYTES / 4;
+/// Bytes of an array that lies in a slab. A larger one has large pages of its own; smaller ones are
+/// read in no time.
+const SHARED: RangeInclusive<usize> = 512 << 10..=SLAB_BYTES / 4;
 /// Where arrays begin: at a line of the cache, so that no vector lies in two.
 const ALIGN: usize = 64;
 /// Where there are no large pages to be asked for, each array has memory of its own.
@@ -37,6 +41,9 @@ struct Slab {
 }
 
 impl Slabs {
+    /// Bytes of one.
+    pub(crate) const BYTES: usize = SLAB_BYTES;
+
     /// As [`filled`](super::filled), in the latest slab if there is room, or in a new one.
     ///
     /// # Errors
@@ -49,7 +56,7 @@ impl Slabs {
     ) -> Result<Result<Array, E>, Exception> {
         let numbers: usize = shape.iter().map(|&length| length as usize).product();
         let len = numbers * bytes_of(dtype)?;
-        if !WORTH_IT || len == 0 || len > SHARED_MAX {
+        if !WORTH_IT || !SHARED.contains(&len) {
             return super::filled(shape, dtype, write);
         }
         let part = self.part(len)?;
@@ -101,39 +108,41 @@ mod tests {
     #[test]
     fn arrays_lie_behind_each_other_and_keep_their_bytes() {
         let slabs = Slabs::default();
-        let shapes = [&[3, 5][..], &[7], &[2, 1, 9], &[1000, 1000]];
+        let shapes = [&[3, 180_000][..], &[540_001], &[2, 1, 300_000], &[1000, 1000]];
         let dtypes = [Dtype::Float32, Dtype::Uint8, Dtype::Bfloat16, Dtype::Uint32];
         let arrays: Vec<Array> =
             (1..=40).map(|n| written(&slabs, shapes[n % 4], dtypes[n / 4 % 4], n as u8)).collect();
         drop(slabs);
         for (n, array) in (1..=40).zip(&arrays) {
             assert_eq!((array.shape(), array.dtype()), (shapes[n % 4], dtypes[n / 4 % 4]));
-            assert_eq!(data(array).addr().get() % ALIGN, 0);
             let bytes = array.view_dtype(Dtype::Uint8).unwrap();
             assert!(bytes.as_slice::<u8>().iter().all(|&byte| byte == n as u8), "array {n}");
         }
         if WORTH_IT {
             let behind = data(&arrays[1]).addr().get() - data(&arrays[0]).addr().get();
-            assert_eq!(behind, 64, "the second lies right behind the first");
+            assert_eq!(behind, arrays[0].nbytes().next_multiple_of(ALIGN));
+            assert_eq!(data(&arrays[0]).addr().get() % ALIGN, 0);
         }
     }
 
     #[test]
     fn what_cannot_be_written_takes_no_array_with_it() {
         let slabs = Slabs::default();
-        let first = written(&slabs, &[100], Dtype::Uint8, 1);
-        let failed = slabs.filled(&[100], Dtype::Uint8, |_| Err("no more bytes")).unwrap();
+        let first = written(&slabs, &[600_000], Dtype::Uint8, 1);
+        let failed = slabs.filled(&[600_000], Dtype::Uint8, |_| Err("no more bytes")).unwrap();
         assert_eq!(failed.unwrap_err(), "no more bytes");
-        let second = written(&slabs, &[100], Dtype::Uint8, 2);
+        let second = written(&slabs, &[600_000], Dtype::Uint8, 2);
         assert_eq!((first.as_slice::<u8>()[99], second.as_slice::<u8>()[0]), (1, 2));
     }
 
     #[test]
-    fn an_array_that_is_large_or_empty_has_memory_of_its_own() {
+    fn an_array_that_is_large_small_or_empty_has_memory_of_its_own() {
         let slabs = Slabs::default();
-        let large = written(&slabs, &[SHARED_MAX as i32 + 1], Dtype::Uint8, 1);
+        let large = written(&slabs, &[*SHARED.end() as i32 + 1], Dtype::Uint8, 1);
+        let small = written(&slabs, &[*SHARED.start() as i32 - 1], Dtype::Uint8, 1);
         let empty = written(&slabs, &[0, 4], Dtype::Float32, 1);
         assert!(slabs.latest.lock().unwrap().is_none());
-        assert_eq!((large.size(), empty.size()), (SHARED_MAX + 1, 0));
+        assert_eq!((large.size(), empty.size()), (SHARED.end() + 1, 0));
+        assert_eq!(small.size(), SHARED.start() - 1);
     }
 }

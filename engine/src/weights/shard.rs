@@ -117,9 +117,10 @@ impl<'a> ShardReader<'a> {
         progress: &'a dyn Fn(u64),
     ) -> Result<Self, ShardError> {
         let quantisation = QuantisationConfig::from_json(folder.config())?;
-        // Large pages are for the processor; and what becomes dense would hold up the memory of its
-        // codes.
-        let stays = is_cpu() && (quantisation.is_empty() || !precision.dense);
+        // Large pages are for the processor, and a model must be worth a slab; what becomes dense
+        // would hold up the memory of its codes.
+        let large = is_cpu() && folder.bytes() >= mlx::Slabs::BYTES as u64;
+        let stays = large && (quantisation.is_empty() || !precision.dense);
         let slabs = stays.then(mlx::Slabs::default);
         Ok(Self { folder, reader, precision, quantisation, slabs, progress })
     }
