@@ -17,19 +17,16 @@ use super::{
     unwritten::{LARGE_PAGE, bytes_of, unwritten},
 };
 
-/// Bytes of a slab. A little less than whole large pages: what the allocators put before it makes it
-/// whole, and Linux lets whole ones begin where a large page does.
-const SLAB_BYTES: usize = 32 * LARGE_PAGE - 4096;
 /// Bytes of an array that lies in a slab. A larger one has large pages of its own; smaller ones are
 /// read in no time.
-const SHARED: RangeInclusive<usize> = 512 << 10..=SLAB_BYTES / 4;
+const SHARED: RangeInclusive<usize> = 512 << 10..=Slabs::BYTES / 4;
 /// Where arrays begin: at a line of the cache, so that no vector lies in two.
 const ALIGN: usize = 64;
 /// Where there are no large pages to be asked for, each array has memory of its own.
 const WORTH_IT: bool = cfg!(target_os = "linux");
 
-/// Memory for arrays that stay. A slab goes when the last of its arrays does: who gives some of them
-/// back may keep a slab more than it needs.
+/// Memory for arrays that stay. A slab goes when the last of its arrays does: of what was read in one
+/// go, who keeps some layers that follow each other may keep a slab more than they need at either end.
 #[derive(Clone, Default)]
 pub(crate) struct Slabs {
     latest: Arc<Mutex<Option<Slab>>>,
@@ -41,8 +38,9 @@ struct Slab {
 }
 
 impl Slabs {
-    /// Bytes of one.
-    pub(crate) const BYTES: usize = SLAB_BYTES;
+    /// Bytes of a slab. A little less than whole large pages: what the allocators put before it makes
+    /// it whole, and Linux lets whole ones begin where a large page does.
+    pub(crate) const BYTES: usize = 32 * LARGE_PAGE - 4096;
 
     /// As [`filled`](super::filled), in the latest slab if there is room, or in a new one.
     ///
@@ -72,7 +70,7 @@ impl Slabs {
     fn part(&self, len: usize) -> Result<Array, Exception> {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         let slab = match &mut *latest {
-            Some(slab) if slab.begin() + len <= SLAB_BYTES => slab,
+            Some(slab) if slab.begin() + len <= Self::BYTES => slab,
             latest => latest.insert(Slab::new()?),
         };
         let begin = slab.begin();
@@ -83,7 +81,7 @@ impl Slabs {
 
 impl Slab {
     fn new() -> Result<Self, Exception> {
-        Ok(Self { bytes: unwritten(&[SLAB_BYTES as i32], Dtype::Uint8)?, used: 0 })
+        Ok(Self { bytes: unwritten(&[Slabs::BYTES as i32], Dtype::Uint8)?, used: 0 })
     }
 
     /// Where the next array begins.

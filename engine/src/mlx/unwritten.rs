@@ -150,9 +150,9 @@ extern "C" fn free(header: *mut c_void) {
     drop(unsafe { Box::from_raw(header.cast::<Header>()) });
 }
 
-/// Asks for large pages under an array that nobody has written, where the system gives them on request: a weight is read
-/// from end to end for each token, and every page that is looked up costs time (some 15 % of a
-/// product of one row, on 4 KiB pages).
+/// Asks for large pages under an array that nobody has written, where the system gives them on
+/// request: a weight is read from end to end for each token, and every page that is looked up costs
+/// time (some 15 % of a product of one row, on 4 KiB pages).
 #[cfg(target_os = "linux")]
 fn on_large_pages(array: &Array) {
     use std::num::NonZero;

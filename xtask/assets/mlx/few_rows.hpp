@@ -31,9 +31,10 @@ template <typename Number>
 __attribute__((target("avx2,fma"))) void multiply_avx2(int m, int n, int k, float alpha,
                                                        const float* a, long lda, const Number* b,
                                                        long ldb, float beta, float* c, long ldc) {
-  // (One thread of an EPYC without AVX-512, large pages, all weights of SmolLM2 once. f32: 44 ms for
-  // one row instead of 49 by blocks, 4 rows as fast either way, 12 slower. bf16: 28 ms instead of 34,
-  // 36 instead of 48 for 4 rows, 61 instead of 73 for 8.)
+  // (One thread of an EPYC without AVX-512, large pages, all weights of SmolLM2 once, medians of five
+  // turns. f32: 40 ms for one row instead of 50 by blocks; 4 rows as fast either way, 12 slower. bf16:
+  // one row as fast either way, 36 ms instead of 48 for 4 rows, 55 instead of 69 for 8, 107 instead of
+  // 142 for 16.)
   if (m == 1) {
     multiply_in_turn<32, 1, 8>(m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
   } else if constexpr (std::is_same_v<Number, Bf16>) {
