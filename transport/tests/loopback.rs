@@ -214,7 +214,9 @@ fn an_endpoint_that_goes_away_is_named() {
     assert_eq!(lost.name, "b");
     assert!(lost.to_string().contains("shutting down"), "{lost}");
     match next_event(&two.a) {
-        Event::Disconnected { peer, cause } => assert_eq!((peer.name.as_str(), cause), ("b", lost)),
+        Event::Disconnected { peer, cause } => {
+            assert_eq!((peer.name.as_str(), cause), ("b", (*lost).clone()))
+        }
         other => panic!("{other:?}"),
     }
     assert!(two.a.stats().connections.is_empty());

@@ -60,7 +60,7 @@ pub enum ReadError {
         /// From whom.
         peer: String,
         /// Why not.
-        source: Box<WorkError>,
+        source: WorkError,
     },
     /// Nothing was heard.
     #[error("{peer} did not answer within {} s", PART_DEADLINE.as_secs())]
@@ -220,7 +220,7 @@ fn read(
         let Some(part) = coming.pop_front() else { return Ok(()) };
         let done = queue.wait(PART_DEADLINE + Duration::from_secs(1));
         let done = done.map_err(|_| ReadError::Silent { peer: name() })?;
-        done.status.map_err(|error| ReadError::Work { peer: name(), source: Box::new(error) })?;
+        done.status.map_err(|error| ReadError::Work { peer: name(), source: error })?;
         if let Some(region) = done.region {
             part.copy_from_slice(&region.as_slice()[..part.len()]);
             spare.push(region);

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use crate::proto::Time;
+use crate::proto::{Time, nanos_of};
 
 /// Time since the endpoint opened.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +15,6 @@ impl Clock {
     }
 
     pub(crate) fn now(self) -> Time {
-        Time::from_nanos(u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        Time::from_nanos(nanos_of(self.0.elapsed()))
     }
 }

@@ -5,7 +5,7 @@
 //! a lost peer) by a waker, which costs nothing while it does not sleep.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -76,8 +76,10 @@ impl Inline {
 
     /// Something completed: whoever sleeps looks.
     pub(super) fn handle_completion(&self) {
-        fence(Ordering::SeqCst);
-        if self.asleep.load(Ordering::Relaxed)
+        // Both sides write this, so one of them is first: either we see that somebody sleeps, or they
+        // what completed.
+        let awake = self.asleep.compare_exchange(false, false, Ordering::AcqRel, Ordering::Acquire);
+        if awake.is_err()
             && let Err(error) = self.waker.wake()
         {
             tracing::error!(%error, "cannot wake the thread that waits");
@@ -158,8 +160,7 @@ impl Inline {
 
     fn sleep(&self, sleeper: &mut Sleeper, queue: &CompletionQueue, left: Duration, now: Time) {
         let Sleeper { poll, events } = sleeper;
-        self.asleep.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
+        self.asleep.swap(true, Ordering::AcqRel);
         let due = self.pairs().iter().map(|(_, pair)| pair.ack_due()).min();
         let left = due.map_or(left, |due| left.min(due.since(now)));
         let busy = self.pairs().iter().any(|(_, pair)| pair.is_busy());

@@ -30,6 +30,8 @@ pub(super) struct Io {
     pub(super) unread: bool,
     /// Where an urgent completion was handed out, and the thread it is for has not been let run since.
     pub(super) urgent: Option<CompletionQueue>,
+    /// When bytes came last.
+    pub(super) read_at: Time,
     pub(super) reads: u64,
     pub(super) writes: u64,
     pub(super) dry_calls: u64,
@@ -57,6 +59,7 @@ impl Io {
             unwritten: false,
             unread: false,
             urgent: None,
+            read_at: Time::default(),
             reads: 0,
             writes: 0,
             dry_calls: 0,
@@ -123,6 +126,7 @@ impl Io {
                     self.reads += 1;
                     taken += len;
                     now = clock.now();
+                    self.read_at = now;
                     self.connection.handle_read(len, now)?;
                     if len < room && !to_the_end {
                         // Less than was asked for: that was all, and the next byte is an event.

@@ -1,11 +1,12 @@
 //! A session: who may touch it, when, and what is left to the driver.
 //!
-//! Whoever posts puts its work into a queue and then tries to take the connection's lock. With the
-//! lock it does the work of everyone who has posted; without it, the holder does: before it goes it
-//! looks into the queue once more. So nobody ever waits for the lock, and no post is left lying.
+//! Whoever posts tries to take the connection's lock. With it, it does its work and that of everyone
+//! who left some; without it, it leaves its work in a queue, and the holder does it: whoever lets go
+//! of the lock looks into the queue once more. So nobody ever waits for the lock, and no post is left
+//! lying.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
@@ -42,6 +43,9 @@ pub(super) struct Pair {
     pub(super) listens: Option<SocketAddr>,
     pub(super) shared: Arc<Shared>,
     posts: ArrayQueue<Post>,
+    /// Whether there may be any. Whoever puts one there, and whoever lets go of the lock, writes this,
+    /// so one of them is first: either the poster finds the lock free, or the holder finds the post.
+    left: AtomicBool,
     /// Work requests that were accepted and have not completed.
     outstanding: AtomicUsize,
     pub(super) open: AtomicBool,
@@ -78,6 +82,7 @@ impl Pair {
             listens,
             shared,
             posts: ArrayQueue::new(2 * WORK_REQUESTS_MAX),
+            left: AtomicBool::new(false),
             outstanding: AtomicUsize::new(0),
             open: AtomicBool::new(true),
             batches: AtomicUsize::new(0),
@@ -128,19 +133,28 @@ impl Pair {
             self.turn(&mut io, Hand::Poster, now);
             self.leave(&io);
             drop(io);
-            // Pairs with the fence in `enqueue`: either we see the post or its poster the lock.
-            fence(Ordering::SeqCst);
-            if self.posts.is_empty() {
+            if !self.posts_were_left() {
                 return;
             }
             now = self.shared.clock.now();
         }
     }
 
+    /// Whether somebody may have left a post and found the lock taken. For who has just let go of it.
+    fn posts_were_left(&self) -> bool {
+        self.left.compare_exchange(false, false, Ordering::AcqRel, Ordering::Acquire).is_err()
+    }
+
+    /// Puts a post where the holder of the lock will find it, if there is room.
+    fn leave_post(&self, post: Post) -> bool {
+        let room = self.posts.push(post).is_ok();
+        self.left.swap(true, Ordering::AcqRel);
+        room
+    }
+
     /// Does what has been posted after the driver let go of the lock.
     pub(super) fn drive_late_posts(&self) {
-        fence(Ordering::SeqCst);
-        if !self.posts.is_empty() {
+        if self.posts_were_left() {
             self.drive(self.shared.clock.now());
         }
     }
@@ -252,8 +266,9 @@ impl Pair {
         }
         self.busy.store(io.unwritten || io.unread, Ordering::Relaxed);
         let came = io.reads > before;
-        if came || io.unwritten || (look && io.connection.poll_timeout() <= clock.now()) {
-            self.turn(&mut io, Hand::Poster, clock.now());
+        let now = if came { io.read_at } else { now };
+        if came || io.unwritten || (look && io.connection.poll_timeout() <= now) {
+            self.turn(&mut io, Hand::Poster, now);
             if io.sort_notices() {
                 self.call_driver(Call::Work);
             }
@@ -265,21 +280,30 @@ impl Pair {
     }
 
     fn take_posts(&self, io: &mut Io, now: Time) {
-        while let Some(post) = self.posts.pop() {
-            match (&io.ended, post) {
-                (None, Post::Out(work)) => io.connection.post(work),
-                (None, Post::Recv(work)) => io.connection.post_recv(work, now),
-                (None, Post::Cancel(id)) => {
-                    io.connection.cancel(id, now);
-                }
-                (Some(_), Post::Cancel(_)) => {}
-                (Some(error), Post::Out(mut work)) => {
-                    let outcome = work.outcome(Err(error.clone()), self.info.node, now);
-                    outcome.into_iter().for_each(|outcome| self.finish(outcome));
-                }
-                (Some(error), Post::Recv(work)) => {
-                    self.finish(work.outcome(Err(error.clone()), self.info.node, now));
-                }
+        // (Looking costs less than taking in vain.)
+        if self.left.load(Ordering::Relaxed) && self.left.swap(false, Ordering::AcqRel) {
+            while let Some(post) = self.posts.pop() {
+                self.take(io, post, now);
+            }
+        }
+    }
+
+    fn take(&self, io: &mut Io, post: Post, now: Time) {
+        match (&io.ended, post) {
+            (None, Post::Out(work)) => io.connection.post(work),
+            (None, Post::Recv(work)) => io.connection.post_recv(work, now),
+            (None, Post::Cancel(id)) => {
+                io.connection.cancel(id, now);
+            }
+            (Some(_), Post::Cancel(_)) => {}
+            (Some(error), Post::Out(mut work)) => {
+                let outcome = work.outcome(Err(error.clone()), self.info.node, now);
+                outcome.into_iter().for_each(|outcome| self.finish(outcome));
+                self.note_finished();
+            }
+            (Some(error), Post::Recv(work)) => {
+                self.finish(work.outcome(Err(error.clone()), self.info.node, now));
+                self.note_finished();
             }
         }
     }
@@ -287,6 +311,10 @@ impl Pair {
     fn finish(&self, outcome: Outcome) {
         self.outstanding.fetch_sub(1, Ordering::AcqRel);
         complete(outcome);
+    }
+
+    /// Whoever sleeps looks at what was finished.
+    fn note_finished(&self) {
         if let Some(inline) = &self.shared.inline {
             inline.handle_completion();
         }
@@ -294,11 +322,16 @@ impl Pair {
 
     /// Hands out completions.
     pub(super) fn hand_out(&self, io: &mut Io) {
+        let mut some = false;
         while let Some(outcome) = io.connection.poll_outcome() {
             if outcome.completion.lane == Lane::Urgent {
                 io.urgent = Some(outcome.queue.clone());
             }
             self.finish(outcome);
+            some = true;
+        }
+        if some {
+            self.note_finished();
         }
     }
 
@@ -332,34 +365,46 @@ impl Pair {
         Ok((WorkId::next(), self.shared.clock.now()))
     }
 
-    /// Puts work into the queue and does it if nobody else is at it. `now` is when it was admitted.
+    /// Does work if nobody else is at it, and else leaves it in their queue. `now` is when it was
+    /// admitted.
     pub(super) fn enqueue(&self, post: Post, now: Time) {
+        let batched = || self.batches.load(Ordering::Acquire) > 0;
+        if let Some(mut io) = self.try_lock() {
+            // What was left before comes before.
+            self.take_posts(&mut io, now);
+            self.take(&mut io, post, now);
+            if !batched() {
+                self.turn(&mut io, Hand::Poster, now);
+                self.leave(&io);
+            }
+            drop(io);
+            return self.drive_late_posts();
+        }
         // There are as many places as work requests were admitted, and some for cancellations.
-        let full = self.posts.push(post);
-        debug_assert!(full.is_ok(), "more posts than were admitted");
-        fence(Ordering::SeqCst);
-        if self.batches.load(Ordering::SeqCst) == 0 {
+        let room = self.leave_post(post);
+        debug_assert!(room, "more posts than were admitted");
+        if !batched() {
             self.drive(now);
         }
     }
 
     /// Leaves posts lying until the last batch ends.
     pub(super) fn begin_batch(&self) {
-        self.batches.fetch_add(1, Ordering::SeqCst);
+        self.batches.fetch_add(1, Ordering::AcqRel);
     }
 
     pub(super) fn end_batch(&self) {
-        self.batches.fetch_sub(1, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
+        self.batches.fetch_sub(1, Ordering::AcqRel);
+        // As good as a post: some may lie with the connection, unwritten.
+        self.left.swap(true, Ordering::AcqRel);
         self.drive(self.shared.clock.now());
     }
 
     /// A cancellation that finds no room comes too late anyway: so many others are to be done first.
     pub(super) fn enqueue_cancel(&self, id: WorkId) {
         if self.posts.len() < WORK_REQUESTS_MAX {
-            let _ = self.posts.push(Post::Cancel(id));
+            self.leave_post(Post::Cancel(id));
         }
-        fence(Ordering::SeqCst);
         self.drive(self.shared.clock.now());
     }
 

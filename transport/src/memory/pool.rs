@@ -12,12 +12,12 @@ use super::region::{Block, Region};
 /// out live on and are freed by their last holder.
 #[derive(Clone)]
 pub struct RegionPool {
-    free: Arc<ArrayQueue<Arc<Block>>>,
+    free: Arc<ArrayQueue<Box<Block>>>,
     len: usize,
 }
 
 /// The way back of a block to its pool.
-pub(super) struct Home(Weak<ArrayQueue<Arc<Block>>>);
+pub(super) struct Home(Weak<ArrayQueue<Box<Block>>>);
 
 impl Home {
     /// The pool, if it still stands.
@@ -27,10 +27,10 @@ impl Home {
 }
 
 /// A pool that will stand until this is dropped.
-pub(super) struct StandingPool(Arc<ArrayQueue<Arc<Block>>>);
+pub(super) struct StandingPool(Arc<ArrayQueue<Box<Block>>>);
 
 impl StandingPool {
-    pub(super) fn take_back(&self, block: Arc<Block>) {
+    pub(super) fn take_back(&self, block: Box<Block>) {
         // There are as many places as blocks, so there is always room.
         let full = self.0.push(block);
         debug_assert!(full.is_ok(), "a block came home twice");

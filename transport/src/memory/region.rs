@@ -1,18 +1,16 @@
 //! The exclusive lease and the shared slice.
 //!
-//! Both are a handle on one [`Block`]. The block counts its holders itself, apart from the `Arc`
-//! around it, because the last holder gives the whole `Arc` back to its pool: with the `Arc`'s own
-//! count, two slices dropped at once could each take the other for the last.
+//! Both hold one [`Block`] (see [`Hold`]), which counts them. It is no `Arc`, because the last of them
+//! sends the block home to its pool, and with an `Arc`'s count two slices dropped at once could each
+//! take the other for the last.
 #![allow(unsafe_code)] // memory/ is where this crate turns addresses into slices
 
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
 use std::marker::PhantomData;
-use std::mem::ManuallyDrop;
-use std::ops::{Bound, RangeBounds};
+use std::ops::{Bound, Deref, RangeBounds};
 use std::ptr::NonNull;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::backing::{Backing, File, Pages};
@@ -36,28 +34,66 @@ unsafe impl Send for Block {}
 unsafe impl Sync for Block {}
 
 impl Block {
-    fn new(backing: Box<dyn Backing>, home: Option<Home>) -> Arc<Self> {
-        Arc::new(Self {
+    fn new(backing: Box<dyn Backing>, home: Option<Home>) -> Box<Self> {
+        Box::new(Self {
             ptr: backing.ptr(),
             len: backing.len(),
-            holders: AtomicUsize::new(1),
+            holders: AtomicUsize::new(0),
             backing: UnsafeCell::new(Some(backing)),
             home,
         })
     }
 
-    pub(super) fn pooled(len: usize, home: Home) -> Arc<Self> {
+    pub(super) fn pooled(len: usize, home: Home) -> Box<Self> {
         Self::new(Box::new(Pages::new(len)), Some(home))
     }
+}
 
-    /// One holder fewer. The last one sends the block home, if it has one that still stands.
-    fn let_go(self: Arc<Self>) {
+/// One holder of a block. The last one sends the block home, if it has one that still stands, and
+/// frees it otherwise.
+struct Hold(NonNull<Block>);
+
+// SAFETY: a hold is a shared reference to a block, which is `Send` and `Sync`.
+unsafe impl Send for Hold {}
+// SAFETY: as above.
+unsafe impl Sync for Hold {}
+
+impl Hold {
+    /// The first hold of a block that nobody holds.
+    fn first(block: Box<Block>) -> Self {
+        block.holders.store(1, Ordering::Relaxed);
+        Self(NonNull::from(Box::leak(block)))
+    }
+}
+
+impl Deref for Hold {
+    type Target = Block;
+
+    fn deref(&self) -> &Block {
+        // SAFETY: the block lives as long as anybody holds it.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Clone for Hold {
+    fn clone(&self) -> Self {
+        // Relaxed is enough to add a holder while one is at hand, as for an `Arc`.
+        self.holders.fetch_add(1, Ordering::Relaxed);
+        Self(self.0)
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
         // Release: this holder's reads and writes come before whatever the next owner does.
         // Acquire: the last holder has seen them all.
-        if self.holders.fetch_sub(1, Ordering::AcqRel) == 1
-            && let Some(pool) = self.home.as_ref().and_then(Home::standing)
-        {
-            pool.take_back(self);
+        if self.holders.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return;
+        }
+        // SAFETY: it came out of a box in `first`, and this was its only hold.
+        let block = unsafe { Box::from_raw(self.0.as_ptr()) };
+        if let Some(pool) = block.home.as_ref().and_then(Home::standing) {
+            pool.take_back(block);
         }
     }
 }
@@ -70,7 +106,7 @@ impl Block {
 ///
 /// A region is not `Sync`, because its backing need not be.
 pub struct Region {
-    block: ManuallyDrop<Arc<Block>>,
+    block: Hold,
     not_sync: PhantomData<Cell<()>>,
 }
 
@@ -85,23 +121,17 @@ impl Region {
     /// A region over memory that the caller brings. [`backing`](Self::backing) and
     /// [`into_backing`](Self::into_backing) give it back.
     pub fn from_backing(backing: Box<dyn Backing>) -> Self {
-        Self::from_block(Block::new(backing, None))
+        Self::of(Hold::first(Block::new(backing, None)))
     }
 
     /// The lease on a block that nobody holds.
-    pub(super) fn lease(block: Arc<Block>) -> Self {
-        block.holders.store(1, Ordering::Relaxed);
-        Self::from_block(block)
+    pub(super) fn lease(block: Box<Block>) -> Self {
+        Self::of(Hold::first(block))
     }
 
-    fn from_block(block: Arc<Block>) -> Self {
-        Self { block: ManuallyDrop::new(block), not_sync: PhantomData }
-    }
-
-    fn into_block(self) -> Arc<Block> {
-        let mut this = ManuallyDrop::new(self);
-        // SAFETY: `this` is never dropped, so the block is taken out exactly once.
-        unsafe { ManuallyDrop::take(&mut this.block) }
+    /// Of the only hold of a block.
+    fn of(block: Hold) -> Self {
+        Self { block, not_sync: PhantomData }
     }
 
     /// How many bytes.
@@ -128,8 +158,7 @@ impl Region {
 
     /// Shares the region and gives up writing to it.
     pub fn freeze(self) -> RegionSlice {
-        let block = self.into_block();
-        RegionSlice { start: 0, len: block.len, block: ManuallyDrop::new(block) }
+        RegionSlice { start: 0, len: self.block.len, block: self.block }
     }
 
     /// What the region was made of, if it was made of a `T`.
@@ -149,20 +178,10 @@ impl Region {
         if self.block.home.is_some() || self.backing::<T>().is_none() {
             return Err(self);
         }
-        let block = self.into_block();
-        // SAFETY: the region was the only holder and is gone; others may still drop their handle
-        // on the block, but none of them reads `backing` or the bytes.
-        let backing = unsafe { (*block.backing.get()).take() };
-        block.let_go();
+        // SAFETY: a region is the only holder of its block, and this one ends here.
+        let backing = unsafe { (*self.block.backing.get()).take() };
         let any: Box<dyn Any> = backing.expect("the type was just seen");
         Ok(any.downcast().expect("the type was just seen"))
-    }
-}
-
-impl Drop for Region {
-    fn drop(&mut self) {
-        // SAFETY: dropped once, and `block` is not used again.
-        unsafe { ManuallyDrop::take(&mut self.block) }.let_go();
     }
 }
 
@@ -173,8 +192,9 @@ impl fmt::Debug for Region {
 }
 
 /// A part of a region that is shared and immutable. Cloning it copies no bytes.
+#[derive(Clone)]
 pub struct RegionSlice {
-    block: ManuallyDrop<Arc<Block>>,
+    block: Hold,
     start: usize,
     len: usize,
 }
@@ -191,8 +211,8 @@ impl RegionSlice {
     ///
     /// What `mmap` says.
     pub unsafe fn map_file(file: &std::fs::File) -> std::io::Result<Self> {
-        let block = Block::new(Box::new(File::map(file)?), None);
-        Ok(Self { start: 0, len: block.len, block: ManuallyDrop::new(block) })
+        let block = Hold::first(Block::new(Box::new(File::map(file)?), None));
+        Ok(Self { start: 0, len: block.len, block })
     }
 
     /// A part of this slice.
@@ -250,34 +270,13 @@ impl RegionSlice {
         if self.block.holders.load(Ordering::Acquire) != 1 || self.is_read_only() {
             return Err(self);
         }
-        Ok(Region::from_block(self.into_block()))
+        Ok(Region::of(self.block))
     }
 
     fn is_read_only(&self) -> bool {
         // SAFETY: only a `Region` takes the backing out, and there is none while a slice lives.
         let backing = unsafe { &*self.block.backing.get() };
         backing.as_deref().is_some_and(|backing| (backing as &dyn Any).is::<File>())
-    }
-
-    fn into_block(self) -> Arc<Block> {
-        let mut this = ManuallyDrop::new(self);
-        // SAFETY: `this` is never dropped, so the block is taken out exactly once.
-        unsafe { ManuallyDrop::take(&mut this.block) }
-    }
-}
-
-impl Clone for RegionSlice {
-    fn clone(&self) -> Self {
-        // Relaxed is enough to add a holder while one is at hand, as for an `Arc`.
-        self.block.holders.fetch_add(1, Ordering::Relaxed);
-        Self { block: self.block.clone(), start: self.start, len: self.len }
-    }
-}
-
-impl Drop for RegionSlice {
-    fn drop(&mut self) {
-        // SAFETY: dropped once, and `block` is not used again.
-        unsafe { ManuallyDrop::take(&mut self.block) }.let_go();
     }
 }
 
@@ -295,6 +294,8 @@ impl From<Region> for RegionSlice {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     struct Foreign(Box<[u8]>, Arc<AtomicUsize>);

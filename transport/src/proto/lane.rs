@@ -10,30 +10,31 @@ use std::time::Duration;
 use super::error::ProtocolError;
 use super::time::Time;
 use crate::limits::{
-    INLINE_BYTES_BELOW, READS_MAX, UNACKNOWLEDGED_BYTES_MAX, UNACKNOWLEDGED_LARGE_MAX,
+    INLINE_BYTES_BELOW, LANES, READS_MAX, UNACKNOWLEDGED_BYTES_MAX, UNACKNOWLEDGED_LARGE_MAX,
     UNACKNOWLEDGED_MESSAGES_MAX,
 };
 use crate::queue::{OutWork, Verb};
 use crate::wire::header::{Flags, Header, Lane};
 
 /// A message that has begun.
-pub(super) struct Begun {
-    pub(super) work: OutWork,
+struct Begun {
+    work: OutWork,
     /// Sequence of its first frame.
-    pub(super) first: u64,
+    first: u64,
+    /// Sequence of its last frame, when that is cut.
+    last: u64,
 }
 
-/// A message that is being cut into frames.
-pub(super) struct Cutting {
-    pub(super) begun: Begun,
+/// The frame that a lane cuts next.
+#[derive(Clone, Copy)]
+pub(super) struct Cut {
+    pub(super) sequence: u64,
+    /// Where in its message it begins.
     pub(super) offset: usize,
-}
-
-/// A message that is cut, sent and not yet acknowledged.
-pub(super) struct Flying {
-    pub(super) begun: Begun,
-    /// Sequence of its last frame.
-    pub(super) last: u64,
+    /// Bytes of its payload.
+    pub(super) length: usize,
+    /// Whether the message ends with it.
+    pub(super) last: bool,
 }
 
 /// What goes out on a lane.
@@ -43,16 +44,20 @@ pub(super) struct Outgoing {
     pub(super) waiting: VecDeque<OutWork>,
     /// Replies to the peer's reads. They wait for nobody's credit, so never behind what does.
     pub(super) replies: VecDeque<OutWork>,
-    /// Begun on a socket that is gone, in the order of their sequence: before all else.
-    again: VecDeque<Begun>,
-    pub(super) cutting: Option<Cutting>,
-    pub(super) flying: VecDeque<Flying>,
+    /// Begun and not yet acknowledged, in the order of their sequence: those that are cut to their
+    /// end, the one that is being cut, and those that began on a socket that is gone and are to be
+    /// cut again. A message stays where it is until it lands.
+    begun: VecDeque<Begun>,
+    /// How many of them are cut to their end.
+    flying: usize,
+    /// Bytes that are cut of the next one.
+    offset: usize,
     /// Sequence of the last frame sent.
     pub(super) sent: u64,
     /// Highest sequence the peer has acknowledged.
     pub(super) acknowledged: u64,
     /// Messages begun that use up a receive, modulo 2³².
-    begun: u32,
+    spent: u32,
     /// Messages the peer has made room for, modulo 2³².
     credit: u32,
     /// Replies that wait or fly: the peer may ask for so many at once.
@@ -65,12 +70,12 @@ impl Outgoing {
             lane,
             waiting: VecDeque::with_capacity(16),
             replies: VecDeque::new(),
-            again: VecDeque::new(),
-            cutting: None,
-            flying: VecDeque::with_capacity(16),
+            begun: VecDeque::with_capacity(16),
+            flying: 0,
+            offset: 0,
             sent: 0,
             acknowledged: 0,
-            begun: 0,
+            spent: 0,
             credit: 0,
             replies_due: 0,
         }
@@ -78,7 +83,7 @@ impl Outgoing {
 
     /// Messages that may still begin.
     pub(super) fn credits(&self) -> u32 {
-        self.credit.wrapping_sub(self.begun)
+        self.credit.wrapping_sub(self.spent)
     }
 
     /// Whether a message that was posted may begin. `reads` is how many reads are under way.
@@ -91,40 +96,45 @@ impl Outgoing {
 
     /// Bytes of the next frame's payload, at most `chunk`, if there is a frame to send.
     pub(super) fn next_frame(&self, chunk: usize, reads: usize) -> Option<usize> {
-        if let Some(cut) = &self.cutting {
-            return Some((cut.begun.work.payload.len() - cut.offset).min(chunk));
+        if let Some(begun) = self.begun.get(self.flying) {
+            return Some((begun.work.payload.len() - self.offset).min(chunk));
         }
-        let next = self.again.front().map(|begun| &begun.work).or(self.replies.front());
         let waiting = || self.waiting.front().filter(|work| self.may_begin(work, reads));
-        next.or_else(waiting).map(|work| work.payload.len().min(chunk))
+        self.replies.front().or_else(waiting).map(|work| work.payload.len().min(chunk))
     }
 
-    /// The message to cut, begun if none is. `None` when there is nothing to send.
-    pub(super) fn begin(&mut self, reads: usize) -> Option<&mut Cutting> {
-        if self.cutting.is_none() {
-            let first = self.sent + 1;
-            let begun = if let Some(begun) = self.again.pop_front() {
-                debug_assert_eq!(begun.first, first, "what is sent again keeps its numbers");
-                begun
-            } else if let Some(work) = self.replies.pop_front() {
-                Begun { work, first }
+    /// The next frame and its message, begun if it has not. `None` when there is nothing to send.
+    pub(super) fn cut(&mut self, chunk: usize, reads: usize) -> Option<(Cut, &mut OutWork)> {
+        let sequence = self.sent + 1;
+        if self.begun.len() == self.flying {
+            let work = if let Some(work) = self.replies.pop_front() {
+                work
             } else {
                 let allowed = self.waiting.front().is_some_and(|work| self.may_begin(work, reads));
-                let work = allowed.then(|| self.waiting.pop_front()).flatten()?;
-                if work.needs_credit() {
-                    self.begun = self.begun.wrapping_add(1);
-                }
-                Begun { work, first }
+                allowed.then(|| self.waiting.pop_front()).flatten()?
             };
-            self.cutting = Some(Cutting { begun, offset: 0 });
+            if work.needs_credit() {
+                self.spent = self.spent.wrapping_add(1);
+            }
+            self.begun.push_back(Begun { work, first: sequence, last: 0 });
         }
-        self.cutting.as_mut()
+        let begun = self.begun.get_mut(self.flying)?;
+        let resumed = begun.first + (self.offset / chunk) as u64;
+        debug_assert_eq!(resumed, sequence, "what is sent again keeps its numbers");
+        let (offset, total) = (self.offset, begun.work.payload.len());
+        let length = (total - offset).min(chunk);
+        let last = offset + length == total;
+        Some((Cut { sequence, offset, length, last }, &mut begun.work))
     }
 
-    /// The message in hand is cut to its end.
-    pub(super) fn flies(&mut self) {
-        if let Some(cut) = self.cutting.take() {
-            self.flying.push_back(Flying { begun: cut.begun, last: self.sent });
+    /// That frame is on its way.
+    pub(super) fn advance(&mut self, cut: Cut) {
+        self.sent = cut.sequence;
+        self.offset = cut.offset + cut.length;
+        if cut.last {
+            self.begun[self.flying].last = cut.sequence;
+            self.flying += 1;
+            self.offset = 0;
         }
     }
 
@@ -150,8 +160,11 @@ impl Outgoing {
 
     /// The next message whose last frame is acknowledged.
     pub(super) fn landed(&mut self) -> Option<OutWork> {
-        let landed = self.flying.front()?.last <= self.acknowledged;
-        let work = landed.then(|| self.flying.pop_front()).flatten()?.begun.work;
+        if self.flying == 0 || self.begun.front()?.last > self.acknowledged {
+            return None;
+        }
+        self.flying -= 1;
+        let work = self.begun.pop_front()?.work;
         if matches!(work.verb, Verb::ReadReply { .. }) {
             self.replies_due -= 1;
         }
@@ -163,33 +176,27 @@ impl Outgoing {
     pub(super) fn rewind(&mut self, chunk: usize) -> u64 {
         let arrived = self.acknowledged;
         let again = self.sent - arrived;
-        let flying = self.flying.drain(..).map(|flying| flying.begun);
-        let cutting = self.cutting.take().map(|cutting| cutting.begun);
-        // What was to be sent again and was not, comes after what was.
-        let rest = std::mem::take(&mut self.again);
-        self.again = flying.chain(cutting).chain(rest).collect();
         self.sent = arrived;
-        let partly = self.again.front().is_some_and(|begun| begun.first <= arrived);
-        if partly && let Some(begun) = self.again.pop_front() {
-            let frames = (arrived + 1 - begun.first) as usize;
-            self.cutting = Some(Cutting { begun, offset: frames * chunk });
-        }
+        self.flying = 0;
+        let partly =
+            self.begun.front().map_or(0, |begun| (arrived + 1).saturating_sub(begun.first));
+        self.offset = partly as usize * chunk;
         again
     }
 
-    /// All messages that have begun and not landed.
-    fn begun_mut(&mut self) -> impl Iterator<Item = &mut OutWork> {
-        let flying = self.flying.iter_mut().map(|flying| &mut flying.begun.work);
-        let cutting = self.cutting.iter_mut().map(|cutting| &mut cutting.begun.work);
-        flying.chain(cutting).chain(self.again.iter_mut().map(|begun| &mut begun.work))
+    /// Messages that are sent and not acknowledged.
+    pub(super) fn in_flight(&self) -> usize {
+        self.flying
+    }
+
+    /// The one of them that was sent first.
+    pub(super) fn oldest_in_flight(&self) -> Option<&OutWork> {
+        self.begun.front().filter(|_| self.flying > 0).map(|begun| &begun.work)
     }
 
     /// Earliest deadline of what was posted to go out and has not completed.
     pub(super) fn next_deadline(&self) -> Option<Time> {
-        let flying = self.flying.iter().map(|flying| &flying.begun.work);
-        let cutting = self.cutting.iter().map(|cutting| &cutting.begun.work);
-        let again = self.again.iter().map(|begun| &begun.work);
-        let all = self.waiting.iter().chain(flying).chain(cutting).chain(again);
+        let all = self.waiting.iter().chain(self.begun.iter().map(|begun| &begun.work));
         all.filter(|work| work.queue.is_some()).filter_map(|work| work.deadline).min()
     }
 
@@ -207,23 +214,28 @@ impl Outgoing {
             }
             !over
         });
-        self.begun_mut().filter(|work| over(work)).for_each(each);
+        let begun = self.begun.iter_mut().map(|begun| &mut begun.work);
+        begun.filter(|work| over(work)).for_each(each);
     }
 
     /// Takes out everything.
     pub(super) fn drain(&mut self, mut each: impl FnMut(OutWork)) {
-        self.flying.drain(..).for_each(|flying| each(flying.begun.work));
-        self.cutting.take().into_iter().for_each(|cutting| each(cutting.begun.work));
-        self.again.drain(..).for_each(|begun| each(begun.work));
+        self.begun.drain(..).for_each(|begun| each(begun.work));
+        self.flying = 0;
+        self.offset = 0;
         self.replies.drain(..).for_each(&mut each);
         self.waiting.drain(..).for_each(each);
         self.replies_due = 0;
     }
 
+    /// Whether nothing waits, is being cut or is in flight.
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.replies.is_empty() && self.begun.is_empty()
+    }
+
     /// Messages that have not begun, or not wholly.
     pub(super) fn depth(&self) -> usize {
-        let cutting = usize::from(self.cutting.is_some());
-        self.waiting.len() + self.replies.len() + self.again.len() + cutting
+        self.waiting.len() + self.replies.len() + self.begun.len() - self.flying
     }
 }
 
@@ -284,6 +296,11 @@ impl News {
         self.credit_unknown() > 0 && self.credit_unknown() >= self.credit_known()
     }
 
+    /// Whether there is nothing that the peer was not told.
+    pub(super) fn is_told(&self) -> bool {
+        self.since.is_none()
+    }
+
     /// Since when the peer should hear of this lane, though perhaps not at once.
     pub(super) fn owed_since(&self) -> Option<Time> {
         self.since.filter(|_| self.told_received < self.received || self.credit_owed())
@@ -313,6 +330,29 @@ impl News {
         self.bytes = 0;
         self.since = None;
         (self.received, self.granted)
+    }
+}
+
+/// Some of the lanes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct LaneSet(u8);
+
+impl LaneSet {
+    pub(super) fn insert(&mut self, index: usize) {
+        self.0 |= 1 << index;
+    }
+
+    pub(super) fn remove(&mut self, index: usize) {
+        self.0 &= !(1 << index);
+    }
+
+    pub(super) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Their places among the lanes, the best first, as they are now.
+    pub(super) fn iter(self) -> impl Iterator<Item = usize> {
+        (0..LANES).filter(move |index| self.0 >> index & 1 == 1)
     }
 }
 

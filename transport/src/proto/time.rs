@@ -25,6 +25,12 @@ impl Time {
     /// The time `wait` later. Saturates after five hundred years.
     #[must_use]
     pub(crate) fn after(self, wait: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX)))
+        Self(self.0.saturating_add(nanos_of(wait)))
     }
+}
+
+/// The nanoseconds of a duration; as many as there can be if it is longer.
+pub(crate) fn nanos_of(duration: Duration) -> u64 {
+    let seconds = duration.as_secs().saturating_mul(1_000_000_000);
+    seconds.saturating_add(duration.subsec_nanos().into())
 }

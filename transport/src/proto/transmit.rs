@@ -32,6 +32,9 @@ impl Rank {
     }
 }
 
+/// Up to so many slices are put together without making room for as many as there can be.
+const FEW_SLICES: usize = 6;
+
 enum Bytes {
     Staged { start: usize, end: usize },
     Region { slice: RegionSlice, written: usize },
@@ -136,7 +139,12 @@ impl Transmit {
 
     fn insert(&mut self, bytes: Bytes) {
         let Next { at, rank, begins } = self.next;
-        self.pieces.insert(at, Piece { bytes, rank, begins });
+        let piece = Piece { bytes, rank, begins };
+        if at == self.pieces.len() {
+            self.pieces.push_back(piece);
+        } else {
+            self.pieces.insert(at, piece);
+        }
         self.next = Next { at: at + 1, rank, begins: false };
     }
 
@@ -192,7 +200,20 @@ impl Transmit {
         limit: usize,
         write: impl FnOnce(&[IoSlice<'_>]) -> T,
     ) -> T {
-        let mut slices = [IoSlice::new(&[]); WRITE_SLICES_MAX];
+        // One message's worth, most of the time.
+        if self.pieces.len() <= FEW_SLICES {
+            self.with_slices_of::<FEW_SLICES, T>(limit, write)
+        } else {
+            self.with_slices_of::<WRITE_SLICES_MAX, T>(limit, write)
+        }
+    }
+
+    fn with_slices_of<const MAX: usize, T>(
+        &self,
+        limit: usize,
+        write: impl FnOnce(&[IoSlice<'_>]) -> T,
+    ) -> T {
+        let mut slices = [IoSlice::new(&[]); MAX];
         let (mut count, mut left) = (0, limit);
         for (slot, piece) in slices.iter_mut().zip(&self.pieces) {
             if left == 0 {

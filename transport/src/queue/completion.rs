@@ -40,7 +40,7 @@ pub enum Opcode {
 pub enum WorkError {
     /// The session ended first. It is not known whether the peer got the message.
     #[error(transparent)]
-    PeerLost(#[from] PeerLost),
+    PeerLost(Arc<PeerLost>),
     /// The deadline passed. The peer may get the message yet.
     #[error("the deadline passed before the peer acknowledged the message")]
     DeadlinePassed,
@@ -140,6 +140,10 @@ impl CompletionQueue {
 
     /// The next completion, if there is one now.
     pub fn poll(&self) -> Option<Completion> {
+        // Looking costs less than taking in vain.
+        if self.0.receiver.is_empty() {
+            return None;
+        }
         self.0.receiver.try_recv().ok()
     }
 

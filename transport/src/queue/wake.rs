@@ -1,6 +1,6 @@
 //! Tasks that wait for a completion: the runtime-neutral half of a future.
 
-use std::sync::atomic::{AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::task::Waker;
 
@@ -19,16 +19,14 @@ impl Wakers {
         if !wakers.iter().any(|other| other.will_wake(waker)) {
             wakers.push(waker.clone());
         }
-        self.waiting.store(wakers.len(), Ordering::Relaxed);
-        drop(wakers);
-        // Pairs with the fence in `wake`: either it sees the waker or the caller the completion.
-        fence(Ordering::SeqCst);
+        // Both sides write this number, so one of them is first: either `wake` sees the waker, or the
+        // caller what had completed before.
+        self.waiting.swap(wakers.len(), Ordering::AcqRel);
     }
 
     /// Something completed.
     pub(super) fn wake(&self) {
-        fence(Ordering::SeqCst);
-        if self.waiting.load(Ordering::Relaxed) == 0 {
+        if self.waiting.compare_exchange(0, 0, Ordering::AcqRel, Ordering::Acquire).is_ok() {
             return;
         }
         let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);

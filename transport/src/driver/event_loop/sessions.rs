@@ -327,7 +327,7 @@ impl EventLoop {
         };
         let error = match cause {
             LossCause::ClosedHere => WorkError::Flushed,
-            _ => WorkError::PeerLost(lost.clone()),
+            _ => WorkError::PeerLost(Arc::new(lost.clone())),
         };
         let mut io = pair.lock();
         if let Some(code) = code {

@@ -23,7 +23,7 @@ pub(crate) use path::Route;
 
 use super::arrival::Arrivals;
 use super::error::{CloseCode, LossCause};
-use super::lane::Outgoing;
+use super::lane::{LaneSet, Outgoing};
 use super::receive::Receive;
 use super::time::Time;
 use super::transmit::Transmit;
@@ -110,6 +110,14 @@ pub(crate) struct Connection {
     receive: Receive,
     transmit: Transmit,
     lanes: [LaneState; Lane::ALL.len()],
+    /// The lanes that have something to send or in flight, and maybe others.
+    sending: LaneSet,
+    /// Something has happened since all frames were made that could be.
+    stirred: bool,
+    /// Some were not, for want of room among what is queued.
+    crowded: bool,
+    /// The lanes of which the peer should hear something, and maybe others.
+    owing: LaneSet,
     grants: Grants,
     /// The socket there is, or the last there was.
     path: Path,
@@ -134,6 +142,10 @@ impl Connection {
             transmit: Transmit::new(agreed.chunk_bytes),
             lanes: Lane::ALL
                 .map(|lane| LaneState { out: Outgoing::new(lane), arrivals: Arrivals::new(lane) }),
+            sending: LaneSet::default(),
+            owing: LaneSet::default(),
+            stirred: true,
+            crowded: false,
             grants: Grants::default(),
             path: Path::new(route, now),
             timers,
@@ -158,16 +170,24 @@ impl Connection {
 
     pub(crate) fn post(&mut self, work: OutWork) {
         self.note_deadline(work.deadline);
-        self.lanes[work.lane.index()].out.waiting.push_back(work);
+        let lane = work.lane.index();
+        self.lanes[lane].out.waiting.push_back(work);
+        self.sending.insert(lane);
+        self.stirred = true;
     }
 
     pub(crate) fn post_recv(&mut self, work: RecvWork, now: Time) {
-        self.lanes[work.lane.index()].arrivals.post_recv(work, now);
+        let lane = work.lane.index();
+        let arrivals = &mut self.lanes[lane].arrivals;
+        arrivals.post_recv(work, now);
+        self.stirred |= arrivals.news.is_urgent();
+        self.owing.insert(lane);
         self.note_news();
     }
 
     /// Ends a work request that goes out, if it has not completed. Gives whether there was one.
     pub(crate) fn cancel(&mut self, id: WorkId, now: Time) -> bool {
+        self.stirred = true;
         let before = self.outcomes.len();
         let Self { lanes, outcomes, agreed, receive, .. } = self;
         let peer = agreed.peer;
@@ -204,6 +224,7 @@ impl Connection {
     pub(crate) fn close(&mut self, code: CloseCode, reason: &str) {
         if !self.closing {
             self.closing = true;
+            self.stirred = true;
             self.close_due = Some((code, truncated(reason, CLOSE_REASON_BYTES_MAX).to_owned()));
         }
     }
@@ -265,7 +286,7 @@ impl Connection {
     pub(crate) fn lane_depths(&self) -> [(u32, usize, usize, usize); Lane::ALL.len()] {
         std::array::from_fn(|at| {
             let LaneState { out, arrivals } = &self.lanes[at];
-            (out.credits(), out.depth(), out.flying.len(), arrivals.posted.len())
+            (out.credits(), out.depth(), out.in_flight(), arrivals.posted.len())
         })
     }
 

@@ -73,6 +73,11 @@ impl Path {
             last_sent: now,
         }
     }
+
+    /// Whether a frame of its own is due.
+    pub(super) fn has_something_to_say(&self) -> bool {
+        self.resume_due || self.ping_due || !self.pongs_due.is_empty()
+    }
 }
 
 impl Connection {
@@ -105,6 +110,7 @@ impl Connection {
         debug_assert!(route.epoch > 1, "a session's first socket comes with it");
         self.detach();
         self.path = Path::new(route, now);
+        self.stirred = true;
         // Its handshake proved that the peer is there.
         self.last_heard = now;
     }
@@ -156,6 +162,7 @@ impl Connection {
             let LaneState { out, .. } = &mut self.lanes[at];
             out.hear(standing.received, standing.granted)?;
             self.complete_landed(at, None, now);
+            self.sending.insert(at);
             replayed += self.lanes[at].out.rewind(self.agreed.chunk_bytes);
         }
         self.path.resuming = false;

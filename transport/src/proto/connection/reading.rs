@@ -55,13 +55,13 @@ impl Connection {
     /// in the wrong place.
     fn may_hear_news_first(&self, now: Time) -> bool {
         let soon = self.timers.ack_delay / 2;
-        let unheard = |lane: &LaneState| {
-            let oldest = lane.out.flying.front();
-            oldest.is_some_and(|flying| now.since(flying.begun.work.posted) >= soon)
+        let unheard = |index: usize| {
+            let oldest = self.lanes[index].out.oldest_in_flight();
+            oldest.is_some_and(|work| now.since(work.posted) >= soon)
         };
         self.path.pings_unanswered > 0
             || now.since(self.last_heard) >= self.timers.keepalive / 2
-            || self.lanes.iter().any(unheard)
+            || self.sending.iter().any(unheard)
     }
 
     /// `len` bytes came into the space that [`read_space`](Self::read_space) gave.
@@ -270,12 +270,16 @@ impl Connection {
             Kind::Send | Kind::Write | Kind::ReadRequest | Kind::ReadReply => {
                 self.finish_lane_frame(&header, now)?;
             }
-            Kind::Ack => self.hear(&header, now)?,
+            Kind::Ack => {
+                self.hear(&header, now)?;
+                self.stirred = true;
+            }
             Kind::Ping => {
                 if self.path.pongs_due.len() == PONGS_OWED_MAX {
                     return Err(ProtocolError::PingFlood.into());
                 }
                 self.path.pongs_due.push_back(self.ping_bytes());
+                self.stirred = true;
             }
             Kind::Pong => {
                 let unanswered = &mut self.path.pings_unanswered;
@@ -287,6 +291,7 @@ impl Connection {
             Kind::Resume => {
                 let replayed = self.handle_resume(now)?;
                 self.confirm(replayed);
+                self.stirred = true;
             }
         }
         Ok(())
@@ -312,8 +317,13 @@ impl Connection {
         if header.kind == Kind::ReadRequest {
             self.answer(header, now)?;
         }
+        self.owing.insert(lane);
         let outcome = self.lanes[lane].arrivals.deliver(header, self.agreed.peer, now);
         self.outcomes.extend(outcome);
+        // A message that comes makes nothing to be sent by itself, or not yet.
+        let LaneState { out, arrivals } = &self.lanes[lane];
+        let told = matches!(header.kind, Kind::ReadRequest | Kind::ReadReply);
+        self.stirred |= told || arrivals.news.is_urgent() || !out.is_idle();
         Ok(())
     }
 
@@ -325,6 +335,7 @@ impl Connection {
             return Err(ProtocolError::ReadFlood { lane });
         }
         out.replies_due += 1;
+        self.sending.insert(lane.index());
         let (start, len) = (header.offset, u64::from(header.immediate));
         let found = match self.grants.find(header.remote_key) {
             None => Err(ReadRefusal::NoRegion),

@@ -40,6 +40,7 @@ impl Connection {
         let attached = self.path.attached && !self.path.resuming;
         if attached && now.since(self.path.last_sent) >= self.timers.keepalive {
             self.path.ping_due = true;
+            self.stirred = true;
         }
         if self.next_deadline.is_some_and(|deadline| deadline <= now) {
             self.expire(now);
@@ -62,6 +63,7 @@ impl Connection {
     }
 
     fn expire(&mut self, now: Time) {
+        self.stirred = true;
         let Self { lanes, outcomes, agreed, receive, .. } = self;
         let peer = agreed.peer;
         let late = |deadline: Option<Time>| deadline.is_some_and(|deadline| deadline <= now);
@@ -83,6 +85,13 @@ impl Connection {
 
     /// Notes when the news that are owed go, if nothing takes them along.
     pub(super) fn note_news(&mut self) {
-        self.ack_due = (0..self.lanes.len()).filter_map(|index| self.ack_at(index, false)).min();
+        self.ack_due = None;
+        for index in self.owing.iter() {
+            if self.lanes[index].arrivals.news.is_told() {
+                self.owing.remove(index);
+            } else if let Some(due) = self.ack_at(index, false) {
+                self.ack_due = Some(self.ack_due.map_or(due, |at| at.min(due)));
+            }
+        }
     }
 }

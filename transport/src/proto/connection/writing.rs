@@ -2,10 +2,12 @@
 
 use std::io::IoSlice;
 
-use super::super::lane::Cutting;
+use super::super::lane::Cut;
+use super::super::seal::Keys;
 use super::super::time::Time;
 use super::super::transmit::{Rank, Transmit};
-use super::Connection;
+use super::path::Path;
+use super::{Connection, Counters, LaneState};
 use crate::limits::{
     CLOSE_REASON_BYTES_MAX, HEADER_BYTES, INLINE_BYTES_BELOW, PAYLOAD_PARTS_MAX,
     PINGS_UNANSWERED_MAX, TAG_BYTES,
@@ -22,6 +24,15 @@ impl Connection {
         if !self.path.attached {
             return 0;
         }
+        if self.stirred || self.ack_due.is_some_and(|due| due <= now) {
+            self.make_frames(now);
+        }
+        self.transmit.queued()
+    }
+
+    fn make_frames(&mut self, now: Time) {
+        self.stirred = false;
+        self.crowded = false;
         let before = self.counters.frames_out;
         while self.make_control_frame(now) {}
         if !self.path.resuming && !self.closing {
@@ -32,7 +43,6 @@ impl Connection {
         if self.counters.frames_out > before {
             self.path.last_sent = now;
         }
-        self.transmit.queued()
     }
 
     /// Calls `write` with the queued bytes, or the first `limit` of them.
@@ -48,6 +58,7 @@ impl Connection {
     pub(crate) fn handle_written(&mut self, len: usize) {
         self.counters.bytes_out += len as u64;
         self.transmit.handle_written(len);
+        self.stirred |= self.crowded || !self.owing.is_empty();
     }
 
     /// Bytes that are queued and not with the kernel.
@@ -56,7 +67,12 @@ impl Connection {
     }
 
     fn make_control_frame(&mut self, now: Time) -> bool {
+        let due = self.close_due.is_some() || self.path.has_something_to_say();
+        if !due {
+            return false;
+        }
         if !self.transmit.has_staging(HEADER_BYTES + CLOSE_REASON_BYTES_MAX + TAG_BYTES) {
+            self.crowded = true;
             return false;
         }
         if let Some((code, reason)) = self.close_due.take() {
@@ -90,29 +106,15 @@ impl Connection {
         true
     }
 
-    fn header(&self, kind: Kind, lane: Option<Lane>, flags: Flags, sequence: u64) -> Header {
-        let sealed = if self.path.keys.is_some() { Flags::SEALED } else { Flags::NONE };
-        Header {
-            kind,
-            lane,
-            flags: flags.with(sealed),
-            session: self.agreed.session,
-            epoch: self.path.epoch,
-            length: 0,
-            sequence,
-            acknowledged: 0,
-            credit: 0,
-            immediate: 0,
-            remote_key: 0,
-            offset: 0,
-        }
-    }
-
     fn stage_control(&mut self, kind: Kind, immediate: u32, payload: &[u8]) {
         self.path.control_sent += 1;
-        let mut header = self.header(kind, None, Flags::NONE, self.path.control_sent);
-        header.immediate = immediate;
-        header.length = payload.len() as u32;
+        let header = Header {
+            kind,
+            sequence: self.path.control_sent,
+            immediate,
+            length: payload.len() as u32,
+            ..header(&self.path, self.agreed.session)
+        };
         self.stage_frame(&header, Rank::CONTROL, |transmit| transmit.stage(payload));
     }
 
@@ -121,7 +123,7 @@ impl Connection {
         if self.ack_due.is_none() {
             return;
         }
-        for index in 0..self.lanes.len() {
+        for index in self.owing.iter() {
             let urgent = self.lanes[index].arrivals.news.is_urgent();
             if self.ack_at(index, urgent).is_some_and(|due| due <= now) {
                 self.make_ack(index, now);
@@ -166,38 +168,41 @@ impl Connection {
 
     fn make_ack(&mut self, index: usize, now: Time) {
         self.path.control_sent += 1;
-        let lane = Some(Lane::ALL[index]);
-        let mut header = self.header(Kind::Ack, lane, Flags::NONE, self.path.control_sent);
         let news = &mut self.lanes[index].arrivals.news;
-        header.immediate = u32::try_from(news.held(now).as_micros()).unwrap_or(u32::MAX);
-        (header.acknowledged, header.credit) = news.tell();
+        let held_us = u32::try_from(news.held(now).as_micros()).unwrap_or(u32::MAX);
+        let (acknowledged, credit) = news.tell();
+        let header = Header {
+            kind: Kind::Ack,
+            lane: Some(Lane::ALL[index]),
+            sequence: self.path.control_sent,
+            acknowledged,
+            credit,
+            immediate: held_us,
+            ..header(&self.path, self.agreed.session)
+        };
         self.stage_frame(&header, Rank::CONTROL, |_| {});
     }
 
-    /// A frame whose payload is staged, sealed if that was agreed.
+    /// A frame of the connection itself, sealed if that was agreed.
     fn stage_frame(&mut self, header: &Header, rank: Rank, payload: impl FnOnce(&mut Transmit)) {
-        let encoded = header.encode();
-        self.transmit.begin(rank);
-        self.transmit.stage(&encoded);
-        payload(&mut self.transmit);
-        if let Some(keys) = &self.path.keys {
-            let length = header.length as usize;
-            let tag = keys.seal(header, &encoded, self.transmit.staged_tail(length));
-            self.transmit.stage(&tag);
-            self.counters.sealed_bytes += u64::from(header.length);
-        }
-        self.counters.frames_out += 1;
+        let Self { path, transmit, counters, .. } = self;
+        stage_frame(path.keys.as_ref(), transmit, counters, header, rank, payload);
     }
 
     /// The next frame of the best lane that has one.
     fn make_lane_frame(&mut self) -> bool {
         let chunk = self.agreed.chunk_bytes;
-        for index in 0..self.lanes.len() {
+        for index in self.sending.iter() {
             let lane = &self.lanes[index];
             let reads = lane.arrivals.reads.len();
             // What is next is only looked at, so that it can still expire if there is no room.
             if let Some(length) = lane.out.next_frame(chunk, reads) {
-                return self.has_room(index, length) && self.cut_frame(index, reads);
+                let room = self.has_room(index, length);
+                self.crowded |= !room;
+                return room && self.cut_frame(index, reads);
+            }
+            if lane.out.is_idle() {
+                self.sending.remove(index);
             }
         }
         false
@@ -217,68 +222,107 @@ impl Connection {
     }
 
     fn cut_frame(&mut self, index: usize, reads: usize) -> bool {
-        if self.lanes[index].out.begin(reads).is_none() {
-            return false;
-        }
-        let Some(cut) = self.lanes[index].out.cutting.take() else { return false };
-        let Cutting { mut begun, offset } = cut;
-        let sequence = self.lanes[index].out.sent + 1;
-        self.lanes[index].out.sent = sequence;
+        let Self { lanes, path, agreed, transmit, counters, .. } = self;
+        let LaneState { out, arrivals } = &mut lanes[index];
+        let Some((cut, work)) = out.cut(agreed.chunk_bytes, reads) else { return false };
+        let Cut { sequence, offset, length, last } = cut;
+        let mut header = Header {
+            sequence,
+            length: length as u32,
+            ..header_of(work, offset, last, header(path, agreed.session))
+        };
+        (header.acknowledged, header.credit) = arrivals.news.tell();
 
-        let total = begun.work.payload.len();
-        let length = (total - offset).min(self.agreed.chunk_bytes);
-        let last = offset + length == total;
-        let mut header = self.header_of(&begun.work, offset, last);
-        header.sequence = sequence;
-        header.length = length as u32;
-        (header.acknowledged, header.credit) = self.lanes[index].arrivals.news.tell();
-
-        let payload = &begun.work.payload;
-        if self.is_staged(length) {
-            self.stage_frame(&header, Rank::of_lane(index), |transmit| {
-                payload.each_piece(offset, length, |part, range| {
+        let rank = Rank::of_lane(index);
+        if path.keys.is_some() || length < INLINE_BYTES_BELOW {
+            stage_frame(path.keys.as_ref(), transmit, counters, &header, rank, |transmit| {
+                work.payload.each_piece(offset, length, |part, range| {
                     transmit.stage(&part.as_slice()[range]);
                 });
             });
-            if self.path.keys.is_none() {
-                self.counters.inlined_bytes += length as u64;
+            if path.keys.is_none() {
+                counters.inlined_bytes += length as u64;
             }
         } else {
-            self.transmit.begin(Rank::of_lane(index));
-            self.transmit.stage(&header.encode());
-            payload.each_piece(offset, length, |part, range| {
-                self.transmit.gather(part.slice(range));
+            transmit.begin(rank);
+            transmit.stage(&header.encode());
+            work.payload.each_piece(offset, length, |part, range| {
+                transmit.gather(part.slice(range));
             });
-            self.counters.frames_out += 1;
+            counters.frames_out += 1;
         }
-        self.lanes[index].arrivals.reads.extend(begun.work.begin_read(sequence));
-        self.lanes[index].out.cutting = Some(Cutting { begun, offset: offset + length });
-        if last {
-            self.lanes[index].out.flies();
-        }
+        arrivals.reads.extend(work.begin_read(sequence));
+        out.advance(cut);
         true
     }
+}
 
-    /// What a frame of this message says beside its numbers.
-    fn header_of(&self, work: &OutWork, offset: usize, last: bool) -> Header {
-        let mut flags = if last { Flags::LAST } else { Flags::NONE };
-        if work.immediate.is_some() {
-            flags = flags.with(Flags::IMMEDIATE);
-        }
-        let (kind, remote_key, base, number) = match &work.verb {
-            Verb::Send => (Kind::Send, 0, 0, work.immediate),
-            Verb::Write { key, offset } => (Kind::Write, *key, *offset, work.immediate),
-            Verb::ReadRequest { key, offset, len, .. } => {
-                (Kind::ReadRequest, *key, *offset, Some(*len))
-            }
-            Verb::ReadReply { request, refused } => {
-                (Kind::ReadReply, *request, 0, refused.map(|refusal| refusal as u32))
-            }
-        };
-        let mut header = self.header(kind, Some(work.lane), flags, 0);
-        header.remote_key = remote_key;
-        header.offset = base + offset as u64;
-        header.immediate = number.unwrap_or(0);
-        header
+/// A header of this session and socket with nothing else in it.
+fn header(path: &Path, session: u64) -> Header {
+    Header {
+        kind: Kind::Ack,
+        lane: None,
+        flags: if path.keys.is_some() { Flags::SEALED } else { Flags::NONE },
+        session,
+        epoch: path.epoch,
+        length: 0,
+        sequence: 0,
+        acknowledged: 0,
+        credit: 0,
+        immediate: 0,
+        remote_key: 0,
+        offset: 0,
     }
+}
+
+/// What a frame of this message says beside its numbers.
+fn header_of(work: &OutWork, offset: usize, last: bool, header: Header) -> Header {
+    let mut flags = header.flags;
+    if last {
+        flags = flags.with(Flags::LAST);
+    }
+    if work.immediate.is_some() {
+        flags = flags.with(Flags::IMMEDIATE);
+    }
+    let (kind, remote_key, base, number) = match &work.verb {
+        Verb::Send => (Kind::Send, 0, 0, work.immediate),
+        Verb::Write { key, offset } => (Kind::Write, *key, *offset, work.immediate),
+        Verb::ReadRequest { key, offset, len, .. } => {
+            (Kind::ReadRequest, *key, *offset, Some(*len))
+        }
+        Verb::ReadReply { request, refused } => {
+            (Kind::ReadReply, *request, 0, refused.map(|refusal| refusal as u32))
+        }
+    };
+    Header {
+        kind,
+        lane: Some(work.lane),
+        flags,
+        remote_key,
+        offset: base + offset as u64,
+        immediate: number.unwrap_or(0),
+        ..header
+    }
+}
+
+/// A frame whose payload is staged, sealed if there are keys.
+fn stage_frame(
+    keys: Option<&Keys>,
+    transmit: &mut Transmit,
+    counters: &mut Counters,
+    header: &Header,
+    rank: Rank,
+    payload: impl FnOnce(&mut Transmit),
+) {
+    let encoded = header.encode();
+    transmit.begin(rank);
+    transmit.stage(&encoded);
+    payload(transmit);
+    if let Some(keys) = keys {
+        let length = header.length as usize;
+        let tag = keys.seal(header, &encoded, transmit.staged_tail(length));
+        transmit.stage(&tag);
+        counters.sealed_bytes += u64::from(header.length);
+    }
+    counters.frames_out += 1;
 }
