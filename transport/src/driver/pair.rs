@@ -205,16 +205,45 @@ impl Pair {
         }
     }
 
+    /// As [`leave`](Self::leave) after a post: of all timers only those of deadlines and of news can be
+    /// earlier than before.
+    fn leave_after_post(&self, io: &Io) {
+        if io.ended.is_some() {
+            return;
+        }
+        let deadline = io.connection.next_deadline().unwrap_or(Time::NEVER);
+        let news = io.connection.ack_due().unwrap_or(Time::NEVER);
+        if self.shared.inline.is_none() {
+            if io.unwritten || deadline.min(news) < self.due() {
+                self.call_driver(Call::Work);
+            }
+            return;
+        }
+        self.ack_due.store(news.as_nanos(), Ordering::Relaxed);
+        self.busy.store(io.unwritten || io.unread, Ordering::Relaxed);
+        self.full.store(io.full, Ordering::Relaxed);
+        let next = self.unless_left_alone(io, deadline);
+        if next < self.due()
+            && next.as_nanos() < self.due.fetch_min(next.as_nanos(), Ordering::SeqCst)
+        {
+            self.call_driver(Call::Time);
+        }
+    }
+
+    /// `next`, or when the driver goes on with what was posted inline and left, if that is earlier.
+    fn unless_left_alone(&self, io: &Io, next: Time) -> Time {
+        let left = io.unwritten || (io.full && io.connection.queued() > 0);
+        if left { next.min(self.shared.clock.now().after(LEFT_ALONE)) } else { next }
+    }
+
     /// When the driver is needed. Whoever drives inline sends late news itself.
     fn next_timer(&self, io: &Io) -> Time {
         if self.shared.inline.is_none() {
             return io.connection.poll_timeout();
         }
-        let due = io.connection.ack_due().map_or(u64::MAX, Time::as_nanos);
-        self.ack_due.store(due, Ordering::Relaxed);
-        let slow = io.connection.poll_slow_timeout();
-        let left = io.unwritten || (io.full && io.connection.queued() > 0);
-        if left { slow.min(self.shared.clock.now().after(LEFT_ALONE)) } else { slow }
+        let due = io.connection.ack_due().unwrap_or(Time::NEVER);
+        self.ack_due.store(due.as_nanos(), Ordering::Relaxed);
+        self.unless_left_alone(io, io.connection.poll_slow_timeout())
     }
 
     pub(super) fn is_busy(&self) -> bool {
@@ -374,8 +403,11 @@ impl Pair {
             self.take_posts(&mut io, now);
             self.take(&mut io, post, now);
             if !batched() {
-                self.turn(&mut io, Hand::Poster, now);
-                self.leave(&io);
+                // Room for a message is mostly nothing that the peer must hear of at once.
+                if !io.connection.is_settled() || io.ended.is_some() {
+                    self.turn(&mut io, Hand::Poster, now);
+                }
+                self.leave_after_post(&io);
             }
             drop(io);
             return self.drive_late_posts();

@@ -16,13 +16,19 @@ use crate::limits::{
 use crate::queue::{OutWork, Verb};
 use crate::wire::header::{Flags, Header, Lane};
 
-/// A message that has begun.
-struct Begun {
+/// A message that goes out.
+struct Outbound {
     work: OutWork,
-    /// Sequence of its first frame.
+    /// Sequence of its first frame, when it has begun.
     first: u64,
     /// Sequence of its last frame, when that is cut.
     last: u64,
+}
+
+impl Outbound {
+    fn new(work: OutWork) -> Self {
+        Self { work, first: 0, last: 0 }
+    }
 }
 
 /// The frame that a lane cuts next.
@@ -40,18 +46,19 @@ pub(super) struct Cut {
 /// What goes out on a lane.
 pub(super) struct Outgoing {
     lane: Lane,
-    /// Posted, not begun.
-    pub(super) waiting: VecDeque<OutWork>,
-    /// Replies to the peer's reads. They wait for nobody's credit, so never behind what does.
-    pub(super) replies: VecDeque<OutWork>,
-    /// Begun and not yet acknowledged, in the order of their sequence: those that are cut to their
-    /// end, the one that is being cut, and those that began on a socket that is gone and are to be
-    /// cut again. A message stays where it is until it lands.
-    begun: VecDeque<Begun>,
-    /// How many of them are cut to their end.
+    /// What was posted and has not landed. Those that have begun come first, in the order of their
+    /// sequence: those that are cut to their end, the one that is being cut, and those that began on a
+    /// socket that is gone and are to be cut again. A message stays where it is until it lands.
+    outbound: VecDeque<Outbound>,
+    /// How many of them have begun.
+    begun: usize,
+    /// How many of those are cut to their end.
     flying: usize,
     /// Bytes that are cut of the next one.
     offset: usize,
+    /// Replies to the peer's reads that have not begun. They wait for nobody's credit, so never behind
+    /// what does.
+    replies: VecDeque<OutWork>,
     /// Sequence of the last frame sent.
     pub(super) sent: u64,
     /// Highest sequence the peer has acknowledged.
@@ -68,17 +75,28 @@ impl Outgoing {
     pub(super) fn new(lane: Lane) -> Self {
         Self {
             lane,
-            waiting: VecDeque::with_capacity(16),
-            replies: VecDeque::new(),
-            begun: VecDeque::with_capacity(16),
+            outbound: VecDeque::with_capacity(32),
+            begun: 0,
             flying: 0,
             offset: 0,
+            replies: VecDeque::new(),
             sent: 0,
             acknowledged: 0,
             spent: 0,
             credit: 0,
             replies_due: 0,
         }
+    }
+
+    /// Takes a message that was posted.
+    pub(super) fn post(&mut self, work: OutWork) {
+        self.outbound.push_back(Outbound::new(work));
+    }
+
+    /// Takes the reply to a read.
+    pub(super) fn reply(&mut self, work: OutWork) {
+        self.replies.push_back(work);
+        self.replies_due += 1;
     }
 
     /// Messages that may still begin.
@@ -96,35 +114,38 @@ impl Outgoing {
 
     /// Bytes of the next frame's payload, at most `chunk`, if there is a frame to send.
     pub(super) fn next_frame(&self, chunk: usize, reads: usize) -> Option<usize> {
-        if let Some(begun) = self.begun.get(self.flying) {
-            return Some((begun.work.payload.len() - self.offset).min(chunk));
+        if self.flying < self.begun {
+            let cutting = &self.outbound[self.flying].work;
+            return Some((cutting.payload.len() - self.offset).min(chunk));
         }
-        let waiting = || self.waiting.front().filter(|work| self.may_begin(work, reads));
+        let waiting = || self.outbound.get(self.begun).map(|waiting| &waiting.work);
+        let waiting = || waiting().filter(|work| self.may_begin(work, reads));
         self.replies.front().or_else(waiting).map(|work| work.payload.len().min(chunk))
     }
 
     /// The next frame and its message, begun if it has not. `None` when there is nothing to send.
     pub(super) fn cut(&mut self, chunk: usize, reads: usize) -> Option<(Cut, &mut OutWork)> {
         let sequence = self.sent + 1;
-        if self.begun.len() == self.flying {
-            let work = if let Some(work) = self.replies.pop_front() {
-                work
-            } else {
-                let allowed = self.waiting.front().is_some_and(|work| self.may_begin(work, reads));
-                allowed.then(|| self.waiting.pop_front()).flatten()?
-            };
-            if work.needs_credit() {
+        if self.flying == self.begun {
+            if let Some(reply) = self.replies.pop_front() {
+                self.outbound.insert(self.begun, Outbound::new(reply));
+            } else if !self.may_begin(&self.outbound.get(self.begun)?.work, reads) {
+                return None;
+            }
+            let begun = &mut self.outbound[self.begun];
+            begun.first = sequence;
+            self.begun += 1;
+            if begun.work.needs_credit() {
                 self.spent = self.spent.wrapping_add(1);
             }
-            self.begun.push_back(Begun { work, first: sequence, last: 0 });
         }
-        let begun = self.begun.get_mut(self.flying)?;
-        let resumed = begun.first + (self.offset / chunk) as u64;
+        let cutting = self.outbound.get_mut(self.flying)?;
+        let resumed = cutting.first + (self.offset / chunk) as u64;
         debug_assert_eq!(resumed, sequence, "what is sent again keeps its numbers");
-        let (offset, total) = (self.offset, begun.work.payload.len());
+        let (offset, total) = (self.offset, cutting.work.payload.len());
         let length = (total - offset).min(chunk);
         let last = offset + length == total;
-        Some((Cut { sequence, offset, length, last }, &mut begun.work))
+        Some((Cut { sequence, offset, length, last }, &mut cutting.work))
     }
 
     /// That frame is on its way.
@@ -132,7 +153,7 @@ impl Outgoing {
         self.sent = cut.sequence;
         self.offset = cut.offset + cut.length;
         if cut.last {
-            self.begun[self.flying].last = cut.sequence;
+            self.outbound[self.flying].last = cut.sequence;
             self.flying += 1;
             self.offset = 0;
         }
@@ -160,11 +181,12 @@ impl Outgoing {
 
     /// The next message whose last frame is acknowledged.
     pub(super) fn landed(&mut self) -> Option<OutWork> {
-        if self.flying == 0 || self.begun.front()?.last > self.acknowledged {
+        if self.flying == 0 || self.outbound.front()?.last > self.acknowledged {
             return None;
         }
         self.flying -= 1;
-        let work = self.begun.pop_front()?.work;
+        self.begun -= 1;
+        let work = self.outbound.pop_front()?.work;
         if matches!(work.verb, Verb::ReadReply { .. }) {
             self.replies_due -= 1;
         }
@@ -178,8 +200,8 @@ impl Outgoing {
         let again = self.sent - arrived;
         self.sent = arrived;
         self.flying = 0;
-        let partly =
-            self.begun.front().map_or(0, |begun| (arrived + 1).saturating_sub(begun.first));
+        let oldest = self.outbound.front().filter(|_| self.begun > 0);
+        let partly = oldest.map_or(0, |begun| (arrived + 1).saturating_sub(begun.first));
         self.offset = partly as usize * chunk;
         again
     }
@@ -191,12 +213,12 @@ impl Outgoing {
 
     /// The one of them that was sent first.
     pub(super) fn oldest_in_flight(&self) -> Option<&OutWork> {
-        self.begun.front().filter(|_| self.flying > 0).map(|begun| &begun.work)
+        self.outbound.front().filter(|_| self.flying > 0).map(|flying| &flying.work)
     }
 
     /// Earliest deadline of what was posted to go out and has not completed.
     pub(super) fn next_deadline(&self) -> Option<Time> {
-        let all = self.waiting.iter().chain(self.begun.iter().map(|begun| &begun.work));
+        let all = self.outbound.iter().map(|outbound| &outbound.work);
         all.filter(|work| work.queue.is_some()).filter_map(|work| work.deadline).min()
     }
 
@@ -207,35 +229,35 @@ impl Outgoing {
         over: impl Fn(&OutWork) -> bool,
         mut each: impl FnMut(&mut OutWork),
     ) {
-        self.waiting.retain_mut(|work| {
-            let over = over(work);
+        let mut at = 0;
+        self.outbound.retain_mut(|outbound| {
+            let over = over(&outbound.work);
             if over {
-                each(work);
+                each(&mut outbound.work);
             }
-            !over
+            at += 1;
+            at <= self.begun || !over
         });
-        let begun = self.begun.iter_mut().map(|begun| &mut begun.work);
-        begun.filter(|work| over(work)).for_each(each);
     }
 
     /// Takes out everything.
     pub(super) fn drain(&mut self, mut each: impl FnMut(OutWork)) {
-        self.begun.drain(..).for_each(|begun| each(begun.work));
+        self.outbound.drain(..).for_each(|outbound| each(outbound.work));
+        self.begun = 0;
         self.flying = 0;
         self.offset = 0;
-        self.replies.drain(..).for_each(&mut each);
-        self.waiting.drain(..).for_each(each);
+        self.replies.drain(..).for_each(each);
         self.replies_due = 0;
     }
 
     /// Whether nothing waits, is being cut or is in flight.
     pub(super) fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.replies.is_empty() && self.begun.is_empty()
+        self.outbound.is_empty() && self.replies.is_empty()
     }
 
     /// Messages that have not begun, or not wholly.
     pub(super) fn depth(&self) -> usize {
-        self.waiting.len() + self.replies.len() + self.begun.len() - self.flying
+        self.outbound.len() - self.flying + self.replies.len()
     }
 }
 

@@ -7,6 +7,9 @@ use std::time::Duration;
 pub(crate) struct Time(u64);
 
 impl Time {
+    /// Later than anything.
+    pub(crate) const NEVER: Self = Self(u64::MAX);
+
     /// So many nanoseconds.
     pub(crate) const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)

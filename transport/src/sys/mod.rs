@@ -3,7 +3,8 @@
 //! A platform's file has three functions: `pin`, which keeps a socket on an interface before it
 //! connects or listens; `bound_to`, which asks the kernel where a socket is kept; and `tune`, which
 //! sets what TCP needs for this protocol. Its `Alarm` wakes a thread that waits for sockets in time.
-//! `multicast` is the one socket that is not TCP: discovery's.
+//! `multicast` is the one socket that is not TCP: discovery's. `turns` is what a thread may ask of the
+//! scheduler.
 //!
 //! # Portability
 //!
@@ -19,6 +20,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use thiserror::Error;
 
 mod multicast;
+mod turns;
 
 #[cfg(target_os = "linux")]
 mod linux;
@@ -31,6 +33,8 @@ mod macos;
 use macos as platform;
 
 pub(crate) use platform::Alarm;
+
+pub(crate) use turns::take_long_turns;
 
 pub use multicast::{MDNS_PORT, MulticastError, MulticastSocket};
 

@@ -26,7 +26,7 @@ use super::pair::Pair;
 use crate::event::{ConnectError, Event};
 use crate::identity::NodeId;
 use crate::proto::{CloseCode, HandshakeError, LossCause, Time};
-use crate::sys::Alarm;
+use crate::sys::{Alarm, take_long_turns};
 
 /// How long the driver waits before it accepts again after the system had no room for a socket.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -69,6 +69,8 @@ pub(super) struct EventLoop {
     peers: HashMap<NodeId, usize>,
     accept_again: Option<Time>,
     look: Look,
+    /// When this thread's turns are ordinary again.
+    long_turns_until: Option<Time>,
 }
 
 impl EventLoop {
@@ -97,6 +99,7 @@ impl EventLoop {
             peers: HashMap::new(),
             accept_again: None,
             look: Look::default(),
+            long_turns_until: None,
         })
     }
 
@@ -128,6 +131,10 @@ impl EventLoop {
     /// Waits for an event, a wake-up or the next timer; spins before, if it may.
     fn sleep(&mut self, ready: &mut Events) -> io::Result<()> {
         let mut now = self.shared.clock.now();
+        if self.long_turns_until.is_some_and(|until| until <= now) {
+            self.long_turns_until = None;
+            take_long_turns(false);
+        }
         let next = self.next_timer();
         let spin_until = now.after(Duration::from_micros(self.shared.spin_us));
         while now < spin_until.min(next.unwrap_or(spin_until)) {

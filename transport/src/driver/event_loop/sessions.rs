@@ -20,6 +20,7 @@ use crate::proto::{
     Time,
 };
 use crate::queue::{CompletionQueue, WorkError};
+use crate::sys::take_long_turns;
 
 /// Time between two tries to reach a peer again.
 const REDIAL: Duration = Duration::from_millis(100);
@@ -32,6 +33,10 @@ const REDIAL_SECOND: Duration = Duration::from_millis(400);
 /// ended its program. (It may only be changing the socket on which it listens.)
 const PROGRAM_ENDED: Duration = Duration::from_millis(1_000);
 
+/// How long this thread takes long turns after an urgent completion came amid bulk: whoever waits for
+/// the next has the processor at once. Always would be wrong, since a thread that only spins or streams
+/// has nobody to make way for, and changes of thread cost it.
+const LONG_TURNS: Duration = Duration::from_millis(10);
 /// How long this thread steps aside for one that has an urgent completion to take. Timers add to it.
 const NAP: Duration = Duration::from_micros(20);
 
@@ -114,6 +119,9 @@ impl EventLoop {
         drop(io);
         pair.drive_late_posts();
         if let Some(queue) = urgent {
+            if busy && self.long_turns_until.replace(now.after(LONG_TURNS)).is_none() {
+                take_long_turns(true);
+            }
             let_run(&queue, busy);
         }
         for notice in notices {

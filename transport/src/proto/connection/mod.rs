@@ -171,7 +171,7 @@ impl Connection {
     pub(crate) fn post(&mut self, work: OutWork) {
         self.note_deadline(work.deadline);
         let lane = work.lane.index();
-        self.lanes[lane].out.waiting.push_back(work);
+        self.lanes[lane].out.post(work);
         self.sending.insert(lane);
         self.stirred = true;
     }
@@ -227,6 +227,11 @@ impl Connection {
             self.stirred = true;
             self.close_due = Some((code, truncated(reason, CLOSE_REASON_BYTES_MAX).to_owned()));
         }
+    }
+
+    /// Whether nothing waits to be told, sent or written, as far as the time does not matter.
+    pub(crate) fn is_settled(&self) -> bool {
+        !self.stirred && self.outcomes.is_empty() && self.transmit.queued() == 0
     }
 
     // ---- regions of the peer's -------------------------------------------------------------------

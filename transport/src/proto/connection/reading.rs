@@ -319,7 +319,9 @@ impl Connection {
         }
         self.owing.insert(lane);
         let outcome = self.lanes[lane].arrivals.deliver(header, self.agreed.peer, now);
-        self.outcomes.extend(outcome);
+        if let Some(outcome) = outcome {
+            self.outcomes.push_back(outcome);
+        }
         // A message that comes makes nothing to be sent by itself, or not yet.
         let LaneState { out, arrivals } = &self.lanes[lane];
         let told = matches!(header.kind, Kind::ReadRequest | Kind::ReadReply);
@@ -334,7 +336,6 @@ impl Connection {
         if out.replies_due == READS_MAX {
             return Err(ProtocolError::ReadFlood { lane });
         }
-        out.replies_due += 1;
         self.sending.insert(lane.index());
         let (start, len) = (header.offset, u64::from(header.immediate));
         let found = match self.grants.find(header.remote_key) {
@@ -348,7 +349,7 @@ impl Connection {
             },
         };
         let refused = found.as_ref().err().copied();
-        out.replies.push_back(OutWork {
+        out.reply(OutWork {
             id: WorkId(0),
             lane,
             verb: Verb::ReadReply { request: header.sequence, refused },

@@ -18,6 +18,11 @@ impl Connection {
         self.ack_due
     }
 
+    /// Not later than the earliest deadline of any work.
+    pub(crate) fn next_deadline(&self) -> Option<Time> {
+        self.next_deadline
+    }
+
     /// As [`poll_timeout`](Self::poll_timeout), without the news that wait for company.
     pub(crate) fn poll_slow_timeout(&self) -> Time {
         let window = self.last_heard.after(self.timers.resume_window);

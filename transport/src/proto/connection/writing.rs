@@ -251,7 +251,9 @@ impl Connection {
             });
             counters.frames_out += 1;
         }
-        arrivals.reads.extend(work.begin_read(sequence));
+        if let Some(read) = work.begin_read(sequence) {
+            arrivals.reads.push_back(read);
+        }
         out.advance(cut);
         true
     }
