@@ -84,6 +84,8 @@ impl Connection {
         self.receive.handle_staged(staged);
         while self.advance(now)? {}
         self.note_news();
+        let urgent = |index: usize| self.lanes[index].arrivals.news.is_urgent();
+        self.stirred |= self.owing.iter().any(urgent);
         Ok(())
     }
 
@@ -323,9 +325,8 @@ impl Connection {
             self.outcomes.push_back(outcome);
         }
         // A message that comes makes nothing to be sent by itself, or not yet.
-        let LaneState { out, arrivals } = &self.lanes[lane];
         let told = matches!(header.kind, Kind::ReadRequest | Kind::ReadReply);
-        self.stirred |= told || arrivals.news.is_urgent() || !out.is_idle();
+        self.stirred |= told || !self.lanes[lane].out.is_idle();
         Ok(())
     }
 

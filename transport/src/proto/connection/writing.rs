@@ -30,6 +30,16 @@ impl Connection {
         self.transmit.queued()
     }
 
+    /// Whether [`poll_transmit`](Self::poll_transmit) took nothing to have happened where something had.
+    #[cfg(test)]
+    pub(crate) fn has_overlooked(&mut self, now: Time) -> bool {
+        let before = self.counters.frames_out;
+        if self.path.attached {
+            self.make_frames(now);
+        }
+        self.counters.frames_out > before
+    }
+
     fn make_frames(&mut self, now: Time) {
         self.stirred = false;
         self.crowded = false;
@@ -58,7 +68,12 @@ impl Connection {
     pub(crate) fn handle_written(&mut self, len: usize) {
         self.counters.bytes_out += len as u64;
         self.transmit.handle_written(len);
-        self.stirred |= self.crowded || !self.owing.is_empty();
+        self.stirred |= self.crowded;
+        if !self.owing.is_empty() {
+            // Some may have waited for these bytes to go.
+            self.note_news();
+            self.stirred = true;
+        }
     }
 
     /// Bytes that are queued and not with the kernel.

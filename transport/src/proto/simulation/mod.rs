@@ -197,6 +197,9 @@ impl Side {
     /// Moves up to `len` bytes into the pipe.
     fn write(&mut self, pipe: &mut VecDeque<u8>, len: usize, now: Time) -> usize {
         self.connection.poll_transmit(now);
+        if self.connection.queued() == 0 {
+            assert!(!self.connection.has_overlooked(now), "there was something to be sent");
+        }
         let mut moved = 0;
         self.connection.with_slices(usize::MAX, |slices| {
             for slice in slices {
