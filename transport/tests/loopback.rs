@@ -215,7 +215,7 @@ fn an_endpoint_that_goes_away_is_named() {
     assert!(lost.to_string().contains("shutting down"), "{lost}");
     match next_event(&two.a) {
         Event::Disconnected { peer, cause } => {
-            assert_eq!((peer.name.as_str(), cause), ("b", (*lost).clone()))
+            assert_eq!((peer.name.as_str(), cause), ("b", (*lost).clone()));
         }
         other => panic!("{other:?}"),
     }

@@ -47,6 +47,14 @@ impl Block {
     pub(super) fn pooled(len: usize, home: Home) -> Box<Self> {
         Self::new(Box::new(Pages::new(len)), Some(home))
     }
+
+    /// Back to the pool, if it has one that still stands.
+    #[inline(never)] // so that letting go of a slice that others hold is a few instructions
+    fn go_home(self: Box<Self>) {
+        if let Some(pool) = self.home.as_ref().and_then(Home::standing) {
+            pool.take_back(self);
+        }
+    }
 }
 
 /// One holder of a block. The last one sends the block home, if it has one that still stands, and
@@ -87,13 +95,9 @@ impl Drop for Hold {
     fn drop(&mut self) {
         // Release: this holder's reads and writes come before whatever the next owner does.
         // Acquire: the last holder has seen them all.
-        if self.holders.fetch_sub(1, Ordering::AcqRel) > 1 {
-            return;
-        }
-        // SAFETY: it came out of a box in `first`, and this was its only hold.
-        let block = unsafe { Box::from_raw(self.0.as_ptr()) };
-        if let Some(pool) = block.home.as_ref().and_then(Home::standing) {
-            pool.take_back(block);
+        if self.holders.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // SAFETY: it came out of a box in `first`, and this was its only hold.
+            unsafe { Box::from_raw(self.0.as_ptr()) }.go_home();
         }
     }
 }
