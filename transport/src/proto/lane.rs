@@ -118,8 +118,10 @@ impl Outgoing {
             let cutting = &self.outbound[self.flying].work;
             return Some((cutting.payload.len() - self.offset).min(chunk));
         }
-        let waiting = || self.outbound.get(self.begun).map(|waiting| &waiting.work);
-        let waiting = || waiting().filter(|work| self.may_begin(work, reads));
+        let waiting = || {
+            let work = &self.outbound.get(self.begun)?.work;
+            self.may_begin(work, reads).then_some(work)
+        };
         self.replies.front().or_else(waiting).map(|work| work.payload.len().min(chunk))
     }
 

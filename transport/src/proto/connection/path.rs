@@ -19,7 +19,7 @@ use super::super::lane::Standing;
 use super::super::seal::Keys;
 use super::super::time::Time;
 use super::{Connection, LaneState, Notice};
-use crate::limits::{LANES, PING_BYTES, PONGS_OWED_MAX, RESUME_BYTES};
+use crate::limits::{INLINE_BYTES_BELOW, LANES, PING_BYTES, PONGS_OWED_MAX, RESUME_BYTES};
 use crate::wire::header::{Header, Kind};
 
 /// A socket that a session may run over, after its handshake.
@@ -72,6 +72,11 @@ impl Path {
             pongs_due: VecDeque::with_capacity(PONGS_OWED_MAX),
             last_sent: now,
         }
+    }
+
+    /// Whether a payload of so many bytes is staged, not sent from where it lies.
+    pub(super) fn stages(&self, payload: usize) -> bool {
+        self.keys.is_some() || payload < INLINE_BYTES_BELOW
     }
 
     /// Whether a frame of its own is due.

@@ -9,8 +9,7 @@ use super::super::transmit::{Rank, Transmit};
 use super::path::Path;
 use super::{Connection, Counters, LaneState};
 use crate::limits::{
-    CLOSE_REASON_BYTES_MAX, HEADER_BYTES, INLINE_BYTES_BELOW, PAYLOAD_PARTS_MAX,
-    PINGS_UNANSWERED_MAX, TAG_BYTES,
+    CLOSE_REASON_BYTES_MAX, HEADER_BYTES, PAYLOAD_PARTS_MAX, PINGS_UNANSWERED_MAX, TAG_BYTES,
 };
 use crate::queue::{OutWork, Verb};
 use crate::wire::header::{Flags, Header, Kind, Lane};
@@ -225,15 +224,11 @@ impl Connection {
 
     fn has_room(&self, lane: usize, payload: usize) -> bool {
         let overhead = HEADER_BYTES + TAG_BYTES;
-        if self.is_staged(payload) {
+        if self.path.stages(payload) {
             self.transmit.has_room(lane, overhead + payload, 0, 0)
         } else {
             self.transmit.has_room(lane, overhead, payload, PAYLOAD_PARTS_MAX)
         }
-    }
-
-    fn is_staged(&self, payload: usize) -> bool {
-        self.path.keys.is_some() || payload < INLINE_BYTES_BELOW
     }
 
     fn cut_frame(&mut self, index: usize, reads: usize) -> bool {
@@ -249,7 +244,7 @@ impl Connection {
         (header.acknowledged, header.credit) = arrivals.news.tell();
 
         let rank = Rank::of_lane(index);
-        if path.keys.is_some() || length < INLINE_BYTES_BELOW {
+        if path.stages(length) {
             stage_frame(path.keys.as_ref(), transmit, counters, &header, rank, |transmit| {
                 work.payload.each_piece(offset, length, |part, range| {
                     transmit.stage(&part.as_slice()[range]);
