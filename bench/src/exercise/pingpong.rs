@@ -11,7 +11,7 @@ use super::{
 use crate::histogram::{Durations, Percentiles};
 
 /// Regions and buffers of each side: enough that credit rides on the messages.
-const BUFFERS: usize = 8;
+const BUFFERS: usize = 2;
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Plan {

@@ -16,8 +16,8 @@ use crate::{
     link::Mode,
 };
 
-/// Buffers that go between the two threads of a side.
-const BUFFERS: usize = 8;
+/// Buffers that go between the two threads of a side: as many as the transport has here.
+const BUFFERS: usize = 2;
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Plan {
