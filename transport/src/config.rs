@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::limits::{CHUNK_BYTES_DEFAULT, CONNECTIONS_DEFAULT, HANDSHAKES_DEFAULT};
-use crate::proto::Timers;
+use crate::proto::{Span, Timers};
 use crate::trust::Trust;
 
 /// Whether frames are sealed.
@@ -55,10 +55,10 @@ impl Timing {
 
     pub(crate) fn timers(&self) -> Timers {
         Timers {
-            keepalive: Duration::from_millis(self.keepalive_ms.max(1)),
-            suspect: Duration::from_millis(self.suspect_ms),
-            resume_window: Duration::from_millis(self.resume_window_ms),
-            ack_delay: Duration::from_micros(self.ack_delay_us),
+            keepalive: Span::from_millis(self.keepalive_ms.max(1)),
+            suspect: Span::from_millis(self.suspect_ms),
+            resume_window: Span::from_millis(self.resume_window_ms),
+            ack_delay: Span::from_micros(self.ack_delay_us),
         }
     }
 }

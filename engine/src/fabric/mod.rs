@@ -180,16 +180,17 @@ impl Fabric {
         self.endpoint.events().clone()
     }
 
-    /// Completions of received messages: hand each to [`handle_received`](Self::handle_received).
+    /// Has a word as long as messages have come: for each, [`take_received`](Self::take_received).
     #[must_use]
-    pub fn received(&self) -> Receiver<Completion> {
-        self.received.receiver().clone()
+    pub fn received(&self) -> Receiver<()> {
+        self.received.doorbell().clone()
     }
 
-    /// Completions of sent messages: hand each to [`handle_sent`](Self::handle_sent).
+    /// Has a word as long as messages were acknowledged, or were not: for each,
+    /// [`take_sent`](Self::take_sent).
     #[must_use]
-    pub fn sent(&self) -> Receiver<Completion> {
-        self.sent.receiver().clone()
+    pub fn sent(&self) -> Receiver<()> {
+        self.sent.doorbell().clone()
     }
 
     /// Nodes found on the link: hand each to [`handle_found`](Self::handle_found).
@@ -384,9 +385,10 @@ impl Fabric {
         }
     }
 
-    /// Reads a received message and posts its region again. A question about this end of the link is
-    /// passed on to whoever answers it.
-    pub fn handle_received(&mut self, completion: Completion) -> Option<(NodeId, Incoming)> {
+    /// Reads the next received message, if there is one, and posts its region again. A question about
+    /// this end of the link is passed on to whoever answers it.
+    pub fn take_received(&mut self) -> Option<(NodeId, Incoming)> {
+        let completion = self.received.poll()?;
         let Completion { status, region, bytes, immediate, peer, lane, .. } = completion;
         let (Ok(()), Some(region)) = (status, region) else { return None };
         let message = &region.as_slice()[..bytes];
@@ -414,9 +416,10 @@ impl Fabric {
         incoming.map(|incoming| (peer, incoming))
     }
 
-    /// A message was acknowledged, or was not.
-    pub fn handle_sent(&self, completion: &Completion) {
-        if let Err(error) = &completion.status
+    /// Looks whether a message was acknowledged, or was not.
+    pub fn take_sent(&self) {
+        if let Some(completion) = self.sent.poll()
+            && let Err(error) = &completion.status
             && let Some(queue_pair) = self.peers.get(&completion.peer).filter(|pair| pair.is_open())
         {
             tracing::warn!(peer = %queue_pair.peer().name, %error, "message lost: closing");

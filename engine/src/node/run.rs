@@ -83,9 +83,7 @@ impl Node {
                     Ok(Command::Shutdown) | Err(_) => break,
                     Ok(command) => self.handle_command(command),
                 },
-                recv(received) -> completion => if let Ok(completion) = completion
-                    && let Some((from, incoming)) = self.fabric.handle_received(completion)
-                {
+                recv(received) -> _ => if let Some((from, incoming)) = self.fabric.take_received() {
                     self.handle_incoming(from, incoming);
                 },
                 recv(worker) -> event => match event {
@@ -106,9 +104,7 @@ impl Node {
                         break;
                     }
                 },
-                recv(sent) -> completion => if let Ok(completion) = completion {
-                    self.fabric.handle_sent(&completion);
-                },
+                recv(sent) -> _ => self.fabric.take_sent(),
                 recv(shards) -> event => if let Ok(event) = event {
                     self.handle_shards(event);
                     self.do_all();

@@ -257,19 +257,22 @@ pub fn start(
 
 impl Worker {
     fn run(&mut self, jobs: &Receiver<Job>) {
-        let received = self.received.receiver().clone();
-        let sent = self.sent.receiver().clone();
+        let (received, sent) = (self.received.doorbell().clone(), self.sent.doorbell().clone());
         loop {
             // What waits comes before layers that are read ahead; but steps that come without a pause
             // let one layer in between any two.
             let patience = if self.is_reading_ahead() { Duration::ZERO } else { Duration::MAX };
             let mut idle = false;
             select! {
-                recv(received) -> completion => {
-                    if let Ok(completion) = completion { self.handle_received(completion) }
+                recv(received) -> _ => {
+                    if let Some(completion) = self.received.poll() {
+                        self.handle_received(completion);
+                    }
                 }
-                recv(sent) -> completion => {
-                    if let Ok(completion) = completion { self.handle_sent(&completion) }
+                recv(sent) -> _ => {
+                    if let Some(completion) = self.sent.poll() {
+                        self.handle_sent(&completion);
+                    }
                 }
                 recv(jobs) -> job => match job {
                     Ok(job) => self.handle_job(job),

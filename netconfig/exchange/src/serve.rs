@@ -70,14 +70,14 @@ pub fn serve(
                 }
                 Ok(_) => {}
             },
-            recv(received.receiver()) -> completion => {
-                let Ok(completion) = completion else { return };
+            recv(received.doorbell()) -> _ => {
+                let Some(completion) = received.poll() else { continue };
                 let peer = completion.peer;
                 if let Some(pair) = find(&pairs, peer) {
                     answer(pair, completion, &mut own, [&received, &sent], &mut watch);
                 }
             }
-            recv(sent.receiver()) -> _ => {}
+            recv(sent.doorbell()) -> _ => drop(sent.poll()),
         }
     }
 }

@@ -3,14 +3,17 @@
 //! A thread that waits sleeps in the event queue of the data sockets themselves: what wakes it is
 //! the packet, not another thread. It is told of completions that come about elsewhere (a deadline,
 //! a lost peer) by a waker, which costs nothing while it does not sleep.
+//!
+//! A socket that is watched by an event queue costs its sender: the kernel tells the queue of every
+//! packet before the receiver gets at it. So where threads that wait find what they wait for before
+//! they would sleep, again and again, the sockets are not watched until one sleeps.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Registry, Token, Waker};
+use mio::{Events, Poll, Registry, Token, Waker};
 
 use super::clock::Clock;
 use super::pair::Pair;
@@ -25,6 +28,10 @@ const TURN: Duration = Duration::from_millis(1);
 /// at the sockets.
 const LOOK_EVERY: u32 = 8;
 
+/// The sockets are watched no more after so many waits in a row that ended without sleep: to watch
+/// and unwatch one costs as much as a message.
+const UNWATCH_AFTER: u32 = 1024;
+
 struct Sleeper {
     poll: Poll,
     events: Events,
@@ -36,6 +43,10 @@ pub(super) struct Inline {
     pairs: Mutex<Vec<(Token, Arc<Pair>)>>,
     waker: Waker,
     asleep: AtomicBool,
+    /// Waits in a row that ended without sleep. No more than a guess if several threads wait.
+    sleepless: AtomicU32,
+    /// The event queue watches all sockets. Only who holds the sleeper changes this.
+    watched: AtomicBool,
     clock: Clock,
 }
 
@@ -48,6 +59,8 @@ impl Inline {
             sleeper: Mutex::new(Sleeper { poll, events: Events::with_capacity(64) }),
             pairs: Mutex::new(Vec::new()),
             asleep: AtomicBool::new(false),
+            sleepless: AtomicU32::new(0),
+            watched: AtomicBool::new(true),
             clock,
         })
     }
@@ -56,18 +69,44 @@ impl Inline {
         self.pairs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The session runs over this socket from now on.
-    pub(super) fn add(
-        &self,
-        token: Token,
-        pair: &Arc<Pair>,
-        socket: &mut TcpStream,
-    ) -> io::Result<()> {
-        self.registry.register(socket, token, Interest::READABLE | Interest::WRITABLE)?;
+    /// The session runs over the socket that its pair has now. Somebody may be asleep, so it is
+    /// watched in any case.
+    pub(super) fn add(&self, token: Token, pair: &Arc<Pair>) -> io::Result<()> {
         let mut pairs = self.pairs();
         pairs.retain(|(other, _)| *other != token);
         pairs.push((token, pair.clone()));
-        Ok(())
+        drop(pairs);
+        pair.watch(&self.registry, token)
+    }
+
+    /// Watches all sockets again. What they have already is an event, too.
+    #[cold]
+    fn watch(&self) {
+        for (token, pair) in self.pairs().clone() {
+            if let Err(error) = pair.watch(&self.registry, token) {
+                tracing::error!(%error, "a socket cannot be watched");
+            }
+        }
+        self.watched.store(true, Ordering::Relaxed);
+    }
+
+    /// A wait ended without sleep: if that is so again and again, nobody need watch the sockets.
+    fn note_sleepless(&self) {
+        let sleepless = self.sleepless.load(Ordering::Relaxed).wrapping_add(1);
+        self.sleepless.store(sleepless, Ordering::Relaxed);
+        if sleepless.is_multiple_of(UNWATCH_AFTER) {
+            self.unwatch();
+        }
+    }
+
+    #[cold]
+    fn unwatch(&self) {
+        // Whoever sleeps has the sleeper, and needs them watched.
+        if let Ok(_sleeper) = self.sleeper.try_lock()
+            && self.watched.swap(false, Ordering::Relaxed)
+        {
+            self.pairs().clone().iter().for_each(|(_, pair)| pair.unwatch(&self.registry));
+        }
     }
 
     pub(super) fn remove(&self, pair: &Arc<Pair>) {
@@ -79,9 +118,14 @@ impl Inline {
         // Both sides write this, so one of them is first: either we see that somebody sleeps, or they
         // what completed.
         let awake = self.asleep.compare_exchange(false, false, Ordering::AcqRel, Ordering::Acquire);
-        if awake.is_err()
-            && let Err(error) = self.waker.wake()
-        {
+        if awake.is_err() {
+            self.wake();
+        }
+    }
+
+    #[cold]
+    fn wake(&self) {
+        if let Err(error) = self.waker.wake() {
             tracing::error!(%error, "cannot wake the thread that waits");
         }
     }
@@ -96,6 +140,7 @@ impl Inline {
     }
 
     /// Only the event queue says that a full socket has room again.
+    #[inline(never)] // once in eight turns
     fn look_at_full(&self, queue: &CompletionQueue, now: Time) {
         if self.pairs().iter().any(|(_, pair)| pair.is_full())
             && let Ok(mut sleeper) = self.sleeper.try_lock()
@@ -133,6 +178,7 @@ impl Inline {
             if (came || look)
                 && let Some(completion) = queue.poll()
             {
+                self.note_sleepless();
                 return Ok(completion);
             }
         }
@@ -160,11 +206,15 @@ impl Inline {
 
     fn sleep(&self, sleeper: &mut Sleeper, queue: &CompletionQueue, left: Duration, now: Time) {
         let Sleeper { poll, events } = sleeper;
+        self.sleepless.store(0, Ordering::Relaxed);
+        if !self.watched.load(Ordering::Relaxed) {
+            self.watch();
+        }
         self.asleep.swap(true, Ordering::AcqRel);
         let due = self.pairs().iter().map(|(_, pair)| pair.ack_due()).min();
         let left = due.map_or(left, |due| left.min(due.since(now)));
         let busy = self.pairs().iter().any(|(_, pair)| pair.is_busy());
-        let slept = if queue.receiver().is_empty() && !busy {
+        let slept = if queue.is_empty() && !busy {
             poll.poll(events, Some(left))
         } else {
             poll.poll(events, Some(Duration::ZERO))

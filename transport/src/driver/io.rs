@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
 
 use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
 
 use super::clock::Clock;
 use super::stats::{Durations, Rates};
@@ -16,6 +17,8 @@ use crate::wire::header::Lane;
 pub(super) struct Io {
     pub(super) connection: Connection,
     pub(super) socket: Option<TcpStream>,
+    /// The event queue of those that wait inline watches it.
+    watched: bool,
     /// Why the socket or the session is over, found by a thread that is not the driver.
     pub(super) failed: Option<LossCause>,
     /// What is for the driver to tell.
@@ -40,6 +43,7 @@ pub(super) struct Io {
     pub(super) hops: [Durations; Lane::ALL.len()],
 }
 
+#[cold]
 pub(super) fn loss(error: &io::Error) -> LossCause {
     match error.kind() {
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => LossCause::SocketEnded,
@@ -52,6 +56,7 @@ impl Io {
         Self {
             connection,
             socket: Some(socket),
+            watched: false,
             failed: None,
             notices: VecDeque::with_capacity(16),
             ended: None,
@@ -97,6 +102,22 @@ impl Io {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// Has the socket watched by the event queue of those that wait inline.
+    pub(super) fn watch(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        if let Some(socket) = self.socket.as_mut().filter(|_| !self.watched) {
+            registry.register(socket, token, Interest::READABLE | Interest::WRITABLE)?;
+            self.watched = true;
+        }
+        Ok(())
+    }
+
+    /// Has it watched no more.
+    pub(super) fn unwatch(&mut self, registry: &Registry) {
+        if let Some(socket) = self.socket.as_mut().filter(|_| self.watched) {
+            self.watched = registry.deregister(socket).is_err();
         }
     }
 
@@ -177,6 +198,7 @@ impl Io {
         self.unwritten = false;
         self.unread = false;
         self.failed = None;
+        self.watched = false;
         std::mem::replace(&mut self.socket, socket)
     }
 

@@ -5,6 +5,8 @@
 //! of the lock looks into the queue once more. So nobody ever waits for the lock, and no post is left
 //! lying.
 
+use std::hint::cold_path;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -12,6 +14,7 @@ use std::time::Duration;
 
 use crossbeam::queue::ArrayQueue;
 use mio::net::TcpStream;
+use mio::{Registry, Token};
 
 use super::endpoint::Shared;
 use super::io::{Io, loss};
@@ -32,6 +35,47 @@ pub(super) enum Post {
     Out(OutWork),
     Recv(RecvWork),
     Cancel(WorkId),
+}
+
+/// What is posted, by what it is: so that it goes to the connection from where it was made.
+pub(super) trait Posted: Into<Post> {
+    fn hand_over(self, connection: &mut Connection, now: Time);
+}
+
+impl From<OutWork> for Post {
+    fn from(work: OutWork) -> Self {
+        Self::Out(work)
+    }
+}
+
+impl Posted for OutWork {
+    fn hand_over(self, connection: &mut Connection, _now: Time) {
+        connection.post(self);
+    }
+}
+
+impl From<RecvWork> for Post {
+    fn from(work: RecvWork) -> Self {
+        Self::Recv(work)
+    }
+}
+
+impl Posted for RecvWork {
+    fn hand_over(self, connection: &mut Connection, now: Time) {
+        connection.post_recv(self, now);
+    }
+}
+
+impl Posted for Post {
+    fn hand_over(self, connection: &mut Connection, now: Time) {
+        match self {
+            Self::Out(work) => connection.post(work),
+            Self::Recv(work) => connection.post_recv(work, now),
+            Self::Cancel(id) => {
+                connection.cancel(id, now);
+            }
+        }
+    }
 }
 
 /// A session that is established.
@@ -127,6 +171,7 @@ impl Pair {
     }
 
     /// Does what has been posted, as a poster.
+    #[cold]
     fn drive(&self, mut now: Time) {
         loop {
             let Some(mut io) = self.try_lock() else { return };
@@ -232,8 +277,11 @@ impl Pair {
 
     /// `next`, or when the driver goes on with what was posted inline and left, if that is earlier.
     fn unless_left_alone(&self, io: &Io, next: Time) -> Time {
-        let left = io.unwritten || (io.full && io.connection.queued() > 0);
-        if left { next.min(self.shared.clock.now().after(LEFT_ALONE)) } else { next }
+        if io.unwritten || (io.full && io.connection.queued() > 0) {
+            cold_path();
+            return next.min(self.shared.clock.now().after(LEFT_ALONE));
+        }
+        next
     }
 
     /// When the driver is needed. Whoever drives inline sends late news itself.
@@ -262,12 +310,26 @@ impl Pair {
         Time::from_nanos(self.ack_due.load(Ordering::Relaxed))
     }
 
+    /// Has its socket watched by the event queue of those that wait inline.
+    pub(super) fn watch(&self, registry: &Registry, token: Token) -> io::Result<()> {
+        let watched = self.lock().watch(registry, token);
+        self.drive_late_posts();
+        watched
+    }
+
+    /// Has it watched no more.
+    pub(super) fn unwatch(&self, registry: &Registry) {
+        self.lock().unwatch(registry);
+        self.drive_late_posts();
+    }
+
     pub(super) fn handle_writable(&self) {
         self.lock().handle_writable();
         self.drive(self.shared.clock.now());
     }
 
     /// Leaves the end of the socket, or of the session, to the driver.
+    #[cold]
     fn fail(&self, io: &mut Io, cause: LossCause) {
         io.full = true; // nobody writes any more
         io.failed.get_or_insert(cause);
@@ -311,29 +373,31 @@ impl Pair {
     fn take_posts(&self, io: &mut Io, now: Time) {
         // (Looking costs less than taking in vain.)
         if self.left.load(Ordering::Relaxed) && self.left.swap(false, Ordering::AcqRel) {
+            cold_path();
             while let Some(post) = self.posts.pop() {
                 self.take(io, post, now);
             }
         }
     }
 
-    fn take(&self, io: &mut Io, post: Post, now: Time) {
-        match (&io.ended, post) {
-            (None, Post::Out(work)) => io.connection.post(work),
-            (None, Post::Recv(work)) => io.connection.post_recv(work, now),
-            (None, Post::Cancel(id)) => {
-                io.connection.cancel(id, now);
-            }
-            (Some(_), Post::Cancel(_)) => {}
-            (Some(error), Post::Out(mut work)) => {
-                let outcome = work.outcome(Err(error.clone()), self.info.node, now);
-                outcome.into_iter().for_each(|outcome| self.finish(outcome));
-                self.note_finished();
-            }
-            (Some(error), Post::Recv(work)) => {
-                self.finish(work.outcome(Err(error.clone()), self.info.node, now));
-                self.note_finished();
-            }
+    fn take(&self, io: &mut Io, post: impl Posted, now: Time) {
+        match &io.ended {
+            None => post.hand_over(&mut io.connection, now),
+            Some(error) => self.flush(post.into(), error, now),
+        }
+    }
+
+    /// What is posted after the end comes to what all else came to.
+    #[cold]
+    fn flush(&self, post: Post, error: &WorkError, now: Time) {
+        let outcome = match post {
+            Post::Out(mut work) => work.outcome(Err(error.clone()), self.info.node, now),
+            Post::Recv(work) => Some(work.outcome(Err(error.clone()), self.info.node, now)),
+            Post::Cancel(_) => None,
+        };
+        if let Some(outcome) = outcome {
+            self.finish(outcome);
+            self.note_finished();
         }
     }
 
@@ -396,26 +460,37 @@ impl Pair {
 
     /// Does work if nobody else is at it, and else leaves it in their queue. `now` is when it was
     /// admitted.
-    pub(super) fn enqueue(&self, post: Post, now: Time) {
-        let batched = || self.batches.load(Ordering::Acquire) > 0;
-        if let Some(mut io) = self.try_lock() {
-            // What was left before comes before.
-            self.take_posts(&mut io, now);
-            self.take(&mut io, post, now);
-            if !batched() {
-                // Room for a message is mostly nothing that the peer must hear of at once.
-                if !io.connection.is_settled() || io.ended.is_some() {
-                    self.turn(&mut io, Hand::Poster, now);
-                }
-                self.leave_after_post(&io);
-            }
-            drop(io);
-            return self.drive_late_posts();
+    pub(super) fn enqueue(&self, post: impl Posted, now: Time) {
+        let Some(mut io) = self.try_lock() else { return self.leave_to_holder(post.into(), now) };
+        // What was left before comes before.
+        self.take_posts(&mut io, now);
+        self.take(&mut io, post, now);
+        if !self.is_batched() {
+            self.handle_posted(&mut io, now);
         }
+        drop(io);
+        self.drive_late_posts();
+    }
+
+    fn is_batched(&self) -> bool {
+        self.batches.load(Ordering::Acquire) > 0
+    }
+
+    /// What a post calls for.
+    fn handle_posted(&self, io: &mut Io, now: Time) {
+        // Room for a message is mostly nothing that the peer must hear of at once.
+        if !io.connection.is_settled() || io.ended.is_some() {
+            self.turn(io, Hand::Poster, now);
+        }
+        self.leave_after_post(io);
+    }
+
+    #[cold]
+    fn leave_to_holder(&self, post: Post, now: Time) {
         // There are as many places as work requests were admitted, and some for cancellations.
         let room = self.leave_post(post);
         debug_assert!(room, "more posts than were admitted");
-        if !batched() {
+        if !self.is_batched() {
             self.drive(now);
         }
     }

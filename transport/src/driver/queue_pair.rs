@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::pair::{Call, Pair, Post};
+use super::pair::{Call, Pair};
 use super::stats::Measured;
 use crate::event::PeerInfo;
 use crate::limits::MESSAGE_BYTES_MAX;
@@ -89,7 +89,7 @@ impl QueuePair {
             deadline: send.deadline.map(|deadline| posted.after(deadline)),
             queue: Some(queue.clone()),
         };
-        self.0.enqueue(Post::Out(work), posted);
+        self.0.enqueue(work, posted);
         Ok(id)
     }
 
@@ -111,7 +111,7 @@ impl QueuePair {
             Err(error) => return Err((error, region)),
         };
         let work = RecvWork { id, lane, region, posted, queue: queue.clone() };
-        self.0.enqueue(Post::Recv(work), posted);
+        self.0.enqueue(work, posted);
         Ok(id)
     }
 
@@ -143,7 +143,7 @@ impl QueuePair {
             deadline: write.deadline.map(|deadline| posted.after(deadline)),
             queue: Some(queue.clone()),
         };
-        self.0.enqueue(Post::Out(work), posted);
+        self.0.enqueue(work, posted);
         Ok(id)
     }
 
@@ -178,7 +178,7 @@ impl QueuePair {
             deadline: read.deadline.map(|deadline| posted.after(deadline)),
             queue: Some(queue.clone()),
         };
-        self.0.enqueue(Post::Out(work), posted);
+        self.0.enqueue(work, posted);
         Ok(id)
     }
 

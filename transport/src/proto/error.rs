@@ -69,7 +69,7 @@ impl fmt::Display for CloseCode {
 pub enum ProtocolError {
     /// The header is none.
     #[error("it sent a malformed frame: {0}")]
-    Header(#[from] HeaderError),
+    Header(HeaderError),
     /// Another session.
     #[error("it sent a frame of session {found:016x} on session {expected:016x}")]
     Session {
@@ -218,6 +218,14 @@ pub enum ProtocolError {
     },
 }
 
+// Written by hand to be cold: what leads here is laid out apart from what every frame runs through.
+impl From<HeaderError> for ProtocolError {
+    #[cold]
+    fn from(error: HeaderError) -> Self {
+        Self::Header(error)
+    }
+}
+
 /// Why a connection ended.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -252,7 +260,7 @@ pub enum LossCause {
     },
     /// It broke the protocol.
     #[error("it broke the protocol: {0}")]
-    Protocol(#[from] ProtocolError),
+    Protocol(ProtocolError),
     /// It connected anew, so it has given this connection up.
     #[error("it connected anew")]
     Replaced,
@@ -262,6 +270,13 @@ pub enum LossCause {
     /// This side closed.
     #[error("this node closed the connection")]
     ClosedHere,
+}
+
+impl From<ProtocolError> for LossCause {
+    #[cold]
+    fn from(error: ProtocolError) -> Self {
+        Self::Protocol(error)
+    }
 }
 
 fn words(reason: &str) -> String {

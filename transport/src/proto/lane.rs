@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::error::ProtocolError;
 use super::time::Time;
 use crate::limits::{
-    INLINE_BYTES_BELOW, LANES, READS_MAX, UNACKNOWLEDGED_BYTES_MAX, UNACKNOWLEDGED_LARGE_MAX,
+    INLINE_BYTES_BELOW, READS_MAX, UNACKNOWLEDGED_BYTES_MAX, UNACKNOWLEDGED_LARGE_MAX,
     UNACKNOWLEDGED_MESSAGES_MAX,
 };
 use crate::queue::{OutWork, Verb};
@@ -376,7 +376,12 @@ impl LaneSet {
 
     /// Their places among the lanes, the best first, as they are now.
     pub(super) fn iter(self) -> impl Iterator<Item = usize> {
-        (0..LANES).filter(move |index| self.0 >> index & 1 == 1)
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let index = (left != 0).then(|| left.trailing_zeros() as usize)?;
+            left &= left - 1;
+            Some(index)
+        })
     }
 }
 

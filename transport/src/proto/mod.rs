@@ -25,4 +25,4 @@ pub use error::{CloseCode, HandshakeError, LossCause, PeerLost, ProtocolError};
 pub(crate) use connection::{Agreed, Connection, Notice, Route, Timers};
 pub(crate) use error::Refusal;
 pub(crate) use handshake::{Established, Handshake, Local, Resume, Role};
-pub(crate) use time::{Time, nanos_of};
+pub(crate) use time::{Span, Time};

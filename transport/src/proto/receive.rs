@@ -12,6 +12,7 @@
 //! If something else comes, the part of a large payload that lies in the wrong place is copied once,
 //! and counted.
 
+use std::hint::cold_path;
 use std::io::IoSliceMut;
 
 use super::arrival::Arrivals;
@@ -169,8 +170,11 @@ impl Receive {
     /// came, in this order, save what lies where it should.
     pub(super) fn settle(&mut self, between: &[u8], after: usize) {
         let from = HEADER_BYTES;
-        self.staging.copy_within(from..from + after, from + between.len());
-        self.staging[from..from + between.len()].copy_from_slice(between);
+        if !between.is_empty() {
+            cold_path();
+            self.staging.copy_within(from..from + after, from + between.len());
+            self.staging[from..from + between.len()].copy_from_slice(between);
+        }
         self.start = 0;
         self.end = from + between.len() + after;
     }

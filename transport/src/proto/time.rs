@@ -2,6 +2,39 @@
 
 use std::time::Duration;
 
+/// A length of time in nanoseconds: what is added for every message, without seconds apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Span(u64);
+
+impl Span {
+    /// So many milliseconds. Saturates after five hundred years.
+    pub(crate) const fn from_millis(millis: u64) -> Self {
+        Self(millis.saturating_mul(1_000_000))
+    }
+
+    /// So many microseconds. Saturates likewise.
+    pub(crate) const fn from_micros(micros: u64) -> Self {
+        Self(micros.saturating_mul(1_000))
+    }
+
+    /// Half of it.
+    pub(crate) const fn half(self) -> Self {
+        Self(self.0 / 2)
+    }
+
+    /// So many times as long.
+    pub(crate) const fn times(self, times: u64) -> Self {
+        Self(self.0.saturating_mul(times))
+    }
+}
+
+impl From<Duration> for Span {
+    fn from(duration: Duration) -> Self {
+        let seconds = duration.as_secs().saturating_mul(1_000_000_000);
+        Self(seconds.saturating_add(duration.subsec_nanos().into()))
+    }
+}
+
 /// Nanoseconds since something that only the driver knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Time(u64);
@@ -27,13 +60,7 @@ impl Time {
 
     /// The time `wait` later. Saturates after five hundred years.
     #[must_use]
-    pub(crate) fn after(self, wait: Duration) -> Self {
-        Self(self.0.saturating_add(nanos_of(wait)))
+    pub(crate) fn after(self, wait: impl Into<Span>) -> Self {
+        Self(self.0.saturating_add(wait.into().0))
     }
-}
-
-/// The nanoseconds of a duration; as many as there can be if it is longer.
-pub(crate) fn nanos_of(duration: Duration) -> u64 {
-    let seconds = duration.as_secs().saturating_mul(1_000_000_000);
-    seconds.saturating_add(duration.subsec_nanos().into())
 }

@@ -9,6 +9,7 @@
 //! under way and no other (small frames of one lane lie together, up to [`RUN_BYTES_MAX`]).
 
 use std::collections::VecDeque;
+use std::hint::cold_path;
 use std::io::IoSlice;
 
 use crate::limits::{
@@ -143,6 +144,7 @@ impl Transmit {
         if at == self.pieces.len() {
             self.pieces.push_back(piece);
         } else {
+            cold_path();
             self.pieces.insert(at, piece);
         }
         self.next = Next { at: at + 1, rank, begins: false };
@@ -233,6 +235,9 @@ impl Transmit {
 
     /// So many bytes are with the kernel.
     pub(super) fn handle_written(&mut self, mut len: usize) {
+        if len == self.queued() {
+            return self.clear();
+        }
         while len > 0 {
             let Some(piece) = self.pieces.front_mut() else { break };
             let (step, left) = match &mut piece.bytes {
@@ -254,12 +259,9 @@ impl Transmit {
                 self.pieces.pop_front();
             }
         }
-        if self.pieces.is_empty() {
-            self.staged.clear();
-        }
     }
 
-    /// Forgets everything: the socket is gone.
+    /// Forgets everything: it is with the kernel, or the socket is gone.
     pub(super) fn clear(&mut self) {
         self.pieces.clear();
         self.staged.clear();

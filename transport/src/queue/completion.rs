@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam::channel::Receiver;
+use crossbeam::queue::ArrayQueue;
 use thiserror::Error;
 
-use super::wake::Wakers;
+use super::wake::Waiting;
 use super::work::{ReadRefusal, WorkId};
-use crate::limits::{COMPLETIONS_MAX, CONNECTIONS_MAX};
+use crate::limits::COMPLETIONS_MAX;
 use crate::memory::Region;
 use crate::wire::header::Lane;
 use crate::{NodeId, PeerLost};
@@ -99,24 +100,19 @@ impl WaitTimeout {
     }
 }
 
-/// Threads that hand out completions of one queue at the same moment, at most: each connection has
-/// one, whoever holds its lock.
-const PUSHES_AT_ONCE: usize = CONNECTIONS_MAX;
-
 #[derive(Debug)]
 struct Inner {
-    sender: Sender<Completion>,
-    receiver: Receiver<Completion>,
-    /// Places promised to work requests that have not completed.
-    promised: AtomicUsize,
-    capacity: usize,
-    wakers: Wakers,
+    completions: ArrayQueue<Completion>,
+    /// Places that are promised to work requests, or taken by completions that nobody has fetched.
+    taken: AtomicUsize,
+    waiting: Waiting,
 }
 
 /// Where completions arrive. Cloning gives another handle on the same queue.
 ///
 /// Three ways to take them out: [`poll`](Self::poll), [`wait`](Self::wait) with a deadline, and
-/// [`next`](Self::next) in any async runtime.
+/// [`next`](Self::next) in any async runtime. Whoever waits for other things too has a
+/// [`doorbell`](Self::doorbell).
 ///
 /// Any number of queue pairs may complete into one queue, and any number of threads may take
 /// completions out; each is seen by one of them.
@@ -128,23 +124,31 @@ impl CompletionQueue {
     /// are brought inside. Work requests that name it hold their place in it from the post on.
     pub fn with_capacity(capacity: usize) -> Self {
         let capacity = capacity.clamp(1, COMPLETIONS_MAX);
-        let (sender, receiver) = bounded(capacity + PUSHES_AT_ONCE);
         Self(Arc::new(Inner {
-            sender,
-            receiver,
-            promised: AtomicUsize::new(0),
-            capacity,
-            wakers: Wakers::default(),
+            completions: ArrayQueue::new(capacity),
+            taken: AtomicUsize::new(0),
+            waiting: Waiting::default(),
         }))
     }
 
     /// The next completion, if there is one now.
     pub fn poll(&self) -> Option<Completion> {
         // Looking costs less than taking in vain.
-        if self.0.receiver.is_empty() {
+        if self.is_empty() {
             return None;
         }
-        self.0.receiver.try_recv().ok()
+        let completion = self.0.completions.pop()?;
+        // Its place is free only now, so there is always one for whoever was promised it.
+        self.0.taken.fetch_sub(1, Ordering::AcqRel);
+        if !self.is_empty() {
+            self.0.waiting.ring();
+        }
+        Some(completion)
+    }
+
+    /// Whether there is none now.
+    pub fn is_empty(&self) -> bool {
+        self.0.completions.is_empty()
     }
 
     /// The next completion, waiting for it at most `timeout`.
@@ -153,7 +157,8 @@ impl CompletionQueue {
     ///
     /// [`WaitTimeout`]; the work requests stay posted.
     pub fn wait(&self, timeout: Duration) -> Result<Completion, WaitTimeout> {
-        self.0.receiver.recv_timeout(timeout).map_err(|_| WaitTimeout::after(timeout))
+        let completion = self.poll().or_else(|| self.0.waiting.sleep(timeout, || self.poll()));
+        completion.ok_or(WaitTimeout::after(timeout))
     }
 
     /// A future of the next completion. It needs no runtime of its own and may be dropped at any
@@ -169,18 +174,34 @@ impl CompletionQueue {
         NextCompletion(self)
     }
 
-    /// The channel itself, for `select!`. It never disconnects while a handle lives.
-    pub fn receiver(&self) -> &Receiver<Completion> {
-        &self.0.receiver
+    /// For `select!`: a channel that has a word to fetch as long as there are completions. Whoever
+    /// fetches it [`polls`](Self::poll) once; now and then nothing is there any more. It never
+    /// disconnects while a handle on the queue lives.
+    ///
+    /// ```
+    /// # fn example(queue: exo_transport::CompletionQueue, jobs: crossbeam::channel::Receiver<u32>) {
+    /// crossbeam::channel::select! {
+    ///     recv(queue.doorbell()) -> _ => {
+    ///         if let Some(completion) = queue.poll() {
+    ///             println!("{} completed: {:?}", completion.id, completion.status);
+    ///         }
+    ///     }
+    ///     recv(jobs) -> job => println!("{job:?}"),
+    /// }
+    /// # }
+    /// ```
+    pub fn doorbell(&self) -> &Receiver<()> {
+        let bell = self.0.waiting.bell();
+        // What completed before it was hung up.
+        if !self.is_empty() {
+            self.0.waiting.ring();
+        }
+        bell
     }
 
     /// Promises a place to a work request, if there is one.
     pub(crate) fn promise(&self) -> bool {
-        // A completion is uncounted first and pushed second, so a place that its reader gives back
-        // is free by then. Between the two it is counted nowhere: the channel has room beyond its
-        // capacity for as many as can be there at once.
-        let promised = self.0.promised.fetch_add(1, Ordering::AcqRel);
-        let room = promised + self.0.receiver.len() < self.0.capacity;
+        let room = self.0.taken.fetch_add(1, Ordering::AcqRel) < self.0.completions.capacity();
         if !room {
             self.break_promise();
         }
@@ -189,15 +210,14 @@ impl CompletionQueue {
 
     /// The work request was not accepted after all.
     pub(crate) fn break_promise(&self) {
-        self.0.promised.fetch_sub(1, Ordering::AcqRel);
+        self.0.taken.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// Keeps a promise.
     pub(crate) fn push(&self, completion: Completion) {
-        self.0.promised.fetch_sub(1, Ordering::AcqRel);
-        let pushed = self.0.sender.try_send(completion);
-        debug_assert!(!matches!(pushed, Err(TrySendError::Full(_))), "a place was promised");
-        self.0.wakers.wake();
+        let pushed = self.0.completions.push(completion);
+        debug_assert!(pushed.is_ok(), "a place was promised");
+        self.0.waiting.wake();
     }
 }
 
@@ -213,7 +233,7 @@ impl Future for NextCompletion<'_> {
         if let Some(completion) = self.0.poll() {
             return Poll::Ready(completion);
         }
-        self.0.0.wakers.register(context.waker());
+        self.0.0.waiting.register(context.waker());
         self.0.poll().map_or(Poll::Pending, Poll::Ready)
     }
 }
@@ -268,6 +288,85 @@ mod tests {
         queue.push(completion());
         assert!(flag.0.load(Ordering::SeqCst), "the push wakes it");
         assert!(Pin::new(&mut queue.next()).poll(&mut context).is_ready());
+    }
+
+    #[test]
+    fn the_doorbell_rings_as_long_as_there_are_completions() {
+        let queue = CompletionQueue::with_capacity(4);
+        assert!(queue.promise() && queue.promise() && queue.promise());
+        queue.push(completion());
+        let bell = queue.doorbell().clone();
+        assert!(bell.try_recv().is_ok(), "for what came before it was hung up");
+        assert!(queue.poll().is_some());
+        assert!(bell.try_recv().is_err());
+        queue.push(completion());
+        queue.push(completion());
+        assert!(bell.try_recv().is_ok());
+        assert!(queue.poll().is_some());
+        assert!(bell.try_recv().is_ok(), "one is left");
+        assert!(queue.poll().is_some());
+        assert!(bell.try_recv().is_err());
+    }
+
+    /// Threads that wait, a task's poll and whoever has the doorbell take all there is between them,
+    /// each once, and nobody sleeps on.
+    #[test]
+    fn all_is_taken_however_it_is_waited_for() {
+        const EACH: usize = 2_000;
+        let queue = CompletionQueue::with_capacity(8);
+        let taken = AtomicUsize::new(0);
+        let take = |completion: Completion| {
+            assert_eq!(completion.id, WorkId(1));
+            taken.fetch_add(1, Ordering::SeqCst) + 1 == 2 * EACH
+        };
+        let (over, is_over) = crossbeam::channel::bounded::<()>(0);
+        let over = std::sync::Mutex::new(Some(over));
+        let end = || drop(over.lock().unwrap().take());
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for _ in 0..EACH {
+                        while !queue.promise() {
+                            std::thread::yield_now();
+                        }
+                        queue.push(completion());
+                    }
+                });
+                scope.spawn(|| {
+                    while taken.load(Ordering::SeqCst) < 2 * EACH {
+                        if queue.wait(Duration::from_millis(20)).is_ok_and(take) {
+                            end();
+                        }
+                    }
+                });
+            }
+            scope.spawn(|| {
+                let bell = queue.doorbell().clone();
+                loop {
+                    crossbeam::channel::select! {
+                        recv(bell) -> _ => if queue.poll().is_some_and(take) { end() },
+                        recv(is_over) -> _ => return,
+                    }
+                }
+            });
+        });
+        assert_eq!(taken.into_inner(), 2 * EACH);
+        assert!(queue.is_empty());
+        assert!((0..8).all(|_| queue.promise()), "all places are free again");
+    }
+
+    #[test]
+    fn a_thread_that_sleeps_is_woken() {
+        let queue = CompletionQueue::with_capacity(1);
+        assert!(queue.promise());
+        std::thread::scope(|scope| {
+            let sleeper = scope.spawn(|| queue.wait(Duration::from_secs(60)));
+            while queue.0.waiting.sleepers() == 0 {
+                std::thread::yield_now();
+            }
+            queue.push(completion());
+            assert!(sleeper.join().unwrap().is_ok());
+        });
     }
 
     #[test]

@@ -298,22 +298,22 @@ impl EventLoop {
     /// Has the socket of a session watched: by this thread, or by those that wait.
     pub(super) fn hand_to_waiters(&self, at: usize, pair: &Arc<Pair>) -> io::Result<()> {
         let both = Interest::READABLE | Interest::WRITABLE;
-        // The socket is taken out meanwhile, so that no lock is held while another is taken.
-        let Some(mut socket) = pair.lock().socket.take() else { return Ok(()) };
-        let watched = match &self.shared.inline {
-            Some(inline) => {
-                let _ = self.poll.registry().deregister(&mut socket);
-                inline.add(Token(at), pair, &mut socket)
-            }
-            None => self
-                .poll
-                .registry()
-                .reregister(&mut socket, Token(at), both)
-                .or_else(|_| self.poll.registry().register(&mut socket, Token(at), both)),
+        let registry = self.poll.registry();
+        let mut io = pair.lock();
+        let Some(socket) = &mut io.socket else { return Ok(()) };
+        let watched = if self.shared.inline.is_some() {
+            let _ = registry.deregister(socket);
+            Ok(())
+        } else {
+            let again = registry.reregister(socket, Token(at), both);
+            again.or_else(|_| registry.register(socket, Token(at), both))
         };
-        pair.lock().socket = Some(socket);
+        drop(io);
         pair.drive_late_posts();
-        watched
+        match &self.shared.inline {
+            Some(inline) => inline.add(Token(at), pair),
+            None => watched,
+        }
     }
 
     // ---- the end ---------------------------------------------------------------------------------
@@ -395,7 +395,7 @@ fn failure(addr: SocketAddr, cause: LossCause) -> ConnectError {
 #[expect(clippy::disallowed_methods, reason = "the poll's shortest wait is fifty times as long")]
 fn let_run(queue: &CompletionQueue, busy: bool) {
     thread::yield_now();
-    if busy && !queue.receiver().is_empty() {
+    if busy && !queue.is_empty() {
         thread::sleep(NAP);
     }
 }

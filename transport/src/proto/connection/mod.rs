@@ -25,7 +25,7 @@ use super::arrival::Arrivals;
 use super::error::{CloseCode, LossCause};
 use super::lane::{LaneSet, Outgoing};
 use super::receive::Receive;
-use super::time::Time;
+use super::time::{Span, Time};
 use super::transmit::Transmit;
 use crate::NodeId;
 use crate::limits::CLOSE_REASON_BYTES_MAX;
@@ -47,11 +47,11 @@ pub(crate) struct Agreed {
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timers {
-    pub(crate) keepalive: Duration,
-    pub(crate) suspect: Duration,
-    pub(crate) resume_window: Duration,
+    pub(crate) keepalive: Span,
+    pub(crate) suspect: Span,
+    pub(crate) resume_window: Span,
     /// How long an acknowledgement may wait for a frame to ride on.
-    pub(crate) ack_delay: Duration,
+    pub(crate) ack_delay: Span,
 }
 
 /// What was counted.
@@ -179,10 +179,14 @@ impl Connection {
     pub(crate) fn post_recv(&mut self, work: RecvWork, now: Time) {
         let lane = work.lane.index();
         let arrivals = &mut self.lanes[lane].arrivals;
+        let told = arrivals.news.is_told();
         arrivals.post_recv(work, now);
         self.stirred |= arrivals.news.is_urgent();
-        self.owing.insert(lane);
-        self.note_news();
+        // What was owed before is owed no earlier now.
+        if told && !arrivals.news.is_told() {
+            self.owing.insert(lane);
+            self.note_news();
+        }
     }
 
     /// Ends a work request that goes out, if it has not completed. Gives whether there was one.

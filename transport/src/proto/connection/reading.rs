@@ -1,5 +1,6 @@
 //! Bytes in, frames taken.
 
+use std::hint::cold_path;
 use std::io::IoSliceMut;
 
 use super::super::error::{CloseCode, LossCause, ProtocolError};
@@ -54,13 +55,13 @@ impl Connection {
     /// back for company in vain, the answer to a ping, or a ping. What came right behind it would lie
     /// in the wrong place.
     fn may_hear_news_first(&self, now: Time) -> bool {
-        let soon = self.timers.ack_delay / 2;
+        let soon = self.timers.ack_delay.half();
         let unheard = |index: usize| {
             let oldest = self.lanes[index].out.oldest_in_flight();
-            oldest.is_some_and(|work| now.since(work.posted) >= soon)
+            oldest.is_some_and(|work| work.posted.after(soon) <= now)
         };
         self.path.pings_unanswered > 0
-            || now.since(self.last_heard) >= self.timers.keepalive / 2
+            || self.last_heard.after(self.timers.keepalive.half()) <= now
             || self.sending.iter().any(unheard)
     }
 
@@ -116,19 +117,19 @@ impl Connection {
             return Ok(());
         }
         let _ = receive.take_exactly::<HEADER_BYTES>();
-        self.begin_frame(header, encoded)?;
+        self.begin_frame(&header, &encoded)?;
         self.receive.state = State::Payload { left: header.length as usize - in_place };
         Ok(())
     }
 
     fn begin_frame(
         &mut self,
-        header: Header,
-        encoded: [u8; HEADER_BYTES],
+        header: &Header,
+        encoded: &[u8; HEADER_BYTES],
     ) -> Result<(), ProtocolError> {
-        self.accept(&header)?;
-        self.receive.encoded = encoded;
-        self.receive.header = Some(header);
+        self.accept(header)?;
+        self.receive.encoded = *encoded;
+        self.receive.header = Some(*header);
         self.receive.state = State::Payload { left: header.length as usize };
         Ok(())
     }
@@ -141,7 +142,7 @@ impl Connection {
                     return Ok(false);
                 };
                 let header = Header::parse(&encoded).map_err(ProtocolError::from)?;
-                self.begin_frame(header, encoded)?;
+                self.begin_frame(&header, &encoded)?;
                 Ok(true)
             }
             State::Payload { left: 0 } => {
@@ -259,6 +260,7 @@ impl Connection {
         if header.kind != Kind::Close {
             self.path.down = false;
             if std::mem::take(&mut self.suspected) {
+                cold_path();
                 self.notices.push_back(Notice::Recovered);
             }
         }
@@ -277,6 +279,7 @@ impl Connection {
                 self.stirred = true;
             }
             Kind::Ping => {
+                cold_path();
                 if self.path.pongs_due.len() == PONGS_OWED_MAX {
                     return Err(ProtocolError::PingFlood.into());
                 }
@@ -284,6 +287,7 @@ impl Connection {
                 self.stirred = true;
             }
             Kind::Pong => {
+                cold_path();
                 let unanswered = &mut self.path.pings_unanswered;
                 *unanswered = unanswered.saturating_sub(1);
                 let sent = Time::from_nanos(u64::from_le_bytes(self.ping_bytes()));
@@ -291,6 +295,7 @@ impl Connection {
             }
             Kind::Close => return Err(self.closed_by_peer(&header)),
             Kind::Resume => {
+                cold_path();
                 let replayed = self.handle_resume(now)?;
                 self.confirm(replayed);
                 self.stirred = true;
@@ -369,6 +374,7 @@ impl Connection {
         bytes
     }
 
+    #[cold]
     fn closed_by_peer(&self, header: &Header) -> LossCause {
         let Some(code) = CloseCode::parse(header.immediate) else {
             return ProtocolError::CloseCode { found: header.immediate }.into();
@@ -393,6 +399,7 @@ impl Connection {
         while let Some(mut work) = lanes[at].out.landed() {
             let Some(outcome) = work.outcome(Ok(()), agreed.peer, now) else { continue };
             if let Some(held_us) = held_us {
+                cold_path();
                 let held = std::time::Duration::from_micros(held_us.into());
                 let elapsed = outcome.completion.elapsed.saturating_sub(held);
                 let bytes = outcome.completion.bytes;

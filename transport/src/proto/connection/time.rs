@@ -36,14 +36,14 @@ impl Connection {
     /// Does what is due. An error ends the session.
     pub(crate) fn handle_timeout(&mut self, now: Time) -> Result<(), LossCause> {
         let silent = now.since(self.last_heard);
-        if silent >= self.timers.resume_window {
+        if self.last_heard.after(self.timers.resume_window) <= now {
             return Err(LossCause::Silent { silent_ms: silent.as_millis() as u64 });
         }
-        if silent >= self.timers.suspect {
+        if self.last_heard.after(self.timers.suspect) <= now {
             self.suspect(now);
         }
         let attached = self.path.attached && !self.path.resuming;
-        if attached && now.since(self.path.last_sent) >= self.timers.keepalive {
+        if attached && self.path.last_sent.after(self.timers.keepalive) <= now {
             self.path.ping_due = true;
             self.stirred = true;
         }

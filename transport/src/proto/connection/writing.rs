@@ -1,5 +1,6 @@
 //! Frames made, bytes out.
 
+use std::hint::cold_path;
 use std::io::IoSlice;
 
 use super::super::lane::Cut;
@@ -15,7 +16,7 @@ use crate::queue::{OutWork, Verb};
 use crate::wire::header::{Flags, Header, Kind, Lane};
 
 /// News wait for a frame of their lane to go, this many times as long as for one to come.
-const RIDE_MAX: u32 = 4;
+const RIDE_MAX: u64 = 4;
 
 impl Connection {
     /// Makes frames as long as there is something to say and room for it. Gives the bytes queued.
@@ -39,6 +40,7 @@ impl Connection {
         self.counters.frames_out > before
     }
 
+    #[inline(never)] // mostly there is nothing to make, and to see that is little
     fn make_frames(&mut self, now: Time) {
         self.stirred = false;
         self.crowded = false;
@@ -85,6 +87,7 @@ impl Connection {
         if !due {
             return false;
         }
+        cold_path();
         if !self.transmit.has_staging(HEADER_BYTES + CLOSE_REASON_BYTES_MAX + TAG_BYTES) {
             self.crowded = true;
             return false;
@@ -161,7 +164,7 @@ impl Connection {
         let reads = lane.arrivals.reads.len();
         Some(if lane.out.next_frame(self.agreed.chunk_bytes, reads).is_some() {
             // They ride on it, unless better lanes keep it from going.
-            since.after(RIDE_MAX * self.timers.ack_delay)
+            since.after(self.timers.ack_delay.times(RIDE_MAX))
         } else if urgent {
             since
         } else {
@@ -180,6 +183,7 @@ impl Connection {
         }
     }
 
+    #[inline(never)] // one message in many has none to ride on
     fn make_ack(&mut self, index: usize, now: Time) {
         self.path.control_sent += 1;
         let news = &mut self.lanes[index].arrivals.news;

@@ -15,17 +15,17 @@ use std::time::Duration;
 
 use super::connection::{Agreed, Connection, Route, Timers};
 use super::error::LossCause;
-use super::time::Time;
+use super::time::{Span, Time};
 use crate::NodeId;
 use crate::memory::{Region, RemoteRegion};
 use crate::queue::{Completion, CompletionQueue, Opcode, OutWork, Payload, RecvWork, Verb, WorkId};
 use crate::wire::header::Lane;
 
 const TIMERS: Timers = Timers {
-    keepalive: Duration::from_millis(250),
-    suspect: Duration::from_secs(1),
-    resume_window: Duration::from_secs(10),
-    ack_delay: Duration::from_micros(500),
+    keepalive: Span::from_millis(250),
+    suspect: Span::from_millis(1_000),
+    resume_window: Span::from_millis(10_000),
+    ack_delay: Span::from_micros(500),
 };
 
 /// SplitMix64 (Steele, Lea, Flood 2014): small, and good enough to choose faults.
@@ -247,7 +247,7 @@ impl World {
         }
     }
 
-    fn pass(&mut self, wait: Duration) {
+    fn pass(&mut self, wait: impl Into<Span>) {
         self.now = self.now.after(wait);
     }
 
