@@ -2,12 +2,9 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::unwrap_used)]
 mod common;
 
-use std::time::Duration;
-
 use common::{PATIENCE, Two, config, message, pattern, two_with};
 use exo_transport::{
     Completion, CompletionQueue, Drive, Encrypt, Endpoint, EndpointConfig, Lane, QueuePair, Region,
-    Timing,
 };
 
 /// Long enough that all is posted before it has arrived.
@@ -132,66 +129,7 @@ fn threads_that_wait_drive_their_own_sockets() {
         let stats = &two.a.stats().connections[0];
         let moved = stats.payload_copies / 16_384;
         assert!(moved < u64::from(rounds) / 10, "{moved} of {rounds} messages were moved");
-        let seen = two.a.wait(&CompletionQueue::with_capacity(1), Duration::ZERO);
+        let seen = two.a.wait(&CompletionQueue::with_capacity(1), std::time::Duration::ZERO);
         assert!(seen.is_err(), "waiting ends");
     }
-}
-
-/// Whoever finds what it waits for without sleep, again and again, has the sockets watched no more: a
-/// packet must wake it all the same when it sleeps, and room for more must still be told.
-#[test]
-fn who_sleeps_after_long_spinning_is_woken() {
-    // The transport's own thread looks, too, once in a keepalive: here that is too late.
-    let (woken_within, keepalive_ms) = (Duration::from_secs(2), 4_000);
-    let timing = Timing { keepalive_ms, suspect_ms: 2 * keepalive_ms, ..Timing::default() };
-    let config = |name| EndpointConfig {
-        drive: Drive::Inline,
-        spin_us: 20_000,
-        timing,
-        ..config(name, Encrypt::Off)
-    };
-    let two = two_with(config("a"), config("b"));
-    let rounds = 3_000;
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let (sent, received) =
-                (CompletionQueue::with_capacity(16), CompletionQueue::with_capacity(16));
-            two.ba.post_recv(Lane::Activations, Region::pages(64), &received).unwrap();
-            for round in 0..=rounds {
-                let came = next(&two.b, &received);
-                let region = came.region.unwrap();
-                two.ba.post_recv(Lane::Activations, region, &received).unwrap();
-                if round == rounds {
-                    make_room(&two.ba, &received);
-                    // Longer than the other side spins.
-                    std::thread::sleep(Duration::from_millis(100));
-                }
-                let ball = message(Lane::Activations, pattern(64, 1), round);
-                two.ba.post_send(ball, &sent).unwrap();
-                next(&two.b, &sent).status.unwrap();
-            }
-            for at in 0..BULK {
-                assert_eq!(next(&two.b, &received).immediate, Some(at));
-            }
-            // What is owed to the other side goes while somebody waits.
-            assert_eq!(next(&two.b, &received).immediate, Some(URGENT));
-        });
-        let (sent, received) =
-            (CompletionQueue::with_capacity(16), CompletionQueue::with_capacity(16));
-        two.ab.post_recv(Lane::Activations, Region::pages(64), &received).unwrap();
-        for round in 0..=rounds {
-            let ball = message(Lane::Activations, pattern(64, 2), round);
-            two.ab.post_send(ball, &sent).unwrap();
-            let back = two.a.wait(&received, woken_within).expect("the packet wakes who sleeps");
-            assert_eq!(back.immediate, Some(round));
-            two.ab.post_recv(Lane::Activations, back.region.unwrap(), &received).unwrap();
-            next(&two.a, &sent).status.unwrap();
-        }
-        post_bulk(&two.ab, &sent);
-        for _ in 0..BULK {
-            let done = two.a.wait(&sent, woken_within).expect("room wakes who sleeps");
-            done.status.unwrap();
-        }
-        two.ab.post_send(message(Lane::Urgent, pattern(64, 3), URGENT), &sent).unwrap();
-    });
 }

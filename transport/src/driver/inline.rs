@@ -30,7 +30,7 @@ const LOOK_EVERY: u32 = 8;
 
 /// The sockets are watched no more after so many waits in a row that ended without sleep: to watch
 /// and unwatch one costs as much as a message.
-const UNWATCH_AFTER: u32 = 1024;
+pub(super) const UNWATCH_AFTER: u32 = 1024;
 
 struct Sleeper {
     poll: Poll,

@@ -17,8 +17,8 @@ use crate::wire::header::Lane;
 pub(super) struct Io {
     pub(super) connection: Connection,
     pub(super) socket: Option<TcpStream>,
-    /// The event queue of those that wait inline watches it.
-    watched: bool,
+    /// An event queue watches it: the driver's, or that of those that wait inline.
+    pub(super) watched: bool,
     /// Why the socket or the session is over, found by a thread that is not the driver.
     pub(super) failed: Option<LossCause>,
     /// What is for the driver to tell.
@@ -105,13 +105,18 @@ impl Io {
         }
     }
 
-    /// Has the socket watched by the event queue of those that wait inline.
+    /// Has the socket watched by an event queue.
     pub(super) fn watch(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         if let Some(socket) = self.socket.as_mut().filter(|_| !self.watched) {
             registry.register(socket, token, Interest::READABLE | Interest::WRITABLE)?;
             self.watched = true;
         }
         Ok(())
+    }
+
+    /// Only an event will say that there is room, and nobody watches for it.
+    pub(super) fn needs_watching(&self) -> bool {
+        self.full && !self.watched
     }
 
     /// Has it watched no more.

@@ -245,7 +245,7 @@ impl Pair {
             if next < Time::from_nanos(self.due.swap(next.as_nanos(), Ordering::SeqCst)) {
                 self.call_driver(Call::Time);
             }
-        } else if io.unwritten || next < self.due() {
+        } else if io.unwritten || io.needs_watching() || next < self.due() {
             self.call_driver(Call::Work);
         }
     }
@@ -259,7 +259,7 @@ impl Pair {
         let deadline = io.connection.next_deadline().unwrap_or(Time::NEVER);
         let news = io.connection.ack_due().unwrap_or(Time::NEVER);
         if self.shared.inline.is_none() {
-            if io.unwritten || deadline.min(news) < self.due() {
+            if io.unwritten || io.needs_watching() || deadline.min(news) < self.due() {
                 self.call_driver(Call::Work);
             }
             return;
@@ -310,7 +310,7 @@ impl Pair {
         Time::from_nanos(self.ack_due.load(Ordering::Relaxed))
     }
 
-    /// Has its socket watched by the event queue of those that wait inline.
+    /// Has its socket watched by an event queue.
     pub(super) fn watch(&self, registry: &Registry, token: Token) -> io::Result<()> {
         let watched = self.lock().watch(registry, token);
         self.drive_late_posts();
@@ -334,6 +334,24 @@ impl Pair {
         io.full = true; // nobody writes any more
         io.failed.get_or_insert(cause);
         self.call_driver(Call::Work);
+    }
+
+    /// Reads what there is, as a driver that spins. Gives whether there is work. If somebody else is at
+    /// it, they do it. `more` is what the driver knows of what is left, `closed` that the peer writes no
+    /// more.
+    pub(super) fn read_spinning(&self, now: Time, more: &mut bool, closed: bool) -> bool {
+        let Some(mut io) = self.try_lock() else { return false };
+        let before = io.reads;
+        match io.read(self.shared.clock, now, closed) {
+            Ok(left) => *more = left,
+            Err(cause) => {
+                io.failed.get_or_insert(cause);
+            }
+        }
+        let work = io.reads > before || io.failed.is_some();
+        drop(io);
+        self.drive_late_posts();
+        work
     }
 
     /// A turn of a thread that waits for completions itself: reads what there is and does what has

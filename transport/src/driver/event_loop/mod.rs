@@ -31,6 +31,14 @@ use crate::sys::{Alarm, take_long_turns};
 /// How long the driver waits before it accepts again after the system had no room for a socket.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// A driver that spins reads the sockets of so many sessions itself; of more, the event queue says
+/// which.
+const SPIN_SESSIONS_MAX: usize = 4;
+
+/// A driver that spins looks into the event queue, where all else comes, once in so many looks at the
+/// sockets.
+const LOOK_EVERY: u32 = 8;
+
 /// What a token stands for.
 enum Entry {
     Dialling(Box<Dialling>),
@@ -71,6 +79,12 @@ pub(super) struct EventLoop {
     look: Look,
     /// When this thread's turns are ordinary again.
     long_turns_until: Option<Time>,
+    /// Turns of spinning so far.
+    turns: u32,
+    /// Messages in a row that came before this thread would have slept.
+    sleepless: u32,
+    /// The event queue watches the sockets of all sessions.
+    watched: bool,
 }
 
 impl EventLoop {
@@ -100,6 +114,9 @@ impl EventLoop {
             accept_again: None,
             look: Look::default(),
             long_turns_until: None,
+            turns: 0,
+            sleepless: 0,
+            watched: true,
         })
     }
 
@@ -137,14 +154,31 @@ impl EventLoop {
         }
         let next = self.next_timer();
         let spin_until = now.after(Duration::from_micros(self.shared.spin_us));
-        while now < spin_until.min(next.unwrap_or(spin_until)) {
-            self.poll.poll(ready, Some(Duration::ZERO))?;
-            if !ready.is_empty() {
+        let spin_until = spin_until.min(next.unwrap_or(spin_until));
+        let reads = self.shared.inline.is_none() && self.entries.len() <= SPIN_SESSIONS_MAX;
+        while now < spin_until {
+            // Whoever posts or waits may be on this very core, and has something to do now.
+            std::thread::yield_now();
+            self.turns = self.turns.wrapping_add(1);
+            if !reads || self.turns.is_multiple_of(LOOK_EVERY) {
+                self.poll.poll(ready, Some(Duration::ZERO))?;
+                if !ready.is_empty() {
+                    return Ok(());
+                }
+            }
+            if reads && self.read_sessions(now) {
+                ready.clear();
+                self.note_sleepless();
                 return Ok(());
             }
-            // Whoever posts or waits may be on this very core.
-            std::thread::yield_now();
             now = self.shared.clock.now();
+        }
+        // A timer that is due is no sleep.
+        if next.is_none_or(|next| now < next) {
+            self.sleepless = 0;
+            if !self.watched {
+                self.watch_sessions();
+            }
         }
         let timeout = next.and_then(|next| self.alarm.timeout(now, next));
         self.poll.poll(ready, timeout)
@@ -299,6 +333,7 @@ struct Ready {
 
 impl Ready {
     const ALL: Self = Self { readable: true, writable: true, closed: false };
+    const NOTHING: Self = Self { readable: false, writable: false, closed: false };
 }
 
 impl From<&mio::event::Event> for Ready {

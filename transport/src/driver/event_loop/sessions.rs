@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use mio::{Interest, Token};
+use mio::Token;
 
 use super::super::dialling::Dialling;
+use super::super::inline::UNWATCH_AFTER;
 use super::super::io::loss;
 use super::super::pair::{Hand, Pair};
 use super::super::queue_pair::QueuePair;
@@ -107,6 +108,12 @@ impl EventLoop {
             drop(io.replace_socket(None));
             tracked.more = false;
             tracked.closed = false;
+        }
+        if io.needs_watching()
+            && self.shared.inline.is_none()
+            && let Err(error) = io.watch(self.poll.registry(), Token(at))
+        {
+            tracing::error!(%error, "a socket cannot be watched");
         }
         tracked.unwritten = io.unwritten;
         io.sort_notices();
@@ -297,22 +304,56 @@ impl EventLoop {
 
     /// Has the socket of a session watched: by this thread, or by those that wait.
     pub(super) fn hand_to_waiters(&self, at: usize, pair: &Arc<Pair>) -> io::Result<()> {
-        let both = Interest::READABLE | Interest::WRITABLE;
         let registry = self.poll.registry();
         let mut io = pair.lock();
         let Some(socket) = &mut io.socket else { return Ok(()) };
-        let watched = if self.shared.inline.is_some() {
-            let _ = registry.deregister(socket);
-            Ok(())
-        } else {
-            let again = registry.reregister(socket, Token(at), both);
-            again.or_else(|_| registry.register(socket, Token(at), both))
-        };
+        // As a socket without a session it was watched for something else.
+        let _ = registry.deregister(socket);
         drop(io);
         pair.drive_late_posts();
         match &self.shared.inline {
             Some(inline) => inline.add(Token(at), pair),
-            None => watched,
+            None => pair.watch(registry, Token(at)),
+        }
+    }
+
+    /// Reads what there is on all sessions, and does their work. Gives whether there was any.
+    pub(super) fn read_sessions(&mut self, now: Time) -> bool {
+        let mut some = false;
+        for at in 0..self.entries.len() {
+            let Some(Entry::Pair(tracked)) = &mut self.entries[at] else { continue };
+            if tracked.pair.read_spinning(now, &mut tracked.more, tracked.closed) {
+                some = true;
+                self.work(at, Ready::NOTHING);
+            }
+        }
+        some
+    }
+
+    /// Watches all sockets again. What they have already is an event, too.
+    #[cold]
+    pub(super) fn watch_sessions(&mut self) {
+        for (at, entry) in self.entries.iter().enumerate() {
+            if let Some(Entry::Pair(tracked)) = entry
+                && let Err(error) = tracked.pair.watch(self.poll.registry(), Token(at))
+            {
+                tracing::error!(%error, "a socket cannot be watched");
+            }
+        }
+        self.watched = true;
+    }
+
+    /// Something came before this thread would have slept: if that is so again and again, the sockets
+    /// need not be watched.
+    pub(super) fn note_sleepless(&mut self) {
+        self.sleepless = self.sleepless.wrapping_add(1);
+        if self.sleepless.is_multiple_of(UNWATCH_AFTER) && self.watched {
+            self.watched = false;
+            for entry in self.entries.iter().flatten() {
+                if let Entry::Pair(tracked) = entry {
+                    tracked.pair.unwatch(self.poll.registry());
+                }
+            }
         }
     }
 
