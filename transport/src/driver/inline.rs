@@ -211,9 +211,11 @@ impl Inline {
             self.watch();
         }
         self.asleep.swap(true, Ordering::AcqRel);
-        let due = self.pairs().iter().map(|(_, pair)| pair.ack_due()).min();
-        let left = due.map_or(left, |due| left.min(due.since(now)));
-        let busy = self.pairs().iter().any(|(_, pair)| pair.is_busy());
+        let (due, busy) =
+            self.pairs().iter().fold((Time::NEVER, false), |(due, busy), (_, pair)| {
+                (due.min(pair.ack_due()), busy | pair.is_busy())
+            });
+        let left = left.min(due.since(now));
         let slept = if queue.is_empty() && !busy {
             poll.poll(events, Some(left))
         } else {

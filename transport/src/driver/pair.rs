@@ -323,9 +323,16 @@ impl Pair {
         self.drive_late_posts();
     }
 
+    /// The socket has room, says an event: every event of a packet does, too, so mostly it is no news.
     pub(super) fn handle_writable(&self) {
-        self.lock().handle_writable();
-        self.drive(self.shared.clock.now());
+        let mut io = self.lock();
+        let was_full = io.full;
+        io.handle_writable();
+        drop(io);
+        if was_full {
+            self.drive(self.shared.clock.now());
+        }
+        self.drive_late_posts();
     }
 
     /// Leaves the end of the socket, or of the session, to the driver.
@@ -448,6 +455,7 @@ impl Pair {
 
     /// Notes when the driver must come back.
     pub(super) fn set_due(&self, io: &Io) {
+        self.full.store(io.full, Ordering::Relaxed);
         self.due.store(self.next_timer(io).as_nanos(), Ordering::SeqCst);
     }
 
