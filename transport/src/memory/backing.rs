@@ -1,7 +1,7 @@
 //! Where a region's bytes really lie: our own pages, a read-only file, or what a caller brings.
 #![allow(unsafe_code)] // memory/ is where this crate turns addresses into slices
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error};
 use std::any::Any;
 use std::ptr::NonNull;
 
@@ -31,7 +31,12 @@ pub unsafe trait Backing: Any + Send {
     }
 }
 
-/// Zeroed memory of our own, aligned to [`PAGE_BYTES`].
+/// The large pages of x86-64, and of ARM with pages of 4 KiB.
+const LARGE_PAGE_BYTES: usize = 2 << 20;
+
+/// Zeroed memory of our own, aligned to [`PAGE_BYTES`]; from [`LARGE_PAGE_BYTES`] on aligned to those, and
+/// on such pages where the system gives them on request: whoever copies megabytes from 4 KiB pages waits
+/// for their addresses.
 pub(super) struct Pages {
     ptr: NonNull<u8>,
     len: usize,
@@ -40,17 +45,44 @@ pub(super) struct Pages {
 impl Pages {
     pub(super) fn new(len: usize) -> Self {
         let layout = Self::layout(len);
-        // SAFETY: the layout's size is at least one page, never zero.
-        let ptr = unsafe { alloc_zeroed(layout) };
-        let Some(ptr) = NonNull::new(ptr) else { handle_alloc_error(layout) };
+        if layout.align() < LARGE_PAGE_BYTES {
+            // SAFETY: the layout's size is at least one page, never zero.
+            let ptr = unsafe { alloc_zeroed(layout) };
+            let Some(ptr) = NonNull::new(ptr) else { handle_alloc_error(layout) };
+            return Self { ptr, len };
+        }
+        // SAFETY: as above.
+        let Some(ptr) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
+        // Asked for before anything is written: what is there keeps the pages it has.
+        ask_for_large_pages(ptr, layout.size());
+        // SAFETY: the allocation has this many bytes, and nobody else knows of it.
+        unsafe { ptr.write_bytes(0, layout.size()) };
         Self { ptr, len }
     }
 
     fn layout(len: usize) -> Layout {
+        let align = if len < LARGE_PAGE_BYTES { PAGE_BYTES } else { LARGE_PAGE_BYTES };
         let size = len.max(1).checked_next_multiple_of(PAGE_BYTES).expect("a region fits memory");
-        Layout::from_size_align(size, PAGE_BYTES).expect("a region fits memory")
+        Layout::from_size_align(size, align).expect("a region fits memory")
     }
 }
+
+/// Asks for large pages under the whole ones of these bytes, which begin at one. Where there are none
+/// to be had, others do as well.
+#[cfg(target_os = "linux")]
+fn ask_for_large_pages(start: NonNull<u8>, len: usize) {
+    use nix::sys::mman::{MmapAdvise, madvise};
+
+    let whole = len - len % LARGE_PAGE_BYTES;
+    // SAFETY: the advice changes no contents, and the bytes belong to the caller.
+    if let Err(error) = unsafe { madvise(start.cast(), whole, MmapAdvise::MADV_HUGEPAGE) } {
+        tracing::debug!(%error, "no large pages");
+    }
+}
+
+/// Elsewhere nobody is asked: macOS gives the pages that it sees fit.
+#[cfg(not(target_os = "linux"))]
+fn ask_for_large_pages(_start: NonNull<u8>, _len: usize) {}
 
 impl Drop for Pages {
     fn drop(&mut self) {

@@ -321,6 +321,19 @@ mod tests {
     }
 
     #[test]
+    fn a_large_region_is_zeroed_and_begins_at_a_large_page() {
+        for len in [(2 << 20) - 1, 2 << 20, (5 << 20) + 1] {
+            // Memory that was used before.
+            Region::pages(len).as_mut_slice().fill(7);
+            let region = Region::pages(len);
+            assert_eq!(region.len(), len);
+            assert!(region.as_slice().iter().all(|&byte| byte == 0));
+            let page = if len < 2 << 20 { PAGE } else { 2 << 20 };
+            assert!((region.as_slice().as_ptr() as usize).is_multiple_of(page));
+        }
+    }
+
+    #[test]
     fn pages_are_aligned_zeroed_and_writable() {
         let mut region = Region::pages(5000);
         assert_eq!(region.as_slice().as_ptr() as usize % PAGE, 0);
