@@ -84,11 +84,14 @@ impl Waiting {
     fn wake_all(&self) {
         let mut who = self.who();
         who.wakers.drain(..).for_each(Waker::wake);
-        if who.threads > 0 {
+        self.note(&who);
+        let asleep = who.threads > 0;
+        // Whoever is woken takes the lock first of all.
+        drop(who);
+        if asleep {
             // A thread takes one completion, and each completion wakes one.
             self.completed.notify_one();
         }
-        self.note(&who);
     }
 
     /// Rings the bell, if there is one.
