@@ -7,7 +7,7 @@ use crate::proto::Time;
 /// The clock of `std`'s `Instant`, which does not go on while a Mac sleeps. It is asked itself because
 /// that gives nanoseconds in a third of the instructions, and every message asks four times.
 #[cfg(target_vendor = "apple")]
-const CLOCK: ClockId = ClockId::from_raw(nix::libc::CLOCK_UPTIME_RAW);
+const CLOCK: ClockId = ClockId::from_raw(libc::CLOCK_UPTIME_RAW);
 #[cfg(not(target_vendor = "apple"))]
 const CLOCK: ClockId = ClockId::CLOCK_MONOTONIC;
 
