@@ -343,9 +343,9 @@ impl Pair {
         self.call_driver(Call::Work);
     }
 
-    /// Reads what there is, as a driver that spins. Gives whether there is work. If somebody else is at
-    /// it, they do it. `more` is what the driver knows of what is left, `closed` that the peer writes no
-    /// more.
+    /// Reads what there is, as a driver that spins. Gives whether there is work; while somebody posts
+    /// there is none, and the next look finds it. `more` is what the driver knows of what is left to
+    /// read, `closed` that the peer writes no more.
     pub(super) fn read_spinning(&self, now: Time, more: &mut bool, closed: bool) -> bool {
         let Some(mut io) = self.try_lock() else { return false };
         let before = io.reads;
