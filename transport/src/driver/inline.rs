@@ -17,20 +17,13 @@ use mio::{Events, Poll, Registry, Token, Waker};
 
 use super::clock::Clock;
 use super::pair::Pair;
+use super::{LOOK_EVERY, UNWATCH_AFTER};
 use crate::proto::Time;
 use crate::queue::{Completion, CompletionQueue, WaitTimeout};
 
 const WAKER: Token = Token(usize::MAX);
 /// How long a second thread sleeps at most while a first one moves the bytes for both.
 const TURN: Duration = Duration::from_millis(1);
-
-/// A thread that spins looks at the clock, and at what else may have happened, once in so many looks
-/// at the sockets.
-const LOOK_EVERY: u32 = 8;
-
-/// The sockets are watched no more after so many waits in a row that ended without sleep: to watch
-/// and unwatch one costs as much as a message.
-pub(super) const UNWATCH_AFTER: u32 = 1024;
 
 struct Sleeper {
     poll: Poll,
@@ -83,9 +76,7 @@ impl Inline {
     #[cold]
     fn watch(&self) {
         for (token, pair) in self.pairs().clone() {
-            if let Err(error) = pair.watch(&self.registry, token) {
-                tracing::error!(%error, "a socket cannot be watched");
-            }
+            pair.watch_again(&self.registry, token);
         }
         self.watched.store(true, Ordering::Relaxed);
     }

@@ -18,7 +18,7 @@ pub(super) struct Io {
     pub(super) connection: Connection,
     pub(super) socket: Option<TcpStream>,
     /// An event queue watches it: the driver's, or that of those that wait inline.
-    pub(super) watched: bool,
+    watched: bool,
     /// Why the socket or the session is over, found by a thread that is not the driver.
     pub(super) failed: Option<LossCause>,
     /// What is for the driver to tell.

@@ -18,65 +18,16 @@ use mio::{Registry, Token};
 
 use super::endpoint::Shared;
 use super::io::{Io, loss};
+use super::post::{Post, Posted};
 use super::stats::{ConnectionStats, LaneStats, Measured};
 use crate::event::PeerInfo;
 use crate::limits::{POSTER_WRITE_BYTES, WORK_REQUESTS_MAX, WRITE_TURN_BYTES};
 use crate::proto::{Connection, LossCause, Role, Time};
-use crate::queue::{
-    CompletionQueue, OutWork, Outcome, PostError, RecvWork, WorkError, WorkId, complete,
-};
+use crate::queue::{CompletionQueue, Outcome, PostError, WorkError, WorkId, complete};
 use crate::wire::header::Lane;
 
 /// How long what was posted inline waits for a thread that waits, before the driver goes on with it.
 const LEFT_ALONE: Duration = Duration::from_millis(1);
-
-/// Work on its way to the connection.
-pub(super) enum Post {
-    Out(OutWork),
-    Recv(RecvWork),
-    Cancel(WorkId),
-}
-
-/// What is posted, by what it is: so that it goes to the connection from where it was made.
-pub(super) trait Posted: Into<Post> {
-    fn hand_over(self, connection: &mut Connection, now: Time);
-}
-
-impl From<OutWork> for Post {
-    fn from(work: OutWork) -> Self {
-        Self::Out(work)
-    }
-}
-
-impl Posted for OutWork {
-    fn hand_over(self, connection: &mut Connection, _now: Time) {
-        connection.post(self);
-    }
-}
-
-impl From<RecvWork> for Post {
-    fn from(work: RecvWork) -> Self {
-        Self::Recv(work)
-    }
-}
-
-impl Posted for RecvWork {
-    fn hand_over(self, connection: &mut Connection, now: Time) {
-        connection.post_recv(self, now);
-    }
-}
-
-impl Posted for Post {
-    fn hand_over(self, connection: &mut Connection, now: Time) {
-        match self {
-            Self::Out(work) => connection.post(work),
-            Self::Recv(work) => connection.post_recv(work, now),
-            Self::Cancel(id) => {
-                connection.cancel(id, now);
-            }
-        }
-    }
-}
 
 /// A session that is established.
 pub(super) struct Pair {
@@ -317,6 +268,18 @@ impl Pair {
         watched
     }
 
+    /// As [`watch`](Self::watch), for a socket that was watched before: one that can not be is given up
+    /// for another.
+    pub(super) fn watch_again(&self, registry: &Registry, token: Token) {
+        let mut io = self.lock();
+        if let Err(error) = io.watch(registry, token) {
+            tracing::error!(peer = %self.info.node, %error, "its socket cannot be watched");
+            self.fail(&mut io, loss(&error));
+        }
+        drop(io);
+        self.drive_late_posts();
+    }
+
     /// Has it watched no more.
     pub(super) fn unwatch(&self, registry: &Registry) {
         self.lock().unwatch(registry);
@@ -337,7 +300,7 @@ impl Pair {
 
     /// Leaves the end of the socket, or of the session, to the driver.
     #[cold]
-    fn fail(&self, io: &mut Io, cause: LossCause) {
+    pub(super) fn fail(&self, io: &mut Io, cause: LossCause) {
         io.full = true; // nobody writes any more
         io.failed.get_or_insert(cause);
         self.call_driver(Call::Work);

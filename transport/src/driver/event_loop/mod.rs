@@ -19,6 +19,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use self::link::Look;
 use self::sessions::Redial;
+use super::LOOK_EVERY;
 use super::dialling::Dialling;
 use super::endpoint::{Command, Shared};
 use super::goodbye::Goodbye;
@@ -34,10 +35,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A driver that spins reads the sockets of so many sessions itself; of more, the event queue says
 /// which.
 const SPIN_SESSIONS_MAX: usize = 4;
-
-/// A driver that spins looks into the event queue, where all else comes, once in so many looks at the
-/// sockets.
-const LOOK_EVERY: u32 = 8;
 
 /// What a token stands for.
 enum Entry {
@@ -153,9 +150,12 @@ impl EventLoop {
             take_long_turns(false);
         }
         let next = self.next_timer();
-        let spin_until = now.after(Duration::from_micros(self.shared.spin_us));
-        let spin_until = spin_until.min(next.unwrap_or(spin_until));
-        let reads = self.shared.inline.is_none() && self.entries.len() <= SPIN_SESSIONS_MAX;
+        let spin_until =
+            now.after(Duration::from_micros(self.shared.spin_us)).min(next.unwrap_or(Time::NEVER));
+        let reads = self.shared.inline.is_none() && self.sessions() <= SPIN_SESSIONS_MAX;
+        if !reads {
+            self.watch_sessions();
+        }
         while now < spin_until {
             // Whoever posts or waits may be on this very core, and has something to do now.
             std::thread::yield_now();
@@ -176,12 +176,14 @@ impl EventLoop {
         // A timer that is due is no sleep.
         if next.is_none_or(|next| now < next) {
             self.sleepless = 0;
-            if !self.watched {
-                self.watch_sessions();
-            }
+            self.watch_sessions();
         }
         let timeout = next.and_then(|next| self.alarm.timeout(now, next));
         self.poll.poll(ready, timeout)
+    }
+
+    fn sessions(&self) -> usize {
+        self.entries.iter().flatten().filter(|entry| matches!(entry, Entry::Pair(_))).count()
     }
 
     fn next_timer(&self) -> Option<Time> {

@@ -1,5 +1,6 @@
 //! Sessions: their turns, the sockets they lose and get, and their end.
 
+use std::hint::cold_path;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,8 +9,8 @@ use std::time::Duration;
 
 use mio::Token;
 
+use super::super::UNWATCH_AFTER;
 use super::super::dialling::Dialling;
-use super::super::inline::UNWATCH_AFTER;
 use super::super::io::loss;
 use super::super::pair::{Hand, Pair};
 use super::super::queue_pair::QueuePair;
@@ -113,7 +114,7 @@ impl EventLoop {
             && self.shared.inline.is_none()
             && let Err(error) = io.watch(self.poll.registry(), Token(at))
         {
-            tracing::error!(%error, "a socket cannot be watched");
+            pair.fail(&mut io, loss(&error));
         }
         tracked.unwritten = io.unwritten;
         io.sort_notices();
@@ -330,17 +331,18 @@ impl EventLoop {
         some
     }
 
-    /// Watches all sockets again. What they have already is an event, too.
-    #[cold]
+    /// Watches the sockets of all sessions again, if they are not watched. What they have already is an
+    /// event, too.
     pub(super) fn watch_sessions(&mut self) {
+        if std::mem::replace(&mut self.watched, true) {
+            return;
+        }
+        cold_path();
         for (at, entry) in self.entries.iter().enumerate() {
-            if let Some(Entry::Pair(tracked)) = entry
-                && let Err(error) = tracked.pair.watch(self.poll.registry(), Token(at))
-            {
-                tracing::error!(%error, "a socket cannot be watched");
+            if let Some(Entry::Pair(tracked)) = entry {
+                tracked.pair.watch_again(self.poll.registry(), Token(at));
             }
         }
-        self.watched = true;
     }
 
     /// Something came before this thread would have slept: if that is so again and again, the sockets
