@@ -155,7 +155,7 @@ impl Transmit {
         self.staged.len() + staged <= self.staging && self.pieces.len() < WRITE_SLICES_MAX
     }
 
-    /// Stages bytes and gives them back to be worked on, such as sealed.
+    /// Stages bytes. [`staged_tail`](Self::staged_tail) gives them to be worked on, such as sealed.
     pub(super) fn stage(&mut self, bytes: &[u8]) {
         let start = self.staged.len();
         self.staged.extend_from_slice(bytes);
