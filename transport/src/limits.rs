@@ -34,6 +34,9 @@ pub const INLINE_BYTES_BELOW: usize = 4096;
 pub const STAGING_PLAIN_BYTES: usize = 64 << 10;
 /// Frames of one lane, and of those before it, that may be queued for one write.
 pub const BATCH_FRAMES: usize = 8;
+/// Sealed frames of the largest size that may be staged for one write. One at a time, each with a
+/// system call and a short last packet of its own, cost a tenth of the throughput.
+pub const BATCH_SEALED_FRAMES: usize = 4;
 /// Frames' bytes that may wait in the kernel before it is given more.
 pub const UNSENT_FRAMES: usize = 2;
 /// Small frames of a lane that lie together: what may pass them passes whole runs.

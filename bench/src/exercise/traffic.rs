@@ -93,12 +93,9 @@ impl Outgoing {
         })
     }
 
-    /// Posts one message, after waiting for the oldest if all buffers are in flight.
+    /// Posts one message, after waiting for the oldest if all buffers are in flight. Which others have
+    /// completed is looked at while the message is under way.
     pub(super) fn post(&mut self) -> anyhow::Result<()> {
-        while let Some(done) = self.sent.poll() {
-            done.status?;
-            self.in_flight -= 1;
-        }
         if self.in_flight == self.bulks.len() {
             next(&self.endpoint, &self.sent)?;
             self.in_flight -= 1;
@@ -113,7 +110,7 @@ impl Outgoing {
         self.pair.post_send(send, &self.sent).map_err(|(error, _)| error)?;
         self.in_flight += 1;
         self.step += 1;
-        Ok(())
+        self.in_flight().map(drop)
     }
 
     /// Waits until `messages` more can be posted at once.

@@ -16,7 +16,7 @@ use crate::{
     link::Mode,
 };
 
-/// Buffers that go between the two threads of a side: as many as the transport has here.
+/// Buffers of each side and direction, used in turns: as many as the transport has here.
 const BUFFERS: usize = 2;
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -47,9 +47,9 @@ pub(crate) struct PingPong {
 
 pub(super) fn client(mut socket: TcpStream, plan: Plan) -> anyhow::Result<PingPong> {
     let mut durations = Durations::new()?;
-    let message = Message::new(plan.size);
+    let messages = messages(plan.size);
     let mut ear = Ear::new(&socket, plan)?;
-    for round in 0..plan.rounds() {
+    for (round, message) in (0..plan.rounds()).zip(messages.iter().cycle()) {
         let began = Instant::now();
         message.write_spinning(&mut socket)?;
         ear.hear()?;
@@ -62,19 +62,23 @@ pub(super) fn client(mut socket: TcpStream, plan: Plan) -> anyhow::Result<PingPo
 }
 
 pub(super) fn server(mut socket: TcpStream, plan: Plan) -> anyhow::Result<()> {
-    let message = Message::new(plan.size);
+    let messages = messages(plan.size);
     let mut ear = Ear::new(&socket, plan)?;
-    for _ in 0..plan.rounds() {
+    for (_, message) in (0..plan.rounds()).zip(messages.iter().cycle()) {
         ear.hear()?;
         message.write_spinning(&mut socket)?;
     }
     Ok(())
 }
 
+fn messages(size: usize) -> [Message; BUFFERS] {
+    std::array::from_fn(|_| Message::new(size))
+}
+
 /// Where a side hears of the next message.
 enum Ear {
     /// On the thread that writes.
-    Here(Reader, Message),
+    Here { reader: Reader, messages: [Message; BUFFERS], heard: usize },
     /// From the thread that reads: full buffers come, empty ones go back.
     There { full: Receiver<Message>, empty: Sender<Message> },
 }
@@ -83,11 +87,11 @@ impl Ear {
     fn new(socket: &TcpStream, plan: Plan) -> anyhow::Result<Self> {
         let mut reader = Reader::new(socket.try_clone()?, plan)?;
         if plan.threads == Threads::One {
-            return Ok(Self::Here(reader, Message::new(plan.size)));
+            return Ok(Self::Here { reader, messages: messages(plan.size), heard: 0 });
         }
         let ((full_in, full), (empty, empty_out)) = (bounded(BUFFERS), bounded(BUFFERS));
-        for _ in 0..BUFFERS {
-            empty.send(Message::new(plan.size))?;
+        for message in messages(plan.size) {
+            empty.send(message)?;
         }
         // It ends with its last message, or with an error, after which nobody waits for long.
         thread::spawn(move || -> anyhow::Result<()> {
@@ -103,7 +107,10 @@ impl Ear {
 
     fn hear(&mut self) -> anyhow::Result<()> {
         match self {
-            Self::Here(reader, message) => reader.read(message)?,
+            Self::Here { reader, messages, heard } => {
+                reader.read(&mut messages[*heard % BUFFERS])?;
+                *heard += 1;
+            }
             Self::There { full, empty } => {
                 let message = full.recv_timeout(PATIENCE).context("the reader ended")?;
                 // The reader may have ended with its last message.

@@ -13,8 +13,8 @@ use std::hint::cold_path;
 use std::io::IoSlice;
 
 use crate::limits::{
-    BATCH_FRAMES, HEADER_BYTES, LANES, RUN_BYTES_MAX, STAGING_PLAIN_BYTES, STAGING_RESERVED_BYTES,
-    TAG_BYTES, WRITE_SLICES_MAX,
+    BATCH_FRAMES, BATCH_SEALED_FRAMES, HEADER_BYTES, LANES, RUN_BYTES_MAX, STAGING_PLAIN_BYTES,
+    STAGING_RESERVED_BYTES, TAG_BYTES, WRITE_SLICES_MAX,
 };
 use crate::memory::RegionSlice;
 
@@ -82,7 +82,7 @@ impl Transmit {
             next: Next { at: 0, rank: Rank::CONTROL, begins: true },
             batch: frame * BATCH_FRAMES,
             // Sealed frames are staged whole. Of others only headers and small payloads are.
-            staging: frame + STAGING_PLAIN_BYTES,
+            staging: frame * BATCH_SEALED_FRAMES + STAGING_PLAIN_BYTES,
         }
     }
 
