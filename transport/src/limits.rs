@@ -61,6 +61,9 @@ pub const READ_TURN_BYTES: usize = 512 << 10;
 pub const WRITE_TURN_BYTES: usize = (1 << 20) + WRITE_SMALL_BYTES;
 /// Bytes that a posting thread may write itself before it leaves the rest to the driver.
 pub const POSTER_WRITE_BYTES: usize = (256 << 10) + WRITE_SMALL_BYTES;
+/// Bytes written in one go while an urgent message of ours is under way: then the socket is looked at
+/// for what came, such as its answer.
+pub const URGENT_WRITE_BYTES: usize = CHUNK_BYTES_DEFAULT + WRITE_SMALL_BYTES;
 /// On top of that, so that headers and an activation's tail do not cost a write of their own.
 const WRITE_SMALL_BYTES: usize = 8 << 10;
 

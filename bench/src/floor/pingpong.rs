@@ -71,14 +71,14 @@ pub(super) fn server(mut socket: TcpStream, plan: Plan) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn messages(size: usize) -> [Message; BUFFERS] {
-    std::array::from_fn(|_| Message::new(size))
+fn messages(size: usize) -> Vec<Message> {
+    (0..BUFFERS).map(|_| Message::new(size)).collect()
 }
 
 /// Where a side hears of the next message.
 enum Ear {
     /// On the thread that writes.
-    Here { reader: Reader, messages: [Message; BUFFERS], heard: usize },
+    Here { reader: Reader, messages: Vec<Message>, heard: usize },
     /// From the thread that reads: full buffers come, empty ones go back.
     There { full: Receiver<Message>, empty: Sender<Message> },
 }

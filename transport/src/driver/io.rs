@@ -8,7 +8,7 @@ use mio::{Interest, Registry, Token};
 
 use super::clock::Clock;
 use super::stats::{Durations, Rates};
-use crate::limits::READ_TURN_BYTES;
+use crate::limits::{READ_TURN_BYTES, URGENT_WRITE_BYTES};
 use crate::proto::{CloseCode, Connection, LossCause, Notice, Time};
 use crate::queue::{CompletionQueue, WorkError};
 use crate::wire::header::Lane;
@@ -51,6 +51,12 @@ pub(super) fn loss(error: &io::Error) -> LossCause {
     }
 }
 
+/// Whether the socket is looked at before so many bytes, or more, are all written: something urgent is
+/// under way, and what comes of it would lie there.
+pub(super) fn looks_first(connection: &Connection, bytes: usize) -> bool {
+    bytes >= URGENT_WRITE_BYTES && connection.awaits_urgent()
+}
+
 impl Io {
     pub(super) fn new(connection: Connection, socket: TcpStream) -> Self {
         Self {
@@ -78,9 +84,15 @@ impl Io {
     /// left or the socket is full, which then says itself when it is not.
     pub(super) fn write_once(&mut self, limit: usize, now: Time) -> io::Result<usize> {
         let Some(socket) = &mut self.socket else { return Ok(0) };
-        if self.full || self.connection.poll_transmit(now) == 0 {
+        if self.full {
             return Ok(0);
         }
+        let queued = self.connection.poll_transmit(now);
+        if queued == 0 {
+            return Ok(0);
+        }
+        let looks = looks_first(&self.connection, queued);
+        let limit = if looks { limit.min(URGENT_WRITE_BYTES) } else { limit };
         loop {
             let written = self.connection.with_slices(limit, |slices| {
                 let offered: usize = slices.iter().map(|slice| slice.len()).sum();

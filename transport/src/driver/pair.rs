@@ -17,7 +17,7 @@ use mio::net::TcpStream;
 use mio::{Registry, Token};
 
 use super::endpoint::Shared;
-use super::io::{Io, loss};
+use super::io::{Io, looks_first, loss};
 use super::post::{Post, Posted};
 use super::stats::{ConnectionStats, LaneStats, Measured};
 use crate::event::PeerInfo;
@@ -175,7 +175,8 @@ impl Pair {
                 Ok(len) => spent += len,
                 Err(error) => return self.fail(io, loss(&error)),
             }
-            if spent >= hand.budget() || io.urgent.is_some() {
+            let enough = spent >= hand.budget() || looks_first(&io.connection, spent);
+            if enough || io.urgent.is_some() {
                 io.unwritten = !io.full && io.connection.poll_transmit(now) > 0;
                 return;
             }

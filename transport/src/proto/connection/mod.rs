@@ -261,6 +261,13 @@ impl Connection {
 
     // ---- what comes of it ------------------------------------------------------------------------
 
+    /// Whether something urgent went out that the peer has not acknowledged, or answered if it was a
+    /// read.
+    pub(crate) fn awaits_urgent(&self) -> bool {
+        let LaneState { out, arrivals } = &self.lanes[Lane::Urgent.index()];
+        out.oldest_in_flight().is_some() || !arrivals.reads.is_empty()
+    }
+
     /// Whether something became of work of the urgent lane.
     pub(crate) fn has_urgent_outcome(&self) -> bool {
         self.outcomes.iter().any(|outcome| outcome.completion.lane == Lane::Urgent)

@@ -449,6 +449,33 @@ fn bulk_without_end_holds_up_neither_news_nor_what_is_urgent() {
 }
 
 #[test]
+fn what_is_urgent_is_awaited_from_when_it_goes_until_it_is_answered() {
+    let mut world = World::new(false, 131_072);
+    let source = Granted::Read(filled(Lane::Urgent, 5, 100).freeze());
+    let key = world.sides[1].connection.grant(source, 3).unwrap();
+    for lane in [Lane::Urgent, Lane::Bulk] {
+        world.sides[1].recv(lane, 5000, world.now);
+    }
+    world.settle(usize::MAX).unwrap();
+    let awaits = |world: &World| world.sides[0].connection.awaits_urgent();
+    world.sides[0].send(Lane::Bulk, 5000, 1, None, world.now);
+    world.sides[0].write(&mut world.pipes[0], usize::MAX, world.now);
+    assert!(!awaits(&world), "bulk is not urgent");
+    world.sides[0].send(Lane::Urgent, 64, 1, None, world.now);
+    world.sides[0].write(&mut world.pipes[0], usize::MAX, world.now);
+    assert!(awaits(&world));
+    world.settle(usize::MAX).unwrap();
+    world.pass(TIMERS.ack_delay);
+    world.settle(usize::MAX).unwrap();
+    assert!(!awaits(&world), "it is acknowledged");
+    world.sides[0].read_from(Lane::Urgent, RemoteRegion::new(key, 100), 0, 100, world.now);
+    world.sides[0].write(&mut world.pipes[0], usize::MAX, world.now);
+    assert!(awaits(&world));
+    world.settle(usize::MAX).unwrap();
+    assert!(!awaits(&world), "the answer is there");
+}
+
+#[test]
 fn news_without_a_socket_wake_nobody() {
     let mut world = World::new(false, 131_072);
     world.sides[0].connection.detach();
