@@ -73,7 +73,8 @@ pub enum Drive {
     /// [`Endpoint::progress`](crate::Endpoint::progress) move the bytes of all connections, and save
     /// a hop between threads. The endpoint's own thread still makes connections, keeps them alive,
     /// and looks after what nobody waits for, now and then: a program that does neither gets its
-    /// completions late.
+    /// completions late. A message is told before what it acknowledges, which is told when the
+    /// program next posts, waits or calls `progress`.
     Inline,
 }
 

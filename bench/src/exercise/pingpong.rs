@@ -10,8 +10,9 @@ use super::{
 };
 use crate::histogram::{Durations, Percentiles};
 
-/// Regions and buffers of each side: enough that credit rides on the messages.
-const BUFFERS: usize = 2;
+/// Regions and buffers of each side: enough that credit rides on the messages, though a side answers
+/// before it makes room for another.
+const BUFFERS: usize = 3;
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Plan {
@@ -73,9 +74,8 @@ pub(super) fn server(side: &mut Side<'_>, plan: Plan) -> anyhow::Result<()> {
             before = side.spent();
         }
         let (lane, region) = incoming.next()?;
-        // Room for the next message first, so that the credit for it rides on the answer.
-        incoming.recycle(lane, region)?;
         outgoing.post()?;
+        incoming.recycle(lane, region)?;
     }
     let spent = side.spent() - before;
     outgoing.drain()?;

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Buffers of each side and direction, used in turns: as many as the transport has here.
-const BUFFERS: usize = 2;
+const BUFFERS: usize = 3;
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Plan {

@@ -156,14 +156,17 @@ impl Pair {
     }
 
     /// Takes posts, writes, and hands out completions, until nothing is left or the budget is spent.
+    ///
+    /// What messages that came acknowledge in passing is handed out after the first write, which may be
+    /// the answer to them. A thread that waits goes and makes that answer before.
     pub(super) fn turn(&self, io: &mut Io, hand: Hand, now: Time) {
         let mut spent = 0;
         io.unwritten = false;
         loop {
             // Between any two writes, so that what is urgent does not wait for a long turn's end.
             self.take_posts(io, now);
-            self.hand_out(io);
-            if hand == Hand::Poster {
+            let told = if spent == 0 { self.hand_out_first(io) } else { self.hand_out(io) };
+            if hand != Hand::Driver {
                 // It keeps nobody's processor for long.
                 io.urgent = None;
             }
@@ -171,15 +174,19 @@ impl Pair {
                 return;
             }
             match io.write_once(hand.budget() - spent, now) {
-                Ok(0) => return,
+                Ok(0) if told && hand == Hand::Waiter => return,
+                Ok(0) => break,
                 Ok(len) => spent += len,
                 Err(error) => return self.fail(io, loss(&error)),
             }
             let enough = spent >= hand.budget() || looks_first(&io.connection, spent);
             if enough || io.urgent.is_some() {
                 io.unwritten = !io.full && io.connection.poll_transmit(now) > 0;
-                return;
+                break;
             }
+        }
+        if io.connection.has_later_outcomes() {
+            self.hand_out(io);
         }
     }
 
@@ -192,7 +199,7 @@ impl Pair {
         }
         let next = self.next_timer(io);
         if self.shared.inline.is_some() {
-            self.busy.store(io.unwritten || io.unread, Ordering::Relaxed);
+            self.note_busy(io);
             self.full.store(io.full, Ordering::Relaxed);
             if next < Time::from_nanos(self.due.swap(next.as_nanos(), Ordering::SeqCst)) {
                 self.call_driver(Call::Time);
@@ -202,9 +209,9 @@ impl Pair {
         }
     }
 
-    /// As [`leave`](Self::leave) after a post: of all timers only those of deadlines and of news can be
-    /// earlier than before.
-    fn leave_after_post(&self, io: &Io) {
+    /// As [`leave`](Self::leave) where of all timers only those of deadlines and of news can be earlier
+    /// than before: after a post, and after a read.
+    fn leave_lightly(&self, io: &Io) {
         if io.ended.is_some() {
             return;
         }
@@ -217,7 +224,7 @@ impl Pair {
             return;
         }
         self.ack_due.store(news.as_nanos(), Ordering::Relaxed);
-        self.busy.store(io.unwritten || io.unread, Ordering::Relaxed);
+        self.note_busy(io);
         self.full.store(io.full, Ordering::Relaxed);
         let next = self.unless_left_alone(io, deadline);
         if next < self.due()
@@ -225,6 +232,11 @@ impl Pair {
         {
             self.call_driver(Call::Time);
         }
+    }
+
+    fn note_busy(&self, io: &Io) {
+        let busy = io.unwritten || io.unread || io.connection.has_later_outcomes();
+        self.busy.store(busy, Ordering::Relaxed);
     }
 
     /// `next`, or when the driver goes on with what was posted inline and left, if that is earlier.
@@ -326,8 +338,8 @@ impl Pair {
     }
 
     /// A turn of a thread that waits for completions itself: reads what there is and does what has
-    /// been posted. Gives whether anything came. If somebody else is at it, there is nothing to do.
-    /// `look` is whether to look at the timers too, `now` when somebody last looked at the clock.
+    /// been posted. Gives whether anything came, or was left to be told. If somebody else is at it,
+    /// there is nothing to do. `look` is whether to look at the timers too, `now` when somebody last looked at the clock.
     pub(super) fn progress(&self, look: bool, now: Time) -> bool {
         let Some(mut io) = self.try_lock() else { return false };
         self.readable.store(false, Ordering::Relaxed);
@@ -335,6 +347,8 @@ impl Pair {
             self.busy.store(false, Ordering::Relaxed);
             return false;
         }
+        let left = io.connection.has_later_outcomes() && self.hand_out(&mut io);
+        let was_down = io.connection.is_down();
         let clock = self.shared.clock;
         let before = io.reads;
         match io.read(clock, now, false) {
@@ -344,19 +358,20 @@ impl Pair {
                 return false;
             }
         }
-        self.busy.store(io.unwritten || io.unread, Ordering::Relaxed);
+        self.note_busy(&io);
         let came = io.reads > before;
         let now = if came { io.read_at } else { now };
         if came || io.unwritten || (look && io.connection.poll_timeout() <= now) {
-            self.turn(&mut io, Hand::Poster, now);
+            self.turn(&mut io, Hand::Waiter, now);
             if io.sort_notices() {
                 self.call_driver(Call::Work);
             }
-            self.leave(&io);
+            // What comes over a way that was open makes no timer earlier.
+            if was_down { self.leave(&io) } else { self.leave_lightly(&io) }
         }
         drop(io);
         self.drive_late_posts();
-        came
+        came || left
     }
 
     fn take_posts(&self, io: &mut Io, now: Time) {
@@ -402,10 +417,19 @@ impl Pair {
         }
     }
 
-    /// Hands out completions.
-    pub(super) fn hand_out(&self, io: &mut Io) {
+    /// Hands out completions. Gives whether there were any.
+    pub(super) fn hand_out(&self, io: &mut Io) -> bool {
+        self.hand_out_by(io, Connection::poll_outcome)
+    }
+
+    /// Hands out those that are not told [later](Connection::has_later_outcomes).
+    fn hand_out_first(&self, io: &mut Io) -> bool {
+        self.hand_out_by(io, Connection::poll_first_outcome)
+    }
+
+    fn hand_out_by(&self, io: &mut Io, poll: fn(&mut Connection) -> Option<Outcome>) -> bool {
         let mut some = false;
-        while let Some(outcome) = io.connection.poll_outcome() {
+        while let Some(outcome) = poll(&mut io.connection) {
             if outcome.completion.lane == Lane::Urgent {
                 io.urgent = Some(outcome.queue.clone());
             }
@@ -413,8 +437,11 @@ impl Pair {
             some = true;
         }
         if some {
+            // Before anybody is told: whoever sleeps then sees that more is left.
+            self.note_busy(io);
             self.note_finished();
         }
+        some
     }
 
     /// Notes when the driver must come back.
@@ -472,7 +499,7 @@ impl Pair {
         if !io.connection.is_settled() || io.ended.is_some() {
             self.turn(io, Hand::Poster, now);
         }
-        self.leave_after_post(io);
+        self.leave_lightly(io);
     }
 
     #[cold]
@@ -581,8 +608,10 @@ pub(super) enum Call {
 /// Whose turn it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hand {
-    /// A thread that posts or waits.
+    /// A thread that posts.
     Poster,
+    /// A thread that waits.
+    Waiter,
     /// The driver's.
     Driver,
 }
@@ -591,7 +620,7 @@ impl Hand {
     /// Bytes it may write before it does something else.
     fn budget(self) -> usize {
         match self {
-            Self::Poster => POSTER_WRITE_BYTES,
+            Self::Poster | Self::Waiter => POSTER_WRITE_BYTES,
             Self::Driver => WRITE_TURN_BYTES,
         }
     }

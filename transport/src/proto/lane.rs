@@ -162,8 +162,8 @@ impl Outgoing {
     }
 
     /// Takes what the peer says of this lane's acknowledgement and credit. Completed work is left
-    /// for [`landed`](Self::landed).
-    pub(super) fn hear(&mut self, acknowledged: u64, credit: u32) -> Result<(), ProtocolError> {
+    /// for [`landed`](Self::landed). Gives whether there may be some.
+    pub(super) fn hear(&mut self, acknowledged: u64, credit: u32) -> Result<bool, ProtocolError> {
         if acknowledged < self.acknowledged || acknowledged > self.sent {
             return Err(ProtocolError::Acknowledged {
                 lane: self.lane,
@@ -176,9 +176,8 @@ impl Outgoing {
         if credit.wrapping_sub(self.credit) > u32::MAX / 2 {
             return Err(ProtocolError::CreditBackwards { lane: self.lane });
         }
-        self.acknowledged = acknowledged;
         self.credit = credit;
-        Ok(())
+        Ok(std::mem::replace(&mut self.acknowledged, acknowledged) < acknowledged)
     }
 
     /// The next message whose last frame is acknowledged.
@@ -215,7 +214,8 @@ impl Outgoing {
 
     /// The one of them that was sent first.
     pub(super) fn oldest_in_flight(&self) -> Option<&OutWork> {
-        self.outbound.front().filter(|_| self.flying > 0).map(|flying| &flying.work)
+        let sent = self.outbound.front().filter(|_| self.flying > 0)?;
+        (sent.last > self.acknowledged).then_some(&sent.work)
     }
 
     /// Earliest deadline of what was posted to go out and has not completed.
@@ -250,6 +250,11 @@ impl Outgoing {
         self.offset = 0;
         self.replies.drain(..).for_each(each);
         self.replies_due = 0;
+    }
+
+    /// Whether something waits or is being cut.
+    pub(super) fn has_unsent(&self) -> bool {
+        self.outbound.len() > self.flying || !self.replies.is_empty()
     }
 
     /// Whether nothing waits, is being cut or is in flight.
@@ -372,6 +377,10 @@ impl LaneSet {
 
     pub(super) fn is_empty(self) -> bool {
         self.0 == 0
+    }
+
+    pub(super) fn contains(self, index: usize) -> bool {
+        self.0 & 1 << index != 0
     }
 
     /// Their places among the lanes, the best first, as they are now.

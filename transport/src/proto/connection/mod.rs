@@ -116,6 +116,9 @@ pub(crate) struct Connection {
     stirred: bool,
     /// Some were not, for want of room among what is queued.
     crowded: bool,
+    /// The lanes of which messages came that acknowledged ours: what these come to is told after what
+    /// those do, which somebody waits for.
+    heard: LaneSet,
     /// The lanes of which the peer should hear something, and maybe others.
     owing: LaneSet,
     grants: Grants,
@@ -143,6 +146,7 @@ impl Connection {
             lanes: Lane::ALL
                 .map(|lane| LaneState { out: Outgoing::new(lane), arrivals: Arrivals::new(lane) }),
             sending: LaneSet::default(),
+            heard: LaneSet::default(),
             owing: LaneSet::default(),
             stirred: true,
             crowded: false,
@@ -192,6 +196,7 @@ impl Connection {
     /// Ends a work request that goes out, if it has not completed. Gives whether there was one.
     pub(crate) fn cancel(&mut self, id: WorkId, now: Time) -> bool {
         self.stirred = true;
+        self.complete_heard();
         let before = self.outcomes.len();
         let Self { lanes, outcomes, agreed, receive, .. } = self;
         let peer = agreed.peer;
@@ -214,6 +219,7 @@ impl Connection {
         self.close_due = None;
         self.path.attached = false;
         self.transmit.clear();
+        self.complete_heard();
         let Self { lanes, outcomes, agreed, .. } = self;
         let peer = agreed.peer;
         for lane in lanes.iter_mut() {
@@ -270,11 +276,27 @@ impl Connection {
 
     /// Whether something became of work of the urgent lane.
     pub(crate) fn has_urgent_outcome(&self) -> bool {
-        self.outcomes.iter().any(|outcome| outcome.completion.lane == Lane::Urgent)
+        self.heard.contains(Lane::Urgent.index())
+            || self.outcomes.iter().any(|outcome| outcome.completion.lane == Lane::Urgent)
     }
 
+    /// What became of work, as long as there is any that something became of.
     pub(crate) fn poll_outcome(&mut self) -> Option<Outcome> {
+        if self.outcomes.is_empty() && self.has_later_outcomes() {
+            self.complete_heard();
+        }
         self.outcomes.pop_front()
+    }
+
+    /// As [`poll_outcome`](Self::poll_outcome), but for what can be told later: that messages have
+    /// arrived which one that came acknowledges in passing.
+    pub(crate) fn poll_first_outcome(&mut self) -> Option<Outcome> {
+        self.outcomes.pop_front()
+    }
+
+    /// Whether there is something that [`poll_first_outcome`](Self::poll_first_outcome) leaves out.
+    pub(crate) fn has_later_outcomes(&self) -> bool {
+        !self.heard.is_empty()
     }
 
     pub(crate) fn poll_notice(&mut self) -> Option<Notice> {

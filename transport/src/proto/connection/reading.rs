@@ -331,7 +331,7 @@ impl Connection {
         }
         // A message that comes makes nothing to be sent by itself, or not yet.
         let told = matches!(header.kind, Kind::ReadRequest | Kind::ReadReply);
-        self.stirred |= told || !self.lanes[lane].out.is_idle();
+        self.stirred |= told || self.lanes[lane].out.has_unsent();
         Ok(())
     }
 
@@ -386,11 +386,24 @@ impl Connection {
     fn hear(&mut self, header: &Header, now: Time) -> Result<(), ProtocolError> {
         let at = index_of(header);
         let LaneState { out, .. } = &mut self.lanes[at];
-        out.hear(header.acknowledged, header.credit)?;
-        // Only an ACK says for how long the news was held back: else the way cannot be told.
-        let held = (header.kind == Kind::Ack).then_some(header.immediate);
-        self.complete_landed(at, held, now);
+        let advanced = out.hear(header.acknowledged, header.credit)?;
+        match header.kind {
+            // Only an ACK says for how long the news was held back: else the way cannot be told.
+            Kind::Ack => self.complete_landed(at, Some(header.immediate), now),
+            // Somebody waits for it, and mostly not for what it acknowledges.
+            Kind::Send | Kind::Write if advanced => self.heard.insert(at),
+            Kind::Send | Kind::Write => {}
+            // A request counts the replies that have not landed.
+            _ => self.complete_landed(at, None, now),
+        }
         Ok(())
+    }
+
+    /// Completes what messages that came have acknowledged in passing.
+    pub(super) fn complete_heard(&mut self) {
+        for at in std::mem::take(&mut self.heard).iter() {
+            self.complete_landed(at, None, self.last_heard);
+        }
     }
 
     /// Completes what the peer has acknowledged. `held_us` is for how long it held that back.

@@ -69,6 +69,7 @@ impl Connection {
 
     fn expire(&mut self, now: Time) {
         self.stirred = true;
+        self.complete_heard();
         let Self { lanes, outcomes, agreed, receive, .. } = self;
         let peer = agreed.peer;
         let late = |deadline: Option<Time>| deadline.is_some_and(|deadline| deadline <= now);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::memory::Granted;
 use crate::proto::error::CloseCode;
-use crate::queue::{ReadRefusal, WorkError};
+use crate::queue::{ReadRefusal, WorkError, WorkId};
 
 #[test]
 fn every_cut_of_the_bytes_gives_the_same() {
@@ -193,8 +193,8 @@ fn a_read_that_is_given_up_gives_its_region_back_and_nothing_lands_there() {
             while left > 0 {
                 left -= world.sides[0].read(&mut world.pipes[1], left, world.now).unwrap();
             }
-            assert!(world.sides[0].connection.cancel(WorkId(1), world.now));
-            assert!(!world.sides[0].connection.cancel(WorkId(1), world.now), "once");
+            assert!(world.sides[0].connection.cancel(WorkId(2), world.now));
+            assert!(!world.sides[0].connection.cancel(WorkId(2), world.now), "once");
             let given_up = world.sides[0].collect();
             assert_eq!(given_up[0].status, Err(WorkError::Cancelled));
             let region = given_up[0].region.as_ref().expect("it comes back at once");
@@ -473,6 +473,41 @@ fn what_is_urgent_is_awaited_from_when_it_goes_until_it_is_answered() {
     assert!(awaits(&world));
     world.settle(usize::MAX).unwrap();
     assert!(!awaits(&world), "the answer is there");
+}
+
+#[test]
+fn what_a_message_acknowledges_is_told_after_it_and_is_lost_by_nothing_that_follows() {
+    let after: [&dyn Fn(&mut World); 5] = [
+        &|_| {},
+        &|world| world.sides[0].connection.lose(&WorkError::Flushed, world.now),
+        &|world| {
+            world.sides[0].connection.cancel(WorkId(2), world.now);
+        },
+        &|world| {
+            world.pass(Duration::from_millis(2));
+            world.time(0).unwrap();
+        },
+        &|world| world.sides[0].connection.detach(),
+    ];
+    for (case, after) in after.iter().enumerate() {
+        let mut world = World::new(false, 131_072);
+        world.sides.iter_mut().for_each(|side| side.recv(Lane::Activations, 5000, Time::default()));
+        world.settle(usize::MAX).unwrap();
+        let deadline = Some(world.now.after(Duration::from_millis(1)));
+        world.sides[0].send(Lane::Activations, 5000, 1, deadline, world.now);
+        world.settle(usize::MAX).unwrap();
+        world.sides[1].send(Lane::Activations, 5000, 1, None, world.now);
+        world.settle(usize::MAX).unwrap();
+        let connection = &mut world.sides[0].connection;
+        let first = connection.poll_first_outcome().unwrap().completion;
+        assert_eq!((first.opcode, first.status), (Opcode::Recv, Ok(())));
+        assert!(connection.poll_first_outcome().is_none() && connection.has_later_outcomes());
+        after(&mut world);
+        let connection = &mut world.sides[0].connection;
+        let then = connection.poll_outcome().unwrap().completion;
+        assert_eq!((then.opcode, then.status), (Opcode::Send, Ok(())), "case {case}");
+        assert!(connection.poll_outcome().is_none() && !connection.has_later_outcomes());
+    }
 }
 
 #[test]
