@@ -20,14 +20,17 @@ use super::pair::Pair;
 use super::{LOOK_EVERY, UNWATCH_AFTER};
 use crate::proto::Time;
 use crate::queue::{Completion, CompletionQueue, WaitTimeout};
+use crate::sys::Alarm;
 
 const WAKER: Token = Token(usize::MAX);
+const ALARM: Token = Token(usize::MAX - 1);
 /// How long a second thread sleeps at most while a first one moves the bytes for both.
 const TURN: Duration = Duration::from_millis(1);
 
 struct Sleeper {
     poll: Poll,
     events: Events,
+    alarm: Alarm,
 }
 
 pub(super) struct Inline {
@@ -46,10 +49,11 @@ pub(super) struct Inline {
 impl Inline {
     pub(super) fn new(clock: Clock) -> io::Result<Self> {
         let poll = Poll::new()?;
+        let alarm = Alarm::new(poll.registry(), ALARM)?;
         Ok(Self {
             registry: poll.registry().try_clone()?,
             waker: Waker::new(poll.registry(), WAKER)?,
-            sleeper: Mutex::new(Sleeper { poll, events: Events::with_capacity(64) }),
+            sleeper: Mutex::new(Sleeper { poll, events: Events::with_capacity(64), alarm }),
             pairs: Mutex::new(Vec::new()),
             asleep: AtomicBool::new(false),
             sleepless: AtomicU32::new(0),
@@ -196,7 +200,7 @@ impl Inline {
     }
 
     fn sleep(&self, sleeper: &mut Sleeper, queue: &CompletionQueue, left: Duration, now: Time) {
-        let Sleeper { poll, events } = sleeper;
+        let Sleeper { poll, events, alarm } = sleeper;
         self.sleepless.store(0, Ordering::Relaxed);
         if !self.watched.load(Ordering::Relaxed) {
             self.watch();
@@ -206,12 +210,12 @@ impl Inline {
             self.pairs().iter().fold((Time::NEVER, false), |(due, busy), (_, pair)| {
                 (due.min(pair.ack_due()), busy | pair.is_busy())
             });
-        let left = left.min(due.since(now));
-        let slept = if queue.is_empty() && !busy {
-            poll.poll(events, Some(left))
+        let timeout = if queue.is_empty() && !busy {
+            alarm.timeout(now, due.min(now.after(left)))
         } else {
-            poll.poll(events, Some(Duration::ZERO))
+            Some(Duration::ZERO)
         };
+        let slept = poll.poll(events, timeout);
         self.asleep.store(false, Ordering::Relaxed);
         if slept.is_err() {
             return; // interrupted: the caller looks at the time and comes back
