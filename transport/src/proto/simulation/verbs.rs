@@ -193,8 +193,8 @@ fn a_read_that_is_given_up_gives_its_region_back_and_nothing_lands_there() {
             while left > 0 {
                 left -= world.sides[0].read(&mut world.pipes[1], left, world.now).unwrap();
             }
-            assert!(world.sides[0].connection.cancel(WorkId(2), world.now));
-            assert!(!world.sides[0].connection.cancel(WorkId(2), world.now), "once");
+            assert!(world.sides[0].connection.cancel(WorkId(1), world.now));
+            assert!(!world.sides[0].connection.cancel(WorkId(1), world.now), "once");
             let given_up = world.sides[0].collect();
             assert_eq!(given_up[0].status, Err(WorkError::Cancelled));
             let region = given_up[0].region.as_ref().expect("it comes back at once");
