@@ -431,7 +431,8 @@ impl Pair {
         let mut some = false;
         while let Some(outcome) = poll(&mut io.connection) {
             if outcome.completion.lane == Lane::Urgent {
-                io.urgent = Some(outcome.queue.clone());
+                // The first that is told is the one that somebody waits for.
+                io.urgent.get_or_insert_with(|| outcome.queue.clone());
             }
             self.finish(outcome);
             some = true;
