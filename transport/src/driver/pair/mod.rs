@@ -5,6 +5,8 @@
 //! of the lock looks into the queue once more. So nobody ever waits for the lock, and no post is left
 //! lying.
 
+mod stats;
+
 use std::hint::cold_path;
 use std::io;
 use std::net::SocketAddr;
@@ -19,7 +21,6 @@ use mio::{Registry, Token};
 use super::endpoint::Shared;
 use super::io::{Io, looks_first, loss};
 use super::post::{Post, Posted};
-use super::stats::{ConnectionStats, LaneStats, Measured};
 use crate::event::PeerInfo;
 use crate::limits::{POSTER_WRITE_BYTES, WORK_REQUESTS_MAX, WRITE_TURN_BYTES};
 use crate::proto::{Connection, LossCause, Role, Time};
@@ -538,62 +539,6 @@ impl Pair {
         let suspected = self.lock().connection.is_suspected();
         self.drive_late_posts();
         suspected
-    }
-
-    /// Everything countable. Whoever posts meanwhile is looked after when it is read.
-    pub(super) fn stats(&self) -> ConnectionStats {
-        let stats = self.read_stats();
-        self.drive_late_posts();
-        stats
-    }
-
-    /// How the way was so far.
-    pub(super) fn measured(&self) -> Measured {
-        let io = self.lock();
-        let measured =
-            Measured { rtt_ns: io.rtt.histogram(), kilobytes_per_s: io.rates.histogram() };
-        drop(io);
-        self.drive_late_posts();
-        measured
-    }
-
-    fn read_stats(&self) -> ConnectionStats {
-        let io = self.lock();
-        let counters = *io.connection.counters();
-        let depths = io.connection.lane_depths();
-        let lanes = Lane::ALL.map(|lane| {
-            let (credits, sends_waiting, sends_in_flight, regions_posted) = depths[lane.index()];
-            let hop = io.hops[lane.index()].percentiles();
-            LaneStats { lane, credits, sends_waiting, sends_in_flight, regions_posted, hop }
-        });
-        ConnectionStats {
-            peer: self.info.node,
-            name: self.info.name.clone(),
-            addr: self.info.addr.to_string(),
-            interface: self.info.interface.clone(),
-            link_kind: self.info.link_kind,
-            encrypted: self.info.encrypted,
-            suspected: io.connection.is_suspected(),
-            frames_out: counters.frames_out,
-            frames_in: counters.frames_in,
-            bytes_out: counters.bytes_out,
-            bytes_in: counters.bytes_in,
-            epoch: io.connection.epoch(),
-            resumes: counters.resumes,
-            replayed_frames: counters.replayed_frames,
-            discarded_bytes: counters.discarded_bytes,
-            regions_granted: io.connection.grants(),
-            payload_copies: counters.payload_copies,
-            inlined_bytes: counters.inlined_bytes,
-            sealed_bytes: counters.sealed_bytes,
-            reads: io.reads,
-            writes: io.writes,
-            dry_calls: io.dry_calls,
-            outstanding: self.outstanding.load(Ordering::Relaxed),
-            queued_bytes: io.connection.queued(),
-            rtt: io.rtt.percentiles(),
-            lanes: lanes.into(),
-        }
     }
 }
 
