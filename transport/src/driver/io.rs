@@ -31,7 +31,7 @@ pub(super) struct Io {
     pub(super) unwritten: bool,
     /// The last read ended before the socket was dry.
     pub(super) unread: bool,
-    /// Where an urgent completion was handed out, and the thread it is for has not been let run since.
+    /// Where the last turn first handed out an urgent completion.
     pub(super) urgent: Option<CompletionQueue>,
     /// When bytes came last.
     pub(super) read_at: Time,

@@ -207,12 +207,12 @@ impl Outgoing {
         again
     }
 
-    /// Messages that are sent and not acknowledged.
+    /// Messages that are sent and have not completed.
     pub(super) fn in_flight(&self) -> usize {
         self.flying
     }
 
-    /// The one of them that was sent first.
+    /// The one of them that was sent first. None as long as that is acknowledged and about to complete.
     pub(super) fn oldest_in_flight(&self) -> Option<&OutWork> {
         let sent = self.outbound.front().filter(|_| self.flying > 0)?;
         (sent.last > self.acknowledged).then_some(&sent.work)

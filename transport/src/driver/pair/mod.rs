@@ -163,14 +163,11 @@ impl Pair {
     pub(super) fn turn(&self, io: &mut Io, hand: Hand, now: Time) {
         let mut spent = 0;
         io.unwritten = false;
+        io.urgent = None;
         loop {
             // Between any two writes, so that what is urgent does not wait for a long turn's end.
             self.take_posts(io, now);
             let told = if spent == 0 { self.hand_out_first(io) } else { self.hand_out(io) };
-            if hand != Hand::Driver {
-                // It keeps nobody's processor for long.
-                io.urgent = None;
-            }
             if io.ended.is_some() {
                 return;
             }
@@ -181,7 +178,9 @@ impl Pair {
                 Err(error) => return self.fail(io, loss(&error)),
             }
             let enough = spent >= hand.budget() || looks_first(&io.connection, spent);
-            if enough || io.urgent.is_some() {
+            // (Others keep nobody's processor for long.)
+            let makes_way = hand == Hand::Driver && io.urgent.is_some();
+            if enough || makes_way {
                 io.unwritten = !io.full && io.connection.poll_transmit(now) > 0;
                 break;
             }
@@ -200,19 +199,15 @@ impl Pair {
         }
         let next = self.next_timer(io);
         if self.shared.inline.is_some() {
-            self.note_busy(io);
-            self.full.store(io.full, Ordering::Relaxed);
-            if next < Time::from_nanos(self.due.swap(next.as_nanos(), Ordering::SeqCst)) {
-                self.call_driver(Call::Time);
-            }
+            self.leave_inline(io, next);
         } else if io.unwritten || io.needs_watching() || next < self.due() {
             self.call_driver(Call::Work);
         }
     }
 
-    /// As [`leave`](Self::leave) where of all timers only those of deadlines and of news can be earlier
-    /// than before: after a post, and after a read.
-    fn leave_lightly(&self, io: &Io) {
+    /// As [`leave`](Self::leave) after a post: of all timers only those of deadlines and of news can be
+    /// earlier than before.
+    fn leave_after_post(&self, io: &Io) {
         if io.ended.is_some() {
             return;
         }
@@ -225,9 +220,14 @@ impl Pair {
             return;
         }
         self.ack_due.store(news.as_nanos(), Ordering::Relaxed);
+        self.leave_inline(io, self.unless_left_alone(io, deadline));
+    }
+
+    /// Only the driver makes the time for which it sleeps a later one: it comes for nothing at most
+    /// once, and looks at the timers anew.
+    fn leave_inline(&self, io: &Io, next: Time) {
         self.note_busy(io);
         self.full.store(io.full, Ordering::Relaxed);
-        let next = self.unless_left_alone(io, deadline);
         if next < self.due()
             && next.as_nanos() < self.due.fetch_min(next.as_nanos(), Ordering::SeqCst)
         {
@@ -349,7 +349,6 @@ impl Pair {
             return false;
         }
         let left = io.connection.has_later_outcomes() && self.hand_out(&mut io);
-        let was_down = io.connection.is_down();
         let clock = self.shared.clock;
         let before = io.reads;
         match io.read(clock, now, false) {
@@ -367,8 +366,7 @@ impl Pair {
             if io.sort_notices() {
                 self.call_driver(Call::Work);
             }
-            // What comes over a way that was open makes no timer earlier.
-            if was_down { self.leave(&io) } else { self.leave_lightly(&io) }
+            self.leave(&io);
         }
         drop(io);
         self.drive_late_posts();
@@ -501,7 +499,7 @@ impl Pair {
         if !io.connection.is_settled() || io.ended.is_some() {
             self.turn(io, Hand::Poster, now);
         }
-        self.leave_lightly(io);
+        self.leave_after_post(io);
     }
 
     #[cold]

@@ -282,7 +282,7 @@ impl Connection {
 
     /// What became of work, as long as there is any that something became of.
     pub(crate) fn poll_outcome(&mut self) -> Option<Outcome> {
-        if self.outcomes.is_empty() && self.has_later_outcomes() {
+        if self.outcomes.is_empty() {
             self.complete_heard();
         }
         self.outcomes.pop_front()
