@@ -33,6 +33,8 @@ pub(super) struct Io {
     pub(super) unread: bool,
     /// Where the last turn first handed out an urgent completion.
     pub(super) urgent: Option<CompletionQueue>,
+    /// The last turn in which there was one ended before it wrote the bulk that there was.
+    pub(super) made_way: bool,
     /// When bytes came last.
     pub(super) read_at: Time,
     pub(super) reads: u64,
@@ -70,6 +72,7 @@ impl Io {
             unwritten: false,
             unread: false,
             urgent: None,
+            made_way: false,
             read_at: Time::default(),
             reads: 0,
             writes: 0,
@@ -115,6 +118,11 @@ impl Io {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Whether the next write takes longer than anybody should wait who has something urgent to take.
+    pub(super) fn has_bulk_queued(&self) -> bool {
+        self.connection.queued() >= URGENT_WRITE_BYTES
     }
 
     /// Has the socket watched by an event queue.

@@ -122,7 +122,7 @@ impl EventLoop {
         let down = io.connection.is_down();
         let epoch = io.connection.epoch();
         let urgent = io.urgent.take();
-        let busy = tracked.more || io.unwritten;
+        let busy = tracked.more || io.unwritten || io.has_bulk_queued();
         pair.set_due(&io);
         drop(io);
         pair.drive_late_posts();

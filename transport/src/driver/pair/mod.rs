@@ -171,18 +171,16 @@ impl Pair {
             if io.ended.is_some() {
                 return;
             }
+            let enough = spent >= hand.budget() || looks_first(&io.connection, spent);
+            if enough || makes_way(io, hand, spent, now) {
+                io.unwritten = !io.full && io.connection.poll_transmit(now) > 0;
+                break;
+            }
             match io.write_once(hand.budget() - spent, now) {
                 Ok(0) if told && hand == Hand::Waiter => return,
                 Ok(0) => break,
                 Ok(len) => spent += len,
                 Err(error) => return self.fail(io, loss(&error)),
-            }
-            let enough = spent >= hand.budget() || looks_first(&io.connection, spent);
-            // (Others keep nobody's processor for long.)
-            let makes_way = hand == Hand::Driver && io.urgent.is_some();
-            if enough || makes_way {
-                io.unwritten = !io.full && io.connection.poll_transmit(now) > 0;
-                break;
             }
         }
         if io.connection.has_later_outcomes() {
@@ -547,6 +545,18 @@ pub(super) enum Call {
     /// The next timer is earlier than it was.
     Time,
     Work,
+}
+
+/// Whether a turn that has written `spent` bytes ends for somebody who has something urgent to take,
+/// perhaps on this processor: one write of bulk takes longer than all that they would do. Only a driver
+/// keeps a processor for long, and no two turns in a row end before they have written.
+fn makes_way(io: &mut Io, hand: Hand, spent: usize, now: Time) -> bool {
+    if hand != Hand::Driver || io.urgent.is_none() {
+        return false;
+    }
+    let first = spent == 0 && !io.made_way;
+    io.made_way = first && io.connection.poll_transmit(now) > 0 && io.has_bulk_queued();
+    spent > 0 || io.made_way
 }
 
 /// Whose turn it is.
