@@ -8,10 +8,22 @@ use std::time::Duration;
 use exo_netconfig::LinkKind;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
+use nix::sys::socket::setsockopt;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use nix::{getsockopt_impl, setsockopt_impl, sockopt_impl};
 use socket2::SockRef;
 
+use crate::limits::RECEIVE_WINDOW_BYTES;
 use crate::proto::Time;
+
+sockopt_impl!(
+    /// How far the window that the peer is told of may grow.
+    WindowClamp,
+    Both,
+    libc::IPPROTO_TCP,
+    libc::TCP_WINDOW_CLAMP,
+    u32
+);
 
 /// Where a socket is kept.
 pub(super) enum Bound {
@@ -45,11 +57,14 @@ pub(super) fn bound_to(
 }
 
 /// With `TCP_NOTSENT_LOWAT` a frame of a better lane waits behind two chunks in the kernel, not
-/// behind megabytes of send buffer. On a cable, which carries nobody else's packets and loses none,
+/// behind megabytes of send buffer, and with `TCP_WINDOW_CLAMP` behind two megabytes where the
+/// receiver is behind, not behind all that the system would let a receive buffer grow to (6 MiB, on
+/// some systems 32). On a cable, which carries nobody else's packets and loses none,
 /// CUBIC is asked for where the system's choice is another: BBR paces by its own estimate and gave a
 /// quarter of the throughput (docs/ARCHITECTURE.md). A kernel without CUBIC keeps its choice.
 pub(super) fn tune(socket: &SockRef<'_>, unsent_max: u32, kind: LinkKind) -> io::Result<()> {
     socket.set_tcp_notsent_lowat(unsent_max)?;
+    setsockopt(&**socket, WindowClamp, &RECEIVE_WINDOW_BYTES)?;
     if kind == LinkKind::Thunderbolt
         && let Err(error) = socket.set_tcp_congestion(b"cubic")
     {
@@ -101,5 +116,24 @@ impl Alarm {
                 Some(left)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::socket::getsockopt;
+
+    use super::*;
+
+    #[test]
+    fn the_receive_window_is_bounded() -> io::Result<()> {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        let dialled = std::net::TcpStream::connect(listener.local_addr()?)?;
+        let (accepted, _) = listener.accept()?;
+        for socket in [&dialled, &accepted] {
+            tune(&SockRef::from(socket), 256 << 10, LinkKind::Thunderbolt)?;
+            assert_eq!(getsockopt(socket, WindowClamp)?, RECEIVE_WINDOW_BYTES);
+        }
+        Ok(())
     }
 }
