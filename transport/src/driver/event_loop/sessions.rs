@@ -123,7 +123,7 @@ impl EventLoop {
         let epoch = io.connection.epoch();
         let urgent = io.urgent.take();
         let busy = tracked.more || io.unwritten || io.has_bulk_queued();
-        pair.set_due(&io);
+        pair.set_due(&mut io);
         drop(io);
         pair.drive_late_posts();
         if let Some(queue) = urgent {

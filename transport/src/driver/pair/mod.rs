@@ -128,7 +128,7 @@ impl Pair {
         loop {
             let Some(mut io) = self.try_lock() else { return };
             self.turn(&mut io, Hand::Poster, now);
-            self.leave(&io);
+            self.leave(&mut io);
             drop(io);
             if !self.posts_were_left() {
                 return;
@@ -191,7 +191,7 @@ impl Pair {
     /// Calls the driver if a thread that is not the driver leaves something that only it will get
     /// to: what the turn had no budget for, or a timer before the one for which it sleeps. What is
     /// driven inline is the driver's only if nobody comes back to it soon.
-    fn leave(&self, io: &Io) {
+    fn leave(&self, io: &mut Io) {
         if io.ended.is_some() {
             return;
         }
@@ -205,19 +205,18 @@ impl Pair {
 
     /// As [`leave`](Self::leave) after a post: of all timers only those of deadlines and of news can be
     /// earlier than before.
-    fn leave_after_post(&self, io: &Io) {
+    fn leave_after_post(&self, io: &mut Io) {
         if io.ended.is_some() {
             return;
         }
         let deadline = io.connection.next_deadline().unwrap_or(Time::NEVER);
-        let news = io.connection.ack_due().unwrap_or(Time::NEVER);
+        let news = self.note_ack_due(io);
         if self.shared.inline.is_none() {
             if io.unwritten || io.needs_watching() || deadline.min(news) < self.due() {
                 self.call_driver(Call::Work);
             }
             return;
         }
-        self.ack_due.store(news.as_nanos(), Ordering::Relaxed);
         self.leave_inline(io, self.unless_left_alone(io, deadline));
     }
 
@@ -248,13 +247,25 @@ impl Pair {
     }
 
     /// When the driver is needed. Whoever drives inline sends late news itself.
-    fn next_timer(&self, io: &Io) -> Time {
+    fn next_timer(&self, io: &mut Io) -> Time {
         if self.shared.inline.is_none() {
             return io.connection.poll_timeout();
         }
+        self.note_ack_due(io);
+        self.unless_left_alone(io, io.connection.poll_slow_timeout())
+    }
+
+    fn note_notices(&self, io: &mut Io) {
+        if io.sort_notices() {
+            self.call_driver(Call::Work);
+        }
+    }
+
+    /// For whoever drives inline: when news go alone, and never if there are none. Gives it.
+    fn note_ack_due(&self, io: &mut Io) -> Time {
         let due = io.connection.ack_due().unwrap_or(Time::NEVER);
         self.ack_due.store(due.as_nanos(), Ordering::Relaxed);
-        self.unless_left_alone(io, io.connection.poll_slow_timeout())
+        due
     }
 
     pub(super) fn is_busy(&self) -> bool {
@@ -356,15 +367,22 @@ impl Pair {
                 return false;
             }
         }
-        self.note_busy(&io);
         let came = io.reads > before;
         let now = if came { io.read_at } else { now };
-        if came || io.unwritten || (look && io.connection.poll_timeout() <= now) {
+        if came && !io.unwritten && io.connection.has_only_outcomes() {
+            // Mostly a message came, and an answer follows. All else can wait for that.
+            self.hand_out_first(&mut io);
+            let due = io.connection.ack_due_after(now).as_nanos();
+            self.ack_due.fetch_min(due, Ordering::Relaxed);
+        } else if came || io.unwritten || (look && io.connection.poll_timeout() <= now) {
             self.turn(&mut io, Hand::Waiter, now);
-            if io.sort_notices() {
-                self.call_driver(Call::Work);
+            self.note_notices(&mut io);
+            self.leave(&mut io);
+        } else {
+            self.note_busy(&io);
+            if look {
+                self.note_ack_due(&mut io);
             }
-            self.leave(&io);
         }
         drop(io);
         self.drive_late_posts();
@@ -443,7 +461,7 @@ impl Pair {
     }
 
     /// Notes when the driver must come back.
-    pub(super) fn set_due(&self, io: &Io) {
+    pub(super) fn set_due(&self, io: &mut Io) {
         self.full.store(io.full, Ordering::Relaxed);
         self.due.store(self.next_timer(io).as_nanos(), Ordering::SeqCst);
     }
@@ -496,6 +514,7 @@ impl Pair {
         // Room for a message is mostly nothing that the peer must hear of at once.
         if !io.connection.is_settled() || io.ended.is_some() {
             self.turn(io, Hand::Poster, now);
+            self.note_notices(io);
         }
         self.leave_after_post(io);
     }

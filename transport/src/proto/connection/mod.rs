@@ -132,6 +132,8 @@ pub(crate) struct Connection {
     next_deadline: Option<Time>,
     /// When news that wait for company go alone.
     ack_due: Option<Time>,
+    /// Something has happened since that may have changed it: it is only looked for when somebody asks.
+    unnoted: bool,
     outcomes: VecDeque<Outcome>,
     notices: VecDeque<Notice>,
     counters: Counters,
@@ -159,6 +161,7 @@ impl Connection {
             closing: false,
             next_deadline: None,
             ack_due: None,
+            unnoted: false,
             outcomes: VecDeque::with_capacity(16),
             notices: VecDeque::with_capacity(16),
             counters: Counters::default(),
@@ -189,7 +192,7 @@ impl Connection {
         // What was owed before is owed no earlier now.
         if told && !arrivals.news.is_told() {
             self.owing.insert(lane);
-            self.note_news();
+            self.unnoted = true;
         }
     }
 
@@ -241,7 +244,12 @@ impl Connection {
 
     /// Whether nothing waits to be told, sent or written, as far as the time does not matter.
     pub(crate) fn is_settled(&self) -> bool {
-        !self.stirred && self.outcomes.is_empty() && self.transmit.queued() == 0
+        self.is_unstirred() && self.outcomes.is_empty()
+    }
+
+    /// Whether nothing waits to be sent or written, likewise.
+    fn is_unstirred(&self) -> bool {
+        !self.stirred && self.transmit.queued() == 0
     }
 
     // ---- regions of the peer's -------------------------------------------------------------------
@@ -292,6 +300,11 @@ impl Connection {
     /// arrived which one that came acknowledges in passing.
     pub(crate) fn poll_first_outcome(&mut self) -> Option<Outcome> {
         self.outcomes.pop_front()
+    }
+
+    /// Whether something became of work, and nothing else is to be done.
+    pub(crate) fn has_only_outcomes(&self) -> bool {
+        self.is_unstirred() && !self.outcomes.is_empty() && self.notices.is_empty()
     }
 
     /// Whether there is something that [`poll_first_outcome`](Self::poll_first_outcome) leaves out.

@@ -108,6 +108,7 @@ impl Connection {
         self.receive.reset();
         self.transmit.clear();
         self.ack_due = None;
+        self.unnoted = false;
     }
 
     /// The next socket is there; the one before, if there still is one, counts no more.

@@ -84,7 +84,7 @@ impl Connection {
         }
         self.receive.handle_staged(staged);
         while self.advance(now)? {}
-        self.note_news();
+        self.unnoted = true;
         let urgent = |index: usize| self.lanes[index].arrivals.news.is_urgent();
         self.stirred |= self.owing.iter().any(urgent);
         Ok(())

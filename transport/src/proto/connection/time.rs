@@ -8,14 +8,22 @@ use crate::queue::WorkError;
 impl Connection {
     /// When [`handle_timeout`](Self::handle_timeout), or at least
     /// [`poll_transmit`](Self::poll_transmit), wants to be called.
-    pub(crate) fn poll_timeout(&self) -> Time {
+    pub(crate) fn poll_timeout(&mut self) -> Time {
         let slow = self.poll_slow_timeout();
-        self.ack_due.map_or(slow, |due| due.min(slow))
+        self.ack_due().map_or(slow, |due| due.min(slow))
     }
 
     /// When news that wait for company go alone.
-    pub(crate) fn ack_due(&self) -> Option<Time> {
+    pub(crate) fn ack_due(&mut self) -> Option<Time> {
+        if std::mem::take(&mut self.unnoted) {
+            self.note_news();
+        }
         self.ack_due
+    }
+
+    /// Not later than that, if something came at `now`.
+    pub(crate) fn ack_due_after(&self, now: Time) -> Time {
+        now.after(self.timers.ack_delay)
     }
 
     /// Not later than the earliest deadline of any work.
@@ -62,9 +70,7 @@ impl Connection {
     }
 
     pub(super) fn note_deadline(&mut self, deadline: Option<Time>) {
-        if let Some(deadline) = deadline {
-            self.next_deadline = Some(self.next_deadline.map_or(deadline, |at| at.min(deadline)));
-        }
+        self.next_deadline = earlier(self.next_deadline, deadline);
     }
 
     fn expire(&mut self, now: Time) {
@@ -90,14 +96,22 @@ impl Connection {
     }
 
     /// Notes when the news that are owed go, if nothing takes them along.
-    pub(super) fn note_news(&mut self) {
+    fn note_news(&mut self) {
         self.ack_due = None;
         for index in self.owing.iter() {
             if self.lanes[index].arrivals.news.is_told() {
                 self.owing.remove(index);
-            } else if let Some(due) = self.ack_at(index, false) {
-                self.ack_due = Some(self.ack_due.map_or(due, |at| at.min(due)));
+            } else {
+                self.ack_due = earlier(self.ack_due, self.ack_at(index, false));
             }
         }
+    }
+}
+
+/// The earlier one, if there is any.
+pub(super) fn earlier(one: Option<Time>, other: Option<Time>) -> Option<Time> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }

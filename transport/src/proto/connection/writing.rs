@@ -8,6 +8,7 @@ use super::super::seal::Keys;
 use super::super::time::Time;
 use super::super::transmit::{Rank, Transmit};
 use super::path::Path;
+use super::time::earlier;
 use super::{Connection, Counters, LaneState};
 use crate::limits::{
     CLOSE_REASON_BYTES_MAX, HEADER_BYTES, PAYLOAD_PARTS_MAX, PINGS_UNANSWERED_MAX, TAG_BYTES,
@@ -24,7 +25,7 @@ impl Connection {
         if !self.path.attached {
             return 0;
         }
-        if self.stirred || self.ack_due.is_some_and(|due| due <= now) {
+        if self.stirred || self.ack_due().is_some_and(|due| due <= now) {
             self.make_frames(now);
         }
         self.transmit.queued()
@@ -43,13 +44,16 @@ impl Connection {
     #[inline(never)] // mostly there is nothing to make, and to see that is little
     fn make_frames(&mut self, now: Time) {
         self.stirred = false;
-        self.crowded = false;
+        let was_crowded = std::mem::take(&mut self.crowded);
         let before = self.counters.frames_out;
         while self.make_control_frame(now) {}
         if !self.path.resuming && !self.closing {
-            self.make_acks(now);
+            if was_crowded {
+                // What better lanes have to send leaves no room again and again.
+                self.make_acks(now);
+            }
             while self.make_lane_frame() {}
-            self.note_news();
+            self.make_acks(now);
         }
         if self.counters.frames_out > before {
             self.path.last_sent = now;
@@ -72,7 +76,7 @@ impl Connection {
         self.stirred |= self.crowded;
         if !self.owing.is_empty() {
             // Some may have waited for these bytes to go.
-            self.note_news();
+            self.unnoted = true;
             self.stirred = true;
         }
     }
@@ -135,15 +139,23 @@ impl Connection {
         self.stage_frame(&header, Rank::CONTROL, |transmit| transmit.stage(payload));
     }
 
-    /// News of lanes that are urgent, or have waited long enough, and have no frame to ride on.
+    /// News of lanes that are urgent, or have waited long enough, and have no frame to ride on. Notes when
+    /// the others go.
     fn make_acks(&mut self, now: Time) {
-        if self.ack_due.is_none() {
-            return;
-        }
+        self.unnoted = false;
+        self.ack_due = None;
         for index in self.owing.iter() {
-            let urgent = self.lanes[index].arrivals.news.is_urgent();
-            if self.ack_at(index, urgent).is_some_and(|due| due <= now) {
-                self.make_ack(index, now);
+            let news = &self.lanes[index].arrivals.news;
+            if news.is_told() {
+                self.owing.remove(index);
+                continue;
+            }
+            match self.ack_at(index, news.is_urgent()) {
+                Some(due) if due <= now => {
+                    self.make_ack(index, now);
+                    self.owing.remove(index);
+                }
+                due => self.ack_due = earlier(self.ack_due, due),
             }
         }
     }

@@ -396,7 +396,7 @@ fn a_new_socket_that_stays_silent_is_given_up_for_another() {
     world.time(0).unwrap();
     assert!(world.sides[0].connection.is_suspected() && world.sides[0].connection.is_down());
     world.sides[0].connection.attach(route(0, true, 2), world.now);
-    let connection = &world.sides[0].connection;
+    let connection = &mut world.sides[0].connection;
     assert!(connection.is_suspected() && !connection.is_down(), "this one has its time");
     assert_eq!(connection.poll_timeout(), world.now.after(Duration::from_secs(1)));
     world.pass(Duration::from_secs(1));
