@@ -29,6 +29,7 @@ pub mod wire;
 mod config;
 mod driver;
 mod event;
+mod hint;
 mod identity;
 mod proof;
 mod proto;

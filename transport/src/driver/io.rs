@@ -8,6 +8,7 @@ use mio::{Interest, Registry, Token};
 
 use super::clock::Clock;
 use super::stats::{Durations, Rates};
+use crate::hint::likely;
 use crate::limits::{READ_TURN_BYTES, URGENT_WRITE_BYTES};
 use crate::proto::{CloseCode, Connection, LossCause, Notice, Time};
 use crate::queue::{CompletionQueue, WorkError};
@@ -97,15 +98,12 @@ impl Io {
         let looks = looks_first(&self.connection, queued);
         let limit = if looks { limit.min(URGENT_WRITE_BYTES) } else { limit };
         loop {
-            let written = self.connection.with_slices(limit, |slices| {
-                let offered: usize = slices.iter().map(|slice| slice.len()).sum();
-                socket.write_vectored(slices).map(|len| (len, offered))
-            });
-            match written {
-                Ok((len, offered)) => {
+            match self.connection.with_slices(limit, |slices| socket.write_vectored(slices)) {
+                Ok(len) => {
                     self.writes += 1;
-                    // A short write means full too, and the next room is an event.
-                    self.full = len < offered;
+                    // A short write means full too, and the next room is an event. (What is queued are
+                    // never more pieces than one write takes.)
+                    self.full = len < limit.min(queued);
                     self.connection.handle_written(len);
                     return Ok(len);
                 }
@@ -174,7 +172,7 @@ impl Io {
                     now = clock.now();
                     self.read_at = now;
                     self.connection.handle_read(len, now)?;
-                    if len < room && !to_the_end {
+                    if likely(len < room && !to_the_end) {
                         // Less than was asked for: that was all, and the next byte is an event.
                         self.connection.handle_dry();
                         return Ok(false);

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use super::pair::{Call, Pair};
 use super::stats::Measured;
 use crate::event::PeerInfo;
+use crate::hint::unlikely;
 use crate::limits::MESSAGE_BYTES_MAX;
 use crate::memory::{GrantError, Granted, Region, RegionSlice, RemoteRegion};
 use crate::queue::{
@@ -72,7 +73,7 @@ impl QueuePair {
         queue: &CompletionQueue,
     ) -> Result<WorkId, (PostError, Send)> {
         let len = send.payload.len();
-        if len > MESSAGE_BYTES_MAX {
+        if unlikely(len > MESSAGE_BYTES_MAX) {
             return Err((PostError::TooLong { len }, send));
         }
         let (id, posted) = match self.0.admit(queue) {

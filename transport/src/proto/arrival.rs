@@ -9,6 +9,7 @@ use super::error::ProtocolError;
 use super::lane::News;
 use super::time::Time;
 use crate::NodeId;
+use crate::hint::{likely, unlikely};
 use crate::limits::{HEADER_BYTES, TAG_BYTES};
 use crate::memory::{Granted, Grants};
 use crate::queue::{Arrived, Opcode, Outcome, ReadRefusal, ReadWork, RecvWork, WorkError};
@@ -59,11 +60,11 @@ impl Arrivals {
     /// is the first of one.
     pub(super) fn accept(&mut self, header: &Header, grants: &Grants) -> Result<(), ProtocolError> {
         let due = self.news.received + 1;
-        if header.sequence != due {
+        if unlikely(header.sequence != due) {
             return Err(ProtocolError::Sequence { found: header.sequence, expected: due });
         }
         match header.kind {
-            Kind::Send => self.accept_send(header),
+            kind if likely(kind == Kind::Send) => self.accept_send(header),
             Kind::Write => self.accept_write(header, grants),
             Kind::ReadReply => self.accept_reply(header),
             _ if self.arriving.is_some() => Err(ProtocolError::Interleaved { kind: header.kind }),
@@ -140,7 +141,7 @@ impl Arrivals {
 
     fn check_room(&self, header: &Header, room: usize) -> Result<(), ProtocolError> {
         let (needed, room) = (header.offset.saturating_add(header.length.into()), room as u64);
-        if needed > room {
+        if unlikely(needed > room) {
             return Err(ProtocolError::RoomExceeded { lane: self.lane, needed, room });
         }
         Ok(())
@@ -254,5 +255,5 @@ impl Arrivals {
 
 fn check_offset(header: &Header, expected: u64) -> Result<(), ProtocolError> {
     let found = header.offset;
-    if found == expected { Ok(()) } else { Err(ProtocolError::Offset { found, expected }) }
+    if likely(found == expected) { Ok(()) } else { Err(ProtocolError::Offset { found, expected }) }
 }

@@ -5,10 +5,12 @@
 //! some number has received just what comes before the rest. That is all that resumption needs.
 
 use std::collections::VecDeque;
+use std::hint::cold_path;
 use std::time::Duration;
 
 use super::error::ProtocolError;
 use super::time::Time;
+use crate::hint::{likely, unlikely};
 use crate::limits::{
     INLINE_BYTES_BELOW, READS_MAX, UNACKNOWLEDGED_BYTES_MAX, UNACKNOWLEDGED_LARGE_MAX,
     UNACKNOWLEDGED_MESSAGES_MAX,
@@ -108,7 +110,7 @@ impl Outgoing {
     fn may_begin(&self, work: &OutWork, reads: usize) -> bool {
         match work.verb {
             Verb::ReadRequest { .. } => reads < READS_MAX,
-            _ => !work.needs_credit() || self.credits() > 0,
+            _ => likely(!work.needs_credit() || self.credits() > 0),
         }
     }
 
@@ -130,6 +132,7 @@ impl Outgoing {
         let sequence = self.sent + 1;
         if self.flying == self.begun {
             if let Some(reply) = self.replies.pop_front() {
+                cold_path();
                 self.outbound.insert(self.begun, Outbound::new(reply));
             } else if !self.may_begin(&self.outbound.get(self.begun)?.work, reads) {
                 return None;
@@ -164,7 +167,7 @@ impl Outgoing {
     /// Takes what the peer says of this lane's acknowledgement and credit. Completed work is left
     /// for [`landed`](Self::landed). Gives whether there may be some.
     pub(super) fn hear(&mut self, acknowledged: u64, credit: u32) -> Result<bool, ProtocolError> {
-        if acknowledged < self.acknowledged || acknowledged > self.sent {
+        if unlikely(acknowledged < self.acknowledged || acknowledged > self.sent) {
             return Err(ProtocolError::Acknowledged {
                 lane: self.lane,
                 found: acknowledged,
@@ -173,7 +176,7 @@ impl Outgoing {
             });
         }
         // A step of half the numbers or more is a step back.
-        if credit.wrapping_sub(self.credit) > u32::MAX / 2 {
+        if unlikely(credit.wrapping_sub(self.credit) > u32::MAX / 2) {
             return Err(ProtocolError::CreditBackwards { lane: self.lane });
         }
         self.credit = credit;
@@ -188,7 +191,7 @@ impl Outgoing {
         self.flying -= 1;
         self.begun -= 1;
         let work = self.outbound.pop_front()?.work;
-        if matches!(work.verb, Verb::ReadReply { .. }) {
+        if unlikely(matches!(work.verb, Verb::ReadReply { .. })) {
             self.replies_due -= 1;
         }
         Some(work)

@@ -20,6 +20,7 @@ use rkyv::vec::{ArchivedVec, VecResolver};
 use rkyv::{Archive, Place, Portable, Serialize};
 use thiserror::Error;
 
+use crate::hint::{likely, unlikely};
 use crate::limits::{
     ACTIVATION_HIDDEN_MAX, ACTIVATION_SEQUENCES_MAX, ACTIVATION_TOKENS_MAX, MESSAGE_BYTES_MAX,
 };
@@ -261,7 +262,7 @@ pub enum ActivationError {
 }
 
 fn limit(what: &'static str, found: u64, max: u64) -> Result<(), ActivationError> {
-    if found > max { Err(ActivationError::Limit { what, found, max }) } else { Ok(()) }
+    if unlikely(found > max) { Err(ActivationError::Limit { what, found, max }) } else { Ok(()) }
 }
 
 fn check_shape(
@@ -274,7 +275,7 @@ fn check_shape(
     limit("numbers in a row", hidden.into(), ACTIVATION_HIDDEN_MAX.into())?;
     limit("bytes of numbers", bulk_len as u64, MESSAGE_BYTES_MAX as u64)?;
     let wanted = u64::from(tokens) * u64::from(hidden) * dtype.size() as u64;
-    if bulk_len as u64 != wanted {
+    if unlikely(bulk_len as u64 != wanted) {
         return Err(ActivationError::BulkLength { found: bulk_len, tokens, hidden, dtype });
     }
     Ok(())
@@ -282,7 +283,11 @@ fn check_shape(
 
 fn check_rows(tokens: u32, rows: impl Iterator<Item = u32>) -> Result<(), ActivationError> {
     let sum = rows.map(u64::from).sum();
-    if sum == u64::from(tokens) { Ok(()) } else { Err(ActivationError::Rows { sum, tokens }) }
+    if likely(sum == u64::from(tokens)) {
+        Ok(())
+    } else {
+        Err(ActivationError::Rows { sum, tokens })
+    }
 }
 
 /// Bytes of the tail of an activation with `sequences` sequences after a bulk of `bulk_len` bytes.
@@ -335,19 +340,19 @@ pub fn encode_tail(
 /// The first check that fails.
 pub fn access(bytes: &[u8]) -> Result<&ArchivedActivation, ActivationError> {
     limit("bytes", bytes.len() as u64, 2 * MESSAGE_BYTES_MAX as u64 - 1)?;
-    if !(bytes.as_ptr() as usize).is_multiple_of(ALIGN) {
+    if unlikely(!(bytes.as_ptr() as usize).is_multiple_of(ALIGN)) {
         return Err(ActivationError::Unaligned);
     }
     let root = rkyv::access::<ArchivedActivation, rancor::Error>(bytes)
         .map_err(|error| ActivationError::Malformed { words: error.to_string() })?;
     let dtype = Dtype::parse(root.dtype).ok_or(ActivationError::Dtype { found: root.dtype })?;
-    if root.bulk.as_ptr() != bytes.as_ptr() {
+    if unlikely(root.bulk.as_ptr() != bytes.as_ptr()) {
         return Err(ActivationError::BulkMoved);
     }
     check_shape(root.bulk.len(), dtype, root.tokens.to_native(), root.hidden.to_native())?;
     limit("sequences", root.sequences.len() as u64, ACTIVATION_SEQUENCES_MAX as u64)?;
     for rows in root.sequences.iter() {
-        if rows.phase > Phase::Decode as u8 {
+        if unlikely(rows.phase > Phase::Decode as u8) {
             return Err(ActivationError::Phase {
                 found: rows.phase,
                 sequence: rows.sequence.to_native(),

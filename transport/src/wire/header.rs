@@ -1,9 +1,11 @@
 //! Header v1: the 64 bytes before every frame (PROTOCOL.md §2.1).
 
 use std::fmt;
+use std::hint::cold_path;
 
 use thiserror::Error;
 
+use crate::hint::unlikely;
 use crate::limits::{HEADER_BYTES, LANES};
 
 /// Begins every header.
@@ -270,10 +272,10 @@ impl Header {
     /// The first check that fails.
     pub fn parse(bytes: &[u8; HEADER_BYTES]) -> Result<Self, HeaderError> {
         let magic = [bytes[0], bytes[1], bytes[2], bytes[3]];
-        if magic != MAGIC {
+        if unlikely(magic != MAGIC) {
             return Err(HeaderError::Magic { found: magic });
         }
-        if bytes[at::VERSION] != VERSION {
+        if unlikely(bytes[at::VERSION] != VERSION) {
             return Err(HeaderError::Version { found: bytes[at::VERSION] });
         }
         let kind =
@@ -283,6 +285,7 @@ impl Header {
         let found = bytes[at::LANE];
         let lane = match kind {
             Kind::Ping | Kind::Pong | Kind::Close | Kind::Resume => {
+                cold_path();
                 if found != LANE_CONNECTION {
                     return Err(HeaderError::Lane { found, kind });
                 }

@@ -22,6 +22,7 @@ use super::endpoint::Shared;
 use super::io::{Io, looks_first, loss};
 use super::post::{Post, Posted};
 use crate::event::PeerInfo;
+use crate::hint::{likely, unlikely};
 use crate::limits::{POSTER_WRITE_BYTES, WORK_REQUESTS_MAX, WRITE_TURN_BYTES};
 use crate::proto::{Connection, LossCause, Role, Time};
 use crate::queue::{CompletionQueue, Outcome, PostError, WorkError, WorkId, complete};
@@ -168,7 +169,7 @@ impl Pair {
             // Between any two writes, so that what is urgent does not wait for a long turn's end.
             self.take_posts(io, now);
             let told = if spent == 0 { self.hand_out_first(io) } else { self.hand_out(io) };
-            if io.ended.is_some() {
+            if unlikely(io.ended.is_some()) {
                 return;
             }
             let enough = spent >= hand.budget() || looks_first(&io.connection, spent);
@@ -192,7 +193,7 @@ impl Pair {
     /// to: what the turn had no budget for, or a timer before the one for which it sleeps. What is
     /// driven inline is the driver's only if nobody comes back to it soon.
     fn leave(&self, io: &mut Io) {
-        if io.ended.is_some() {
+        if unlikely(io.ended.is_some()) {
             return;
         }
         let next = self.next_timer(io);
@@ -206,7 +207,7 @@ impl Pair {
     /// As [`leave`](Self::leave) after a post: of all timers only those of deadlines and of news can be
     /// earlier than before.
     fn leave_after_post(&self, io: &mut Io) {
-        if io.ended.is_some() {
+        if unlikely(io.ended.is_some()) {
             return;
         }
         let deadline = io.connection.next_deadline().unwrap_or(Time::NEVER);
@@ -239,8 +240,7 @@ impl Pair {
 
     /// `next`, or when the driver goes on with what was posted inline and left, if that is earlier.
     fn unless_left_alone(&self, io: &Io, next: Time) -> Time {
-        if io.unwritten || (io.full && io.connection.queued() > 0) {
-            cold_path();
+        if unlikely(io.unwritten || (io.full && io.connection.queued() > 0)) {
             return next.min(self.shared.clock.now().after(LEFT_ALONE));
         }
         next
@@ -445,7 +445,7 @@ impl Pair {
     fn hand_out_by(&self, io: &mut Io, poll: fn(&mut Connection) -> Option<Outcome>) -> bool {
         let mut some = false;
         while let Some(outcome) = poll(&mut io.connection) {
-            if outcome.completion.lane == Lane::Urgent {
+            if unlikely(outcome.completion.lane == Lane::Urgent) {
                 // The first that is told is the one that somebody waits for.
                 io.urgent.get_or_insert_with(|| outcome.queue.clone());
             }
@@ -570,7 +570,7 @@ pub(super) enum Call {
 /// perhaps on this processor: one write of bulk takes longer than all that they would do. Only a driver
 /// keeps a processor for long, and no two turns in a row end before they have written.
 fn makes_way(io: &mut Io, hand: Hand, spent: usize, now: Time) -> bool {
-    if hand != Hand::Driver || io.urgent.is_none() {
+    if likely(hand != Hand::Driver || io.urgent.is_none()) {
         return false;
     }
     let first = spent == 0 && !io.made_way;

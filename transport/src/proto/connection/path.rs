@@ -19,6 +19,7 @@ use super::super::lane::Standing;
 use super::super::seal::Keys;
 use super::super::time::Time;
 use super::{Connection, LaneState, Notice};
+use crate::hint::{likely, unlikely};
 use crate::limits::{INLINE_BYTES_BELOW, LANES, PING_BYTES, PONGS_OWED_MAX, RESUME_BYTES};
 use crate::wire::header::{Header, Kind};
 
@@ -145,7 +146,7 @@ impl Connection {
         let kind = header.kind;
         let due = self.path.resuming;
         // A socket that is refused says so with a CLOSE and nothing before it.
-        if kind == Kind::Close || due == (kind == Kind::Resume) {
+        if likely(kind == Kind::Close || due == (kind == Kind::Resume)) {
             return Ok(());
         }
         Err(ProtocolError::Resume { kind, due })
@@ -178,7 +179,7 @@ impl Connection {
     }
 
     pub(super) fn confirm(&mut self, replayed: u64) {
-        if !std::mem::replace(&mut self.path.confirmed, true) {
+        if unlikely(!std::mem::replace(&mut self.path.confirmed, true)) {
             self.notices.push_back(Notice::Confirmed { replayed });
         }
     }

@@ -8,6 +8,7 @@ use super::super::lane::index_of;
 use super::super::receive::{Expected, State};
 use super::super::time::Time;
 use super::{Connection, LaneState, Notice};
+use crate::hint::{likely, unlikely};
 use crate::limits::{
     CLOSE_REASON_BYTES_MAX, HEADER_BYTES, INLINE_BYTES_BELOW, PING_BYTES, PONGS_OWED_MAX,
     READS_MAX, RESUME_BYTES, TAG_BYTES,
@@ -201,31 +202,32 @@ impl Connection {
     /// The checks of PROTOCOL.md §2.1 that depend on the session, in its order.
     fn accept(&mut self, header: &Header) -> Result<(), ProtocolError> {
         let sealed = header.flags.has(Flags::SEALED);
-        if sealed != self.path.keys.is_some() {
+        if unlikely(sealed != self.path.keys.is_some()) {
             return Err(ProtocolError::Sealing { sealed });
         }
-        if header.session != self.agreed.session {
+        if unlikely(header.session != self.agreed.session) {
             let expected = self.agreed.session;
             return Err(ProtocolError::Session { found: header.session, expected });
         }
-        if header.epoch != self.path.epoch {
+        if unlikely(header.epoch != self.path.epoch) {
             let expected = self.path.epoch;
             return Err(ProtocolError::Epoch { found: header.epoch, expected });
         }
         self.check_resumption(header)?;
         let (min, max) = match header.kind {
+            kind if likely(kind == Kind::Send) => (0, self.agreed.frame_payload_max),
             Kind::Ping | Kind::Pong => (PING_BYTES as u32, PING_BYTES as u32),
             Kind::Ack | Kind::ReadRequest => (0, 0),
             Kind::Close => (0, CLOSE_REASON_BYTES_MAX as u32),
             Kind::Resume => (RESUME_BYTES as u32, RESUME_BYTES as u32),
             Kind::Send | Kind::Write | Kind::ReadReply => (0, self.agreed.frame_payload_max),
         };
-        if header.length < min || header.length > max {
+        if unlikely(header.length < min || header.length > max) {
             let (kind, found) = (header.kind, header.length);
             return Err(ProtocolError::Length { kind, found, max });
         }
         if header.kind.is_of_lane() {
-            if header.length == 0 && !header.flags.has(Flags::LAST) {
+            if unlikely(header.length == 0 && !header.flags.has(Flags::LAST)) {
                 return Err(ProtocolError::Empty);
             }
             return self.lanes[index_of(header)].arrivals.accept(header, &self.grants);
@@ -312,6 +314,7 @@ impl Connection {
             self.receive.note_frame(lane, length, whole && header.kind == Kind::Send);
         }
         let discarded = match header.kind {
+            kind if likely(kind == Kind::Send) => false,
             Kind::Write => self.grants.find(header.remote_key).is_none(),
             Kind::ReadReply => {
                 let read = self.lanes[lane].arrivals.reads.front();
@@ -321,7 +324,7 @@ impl Connection {
         };
         self.counters.discarded_bytes += if discarded { length as u64 } else { 0 };
         self.hear(header, now)?;
-        if header.kind == Kind::ReadRequest {
+        if unlikely(header.kind == Kind::ReadRequest) {
             self.answer(header, now)?;
         }
         self.owing.insert(lane);
@@ -391,7 +394,7 @@ impl Connection {
             // Only an ACK says for how long the news was held back: else the way cannot be told.
             Kind::Ack => self.complete_landed(at, Some(header.immediate), now),
             // Somebody waits for it, and mostly not for what it acknowledges.
-            Kind::Send | Kind::Write if advanced => self.heard.insert(at),
+            Kind::Send | Kind::Write if likely(advanced) => self.heard.insert(at),
             Kind::Send | Kind::Write => {}
             // A request counts the replies that have not landed.
             _ => self.complete_landed(at, None, now),
