@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, bail};
 
 pub(crate) use crate::interrupt::{catch_interrupts, interrupted};
-use crate::namespace::Machine;
+use crate::{namespace::Machine, turns};
 
 /// How long a program may take to listen.
 const LISTEN_PATIENCE: Duration = Duration::from_secs(20);
@@ -96,6 +96,7 @@ impl Running {
             .env_remove("RUST_BACKTRACE")
             .spawn()
             .with_context(|| format!("{what} does not start"))?;
+        turns::note_started(child.id());
         Ok(Self { what, child, said, complained })
     }
 
@@ -118,6 +119,7 @@ impl Running {
         let deadline = Instant::now() + patience;
         loop {
             if let Some(status) = self.child.try_wait()? {
+                turns::note_ended(self.child.id());
                 if status.success() {
                     return Ok(());
                 }
@@ -159,6 +161,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        turns::note_ended(self.child.id());
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -8,7 +8,7 @@
 //! | `link` | which endpoint is measured? |
 //! | `floor` | what would bare TCP do? |
 //! | `peers` | how do we stand beside others, in one run? |
-//! | `namespace`, `job` | where is that measured, and by which programs? |
+//! | `namespace`, `job`, `turns` | where is that measured, by which programs, and when does each run? |
 //! | `emulator` | what would another link do? |
 //! | `cluster` | one node against a ring of them? |
 //! | `engine`, `step` | one node against mlx-lm, and one stage by itself? |
@@ -50,6 +50,8 @@ mod rails;
 mod step;
 #[cfg(all(target_os = "linux", feature = "engine"))]
 mod tokens;
+#[cfg(target_os = "linux")]
+mod turns;
 mod versus;
 
 use std::process::ExitCode;

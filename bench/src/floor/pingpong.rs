@@ -156,10 +156,17 @@ impl Reader {
         let mut done = 0;
         loop {
             // One event a message: the bytes are looked for only after it.
-            poll.poll(events, Some(PATIENCE))?;
+            let stopped = match poll.poll(events, Some(PATIENCE)) {
+                // Stopped and continued: an event may have come meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    events.clear();
+                    true
+                }
+                slept => slept.map(|()| false)?,
+            };
             match message.read(&mut self.socket, done)? {
                 Moved::Whole => return Ok(()),
-                Moved::Part(more) if events.is_empty() && more == done => {
+                Moved::Part(more) if events.is_empty() && more == done && !stopped => {
                     return Err(io::Error::new(
                         io::ErrorKind::TimedOut,
                         format!("nothing within {PATIENCE:?}"),

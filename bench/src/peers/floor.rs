@@ -15,6 +15,8 @@ use crate::{
 };
 
 const PORT: u16 = 52_418;
+/// Of the one with two threads, which may run beside the other.
+const PORT_TWO: u16 = 52_419;
 
 pub(super) fn half_round_trip(
     lab: &Lab,
@@ -27,13 +29,14 @@ pub(super) fn half_round_trip(
     let mode = if mode == Mode::Spin { "spin" } else { "wait" };
     let threads = if threads == Threads::Two { "two" } else { "one" };
     let words = ["--size", &size, "--count", &count, "--mode", mode, "--threads", threads];
-    let said: PingPong = measure(lab, "pingpong", &words)?;
+    let port = if threads == "two" { PORT_TWO } else { PORT };
+    let said: PingPong = measure(lab, port, "pingpong", &words)?;
     Ok(latency::halved(said.rtt_us.p50, Some(said.rtt_us.p99)))
 }
 
 pub(super) fn stream(lab: &Lab, size: usize, count: u64) -> anyhow::Result<Values> {
     let (size, count) = (format!("{size}B"), count.to_string());
-    let said: Stream = measure(lab, "stream", &["--size", &size, "--count", &count])?;
+    let said: Stream = measure(lab, PORT, "stream", &["--size", &size, "--count", &count])?;
     let [sender, receiver] = said.cpu_s_per_gb;
     Ok(Values::from([
         ("GB/s", said.gb_per_s),
@@ -48,17 +51,22 @@ pub(super) fn urgent(lab: &Lab, count: u64, notsent_lowat: Option<u32>) -> anyho
     let lowat = notsent_lowat.map(|bytes| bytes.to_string());
     let mut words = vec!["--count", &count];
     words.extend(lowat.iter().flat_map(|bytes| ["--notsent-lowat", bytes]));
-    measure(lab, "urgent", &words)
+    measure(lab, PORT, "urgent", &words)
 }
 
-fn measure<T: DeserializeOwned>(lab: &Lab, job: &str, words: &[&str]) -> anyhow::Result<T> {
+fn measure<T: DeserializeOwned>(
+    lab: &Lab,
+    port: u16,
+    job: &str,
+    words: &[&str],
+) -> anyhow::Result<T> {
     let own = std::env::current_exe().context("the way to this program")?;
-    let addr = at(Machine::B, PORT);
+    let addr = at(Machine::B, port);
     let mut server = lab.command(Machine::B, &own);
     server.args(["floor", "serve", &addr]);
     let mut client = lab.command(Machine::A, &own);
     client.args(["floor", job, &addr]).args(words);
-    let said = Job { server, port: Some(PORT), client, server_ends: true }.run()?;
+    let said = Job { server, port: Some(port), client, server_ends: true }.run()?;
     serde_json::from_str(&said.client)
         .with_context(|| format!("tbbench floor {job} said otherwise"))
 }

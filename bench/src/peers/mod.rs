@@ -99,7 +99,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 fn sections(amount: Amount, tools: &Tools) -> Vec<Section> {
     let trips = amount.round_trips;
     let spinning = vec![
-        ucx::spin(trips),
+        ucx::spin(amount.in_turns()),
         libfabric::spin(trips),
         mlx_ring::spin(tools, trips),
         zeromq::half_round_trip(tools, Mode::Spin, trips),

@@ -8,28 +8,38 @@ use super::job;
 use crate::{
     figures::{Figure, paired_ratio},
     namespace::Lab,
+    turns,
 };
 
 /// What one run of one contestant gives, by the metric's name.
 pub(super) type Values = BTreeMap<&'static str, f64>;
 
 /// Measures once.
-type Run = Box<dyn Fn(&Lab) -> anyhow::Result<Values>>;
+type Run = Box<dyn Fn(&Lab) -> anyhow::Result<Values> + Send + Sync>;
 
 /// Somebody who is measured.
 pub(super) struct Contestant {
     pub(super) name: String,
     /// Why it cannot take part here, with a hint.
     pub(super) missing: Option<String>,
+    in_turns: bool,
     pub(super) run: Run,
 }
 
 impl Contestant {
     pub(super) fn new(
         name: impl Into<String>,
-        run: impl Fn(&Lab) -> anyhow::Result<Values> + 'static,
+        run: impl Fn(&Lab) -> anyhow::Result<Values> + Send + Sync + 'static,
     ) -> Self {
-        Self { name: name.into(), missing: None, run: Box::new(run) }
+        Self { name: name.into(), missing: None, in_turns: false, run: Box::new(run) }
+    }
+
+    /// It is measured at the same time as others of which that is said, in turns of a fraction of a
+    /// second: a [claim](Claim) about two of them is about the same machine. Only for medians and
+    /// percentiles (see `turns`).
+    pub(super) fn in_turns(mut self) -> Self {
+        self.in_turns = true;
+        self
     }
 
     /// It needs something that is not there.
@@ -132,16 +142,31 @@ impl Section {
         'rounds: for round in 0..=repeats {
             let warm_up = if round == 0 { " (warm-up)" } else { "" };
             eprintln!("{}: round {round} of {repeats}{warm_up}", self.id);
-            for (contestant, result) in self.contestants.iter().zip(&mut results) {
+            let (able, unable): (Vec<_>, Vec<_>) = self
+                .contestants
+                .iter()
+                .zip(&mut results)
                 // One that could not be run twice in a row is not waited for again.
-                if result.missing.is_some() || (round > 1 && result.failed == round) {
-                    result.rounds.push(None);
-                    continue;
-                }
-                let values = (contestant.run)(lab);
+                .partition(|(_, result)| {
+                    result.missing.is_none() && (round <= 1 || result.failed < round)
+                });
+            unable.into_iter().for_each(|(_, result)| result.rounds.push(None));
+            let (together, alone): (Vec<_>, Vec<_>) =
+                able.into_iter().partition(|(contestant, _)| contestant.in_turns);
+            let jobs = together.iter().map(|(contestant, _)| || (contestant.run)(lab)).collect();
+            let mut measured = turns::take(jobs);
+            let mut noted: Vec<_> = together.into_iter().map(|(_, result)| result).collect();
+            for (contestant, result) in alone {
                 if job::interrupted() {
                     break 'rounds;
                 }
+                measured.push((contestant.run)(lab));
+                noted.push(result);
+            }
+            if job::interrupted() {
+                break 'rounds;
+            }
+            for (values, result) in measured.into_iter().zip(noted) {
                 result.note(values, round > 0);
             }
         }

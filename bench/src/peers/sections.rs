@@ -34,6 +34,13 @@ pub(super) struct Amount {
     pub(super) burst: u64,
 }
 
+impl Amount {
+    /// Round trips of those that are measured in turns with each other: enough turns for each.
+    pub(super) fn in_turns(self) -> u64 {
+        3 * self.round_trips
+    }
+}
+
 fn claim(
     subject: &'static str,
     metric: &'static str,
@@ -46,8 +53,9 @@ fn claim(
 fn bare(mode: Mode, amount: Amount) -> [Contestant; 2] {
     [(FLOOR, Threads::One), (FLOOR_TWO, Threads::Two)].map(|(name, threads)| {
         Contestant::new(name, move |lab| {
-            floor::half_round_trip(lab, mode, threads, SMALL, amount.round_trips)
+            floor::half_round_trip(lab, mode, threads, SMALL, amount.in_turns())
         })
+        .in_turns()
     })
 }
 
@@ -56,8 +64,9 @@ fn ours(mode: Mode, amount: Amount) -> [Contestant; 2] {
     each.map(|(name, arrangement)| {
         let setup = Setup { mode, arrangement, encrypted: false };
         Contestant::new(name, move |lab| {
-            transport::half_round_trip(lab, setup, SMALL, amount.round_trips)
+            transport::half_round_trip(lab, setup, SMALL, amount.in_turns())
         })
+        .in_turns()
     })
 }
 

@@ -16,6 +16,8 @@ use crate::{
     namespace::{INTERFACE, Lab, Machine},
 };
 
+const INLINE_PORT: u16 = 52_420;
+
 /// How both sides are set up.
 #[derive(Clone, Copy)]
 pub(super) struct Setup {
@@ -128,11 +130,15 @@ pub(super) fn job(
         command.args(["--cluster-key-file", &key.path()]);
         command
     };
-    let port = LISTEN_PORT.to_string();
-    let server = start(Machine::B, &["serve", "--once", "--listen", &port]);
-    let peer = at(Machine::B, LISTEN_PORT);
+    // Both arrangements may run at the same time.
+    let port = match setup.arrangement {
+        Arrangement::Engine => LISTEN_PORT,
+        Arrangement::Inline => INLINE_PORT,
+    };
+    let server = start(Machine::B, &["serve", "--once", "--listen", &port.to_string()]);
+    let peer = at(Machine::B, port);
     let client = start(Machine::A, &[&[command, &peer, "--json"], words].concat());
-    Ok(Job { server, port: Some(LISTEN_PORT), client, server_ends: true })
+    Ok(Job { server, port: Some(port), client, server_ends: true })
 }
 
 /// A cluster key for one measurement: a veth pair is a link chosen by hand.

@@ -13,6 +13,7 @@ pub(super) fn spin(round_trips: u64) -> Contestant {
         let [p50, p99] = ["50", "99"].map(|rank| percentile(lab, rank, round_trips));
         Ok(latency::half(p50?, Some(p99?)))
     })
+    .in_turns()
     .unless(tools::missing("ucx_perftest", "ucx-utils"))
 }
 
