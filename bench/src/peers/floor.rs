@@ -27,9 +27,11 @@ pub(super) fn half_round_trip(
 ) -> anyhow::Result<Values> {
     let (size, count) = (format!("{size}B"), count.to_string());
     let mode = if mode == Mode::Spin { "spin" } else { "wait" };
-    let threads = if threads == Threads::Two { "two" } else { "one" };
+    let (threads, port) = match threads {
+        Threads::One => ("one", PORT),
+        Threads::Two => ("two", PORT_TWO),
+    };
     let words = ["--size", &size, "--count", &count, "--mode", mode, "--threads", threads];
-    let port = if threads == "two" { PORT_TWO } else { PORT };
     let said: PingPong = measure(lab, port, "pingpong", &words)?;
     Ok(latency::halved(said.rtt_us.p50, Some(said.rtt_us.p99)))
 }

@@ -154,19 +154,18 @@ impl Section {
             let (together, alone): (Vec<_>, Vec<_>) =
                 able.into_iter().partition(|(contestant, _)| contestant.in_turns);
             let jobs = together.iter().map(|(contestant, _)| || (contestant.run)(lab)).collect();
-            let mut measured = turns::take(jobs);
-            let mut noted: Vec<_> = together.into_iter().map(|(_, result)| result).collect();
-            for (contestant, result) in alone {
-                if job::interrupted() {
-                    break 'rounds;
-                }
-                measured.push((contestant.run)(lab));
-                noted.push(result);
-            }
+            let measured = turns::take(jobs);
             if job::interrupted() {
                 break 'rounds;
             }
-            for (values, result) in measured.into_iter().zip(noted) {
+            for ((_, result), values) in together.into_iter().zip(measured) {
+                result.note(values, round > 0);
+            }
+            for (contestant, result) in alone {
+                let values = (contestant.run)(lab);
+                if job::interrupted() {
+                    break 'rounds;
+                }
                 result.note(values, round > 0);
             }
         }

@@ -16,6 +16,7 @@ use crate::{
     namespace::{INTERFACE, Lab, Machine},
 };
 
+/// Where the one that is driven inline listens: the other may run at the same time.
 const INLINE_PORT: u16 = 52_420;
 
 /// How both sides are set up.
@@ -130,7 +131,6 @@ pub(super) fn job(
         command.args(["--cluster-key-file", &key.path()]);
         command
     };
-    // Both arrangements may run at the same time.
     let port = match setup.arrangement {
         Arrangement::Engine => LISTEN_PORT,
         Arrangement::Inline => INLINE_PORT,
