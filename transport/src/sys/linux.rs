@@ -61,10 +61,13 @@ pub(super) fn bound_to(
 /// receiver is behind, not behind all that the system would let a receive buffer grow to (6 MiB, on
 /// some systems 32). On a cable, which carries nobody else's packets and loses none,
 /// CUBIC is asked for where the system's choice is another: BBR paces by its own estimate and gave a
-/// quarter of the throughput (docs/ARCHITECTURE.md). A kernel without CUBIC keeps its choice.
+/// quarter of the throughput (docs/ARCHITECTURE.md). A kernel without CUBIC, or without that clamp,
+/// keeps its choice.
 pub(super) fn tune(socket: &SockRef<'_>, unsent_max: u32, kind: LinkKind) -> io::Result<()> {
     socket.set_tcp_notsent_lowat(unsent_max)?;
-    setsockopt(&**socket, WindowClamp, &RECEIVE_WINDOW_BYTES)?;
+    if let Err(error) = setsockopt(&**socket, WindowClamp, &RECEIVE_WINDOW_BYTES) {
+        tracing::debug!(%error, "the receive window grows as the system sees fit");
+    }
     if kind == LinkKind::Thunderbolt
         && let Err(error) = socket.set_tcp_congestion(b"cubic")
     {
