@@ -54,10 +54,15 @@ pub(super) fn loss(error: &io::Error) -> LossCause {
     }
 }
 
+/// Whether so many bytes take longer to write than anybody should wait who has something urgent to take.
+pub(super) fn is_bulk(bytes: usize) -> bool {
+    bytes >= URGENT_WRITE_BYTES
+}
+
 /// Whether the socket is looked at before so many bytes, or more, are all written: something urgent is
 /// under way, and what comes of it would lie there.
 pub(super) fn looks_first(connection: &Connection, bytes: usize) -> bool {
-    bytes >= URGENT_WRITE_BYTES && connection.awaits_urgent()
+    is_bulk(bytes) && connection.awaits_urgent()
 }
 
 impl Io {
@@ -116,11 +121,6 @@ impl Io {
                 Err(error) => return Err(error),
             }
         }
-    }
-
-    /// Whether the next write takes longer than anybody should wait who has something urgent to take.
-    pub(super) fn has_bulk_queued(&self) -> bool {
-        self.connection.queued() >= URGENT_WRITE_BYTES
     }
 
     /// Has the socket watched by an event queue.

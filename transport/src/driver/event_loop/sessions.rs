@@ -11,7 +11,7 @@ use mio::Token;
 
 use super::super::UNWATCH_AFTER;
 use super::super::dialling::Dialling;
-use super::super::io::loss;
+use super::super::io::{is_bulk, loss};
 use super::super::pair::{Hand, Pair};
 use super::super::queue_pair::QueuePair;
 use super::{Entry, EventLoop, Ready, Tracked};
@@ -122,7 +122,7 @@ impl EventLoop {
         let down = io.connection.is_down();
         let epoch = io.connection.epoch();
         let urgent = io.urgent.take();
-        let busy = tracked.more || io.unwritten || io.has_bulk_queued();
+        let busy = tracked.more || io.unwritten || is_bulk(io.connection.queued());
         pair.set_due(&mut io);
         drop(io);
         pair.drive_late_posts();

@@ -19,7 +19,7 @@ use mio::net::TcpStream;
 use mio::{Registry, Token};
 
 use super::endpoint::Shared;
-use super::io::{Io, looks_first, loss};
+use super::io::{Io, is_bulk, looks_first, loss};
 use super::post::{Post, Posted};
 use crate::event::PeerInfo;
 use crate::hint::{likely, unlikely};
@@ -574,7 +574,7 @@ fn makes_way(io: &mut Io, hand: Hand, spent: usize, now: Time) -> bool {
         return false;
     }
     let first = spent == 0 && !io.made_way;
-    io.made_way = first && io.connection.poll_transmit(now) > 0 && io.has_bulk_queued();
+    io.made_way = first && is_bulk(io.connection.poll_transmit(now));
     spent > 0 || io.made_way
 }
 

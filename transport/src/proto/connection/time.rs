@@ -15,8 +15,8 @@ impl Connection {
 
     /// When news that wait for company go alone.
     pub(crate) fn ack_due(&mut self) -> Option<Time> {
-        if std::mem::take(&mut self.unnoted) {
-            self.note_news();
+        if self.unnoted {
+            self.settle_news(None);
         }
         self.ack_due
     }
@@ -90,21 +90,9 @@ impl Connection {
             }
         }
         let earliest = |lane: &super::LaneState| {
-            [lane.out.next_deadline(), lane.arrivals.next_deadline()].into_iter().flatten().min()
+            earlier(lane.out.next_deadline(), lane.arrivals.next_deadline())
         };
         self.next_deadline = self.lanes.iter().filter_map(earliest).min();
-    }
-
-    /// Notes when the news that are owed go, if nothing takes them along.
-    fn note_news(&mut self) {
-        self.ack_due = None;
-        for index in self.owing.iter() {
-            if self.lanes[index].arrivals.news.is_told() {
-                self.owing.remove(index);
-            } else {
-                self.ack_due = earlier(self.ack_due, self.ack_at(index, false));
-            }
-        }
     }
 }
 

@@ -50,10 +50,10 @@ impl Connection {
         if !self.path.resuming && !self.closing {
             if was_crowded {
                 // What better lanes have to send leaves no room again and again.
-                self.make_acks(now);
+                self.settle_news(Some(now));
             }
             while self.make_lane_frame() {}
-            self.make_acks(now);
+            self.settle_news(Some(now));
         }
         if self.counters.frames_out > before {
             self.path.last_sent = now;
@@ -139,9 +139,9 @@ impl Connection {
         self.stage_frame(&header, Rank::CONTROL, |transmit| transmit.stage(payload));
     }
 
-    /// News of lanes that are urgent, or have waited long enough, and have no frame to ride on. Notes when
-    /// the others go.
-    fn make_acks(&mut self, now: Time) {
+    /// Notes when the news that are owed go, if nothing takes them along. With `now` those of lanes that
+    /// are urgent, or have waited long enough, go.
+    pub(super) fn settle_news(&mut self, now: Option<Time>) {
         self.unnoted = false;
         self.ack_due = None;
         for index in self.owing.iter() {
@@ -150,12 +150,14 @@ impl Connection {
                 self.owing.remove(index);
                 continue;
             }
-            match self.ack_at(index, news.is_urgent()) {
-                Some(due) if due <= now => {
-                    self.make_ack(index, now);
-                    self.owing.remove(index);
-                }
-                due => self.ack_due = earlier(self.ack_due, due),
+            let due = self.ack_at(index, now.is_some() && news.is_urgent());
+            if let Some(now) = now
+                && due.is_some_and(|due| due <= now)
+            {
+                self.make_ack(index, now);
+                self.owing.remove(index);
+            } else {
+                self.ack_due = earlier(self.ack_due, due);
             }
         }
     }
